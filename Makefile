@@ -1,0 +1,52 @@
+# `make study` and `make test` are all that a fresh clone needs: each makes .venv, installs what it
+# uses and runs. Wanted on the machine: Python 3.11 or newer, make, a package registry.
+
+VENV := .venv
+BIN := $(VENV)/bin
+IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
+	$$name -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $$name && break; done)
+
+.PHONY: help study test lint bench report clean
+.NOTPARALLEL:
+
+help:
+	@echo "make study          train and judge every model, write runs/.../report.html"
+	@echo "make study QUICK=1  the same in minutes: one seed, fewer epochs"
+	@echo "make test           run the tests"
+	@echo "make lint           style, types and the layers of the code"
+	@echo "make report         write the report and the README's table again"
+	@echo "make bench          time it against its peers"
+	@echo "make clean          remove .venv and what tools leave behind; runs/ stays"
+
+study: $(VENV)/.installed-train,report
+	$(BIN)/spoken-digits study $(if $(QUICK),--quick)
+
+report: $(VENV)/.installed-train,report
+	$(BIN)/spoken-digits report
+
+test: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks
+
+# .venv with the extras that stand after the dash. An environment that is half made, or of a Python
+# that is too old, is made again.
+$(VENV)/.installed-%: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found: install it," \
+		"or say where it is: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(BIN)/python -c 'import pip; $(IS_NEW_ENOUGH)' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[$*]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .coverage .hypothesis .import_linter_cache .mypy_cache \
+		.pytest_cache .ruff_cache
+	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

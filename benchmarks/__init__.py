@@ -1,0 +1,1 @@
+"""How fast it is, against its peers: `python -m benchmarks`, or `make bench`."""

@@ -1,0 +1,172 @@
+"""Run the measures, each in a process of its own, and write results/benchmarks.json and the README.
+
+A ratio compares two ways to do the same work in the same process, in turns, so that whatever else
+the machine does meets both. Seconds and milliseconds without a peer mean an idle machine.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measures import MEASURES
+
+REPOSITORY = Path(__file__).parents[1]
+RESULTS = REPOSITORY / "results" / "benchmarks.json"
+README = REPOSITORY / "README.md"
+MARKERS = "<!-- bench:begin -->", "<!-- bench:end -->"
+PACKAGES = ("numpy", "torch", "onnxruntime", "librosa", "scikit-learn", "scipy")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--only",
+        choices=MEASURES,
+        action="append",
+        metavar="NAME",
+        help=f"one of {', '.join(MEASURES)}; may be given again",
+    )
+    text = "tiny sizes, to see that it runs; writes nothing"
+    parser.add_argument("--smoke", action="store_true", help=text)
+    text = "instead of what each measure is allowed; writes nothing"
+    parser.add_argument("--threads", type=int, metavar="N", help=text)
+    arguments = parser.parse_args()
+    busy = os.getloadavg()[0]
+    if busy > 0.3 * (os.cpu_count() or 1):
+        print(f"This machine is busy (load {busy:.1f}): expect noise.", file=sys.stderr)
+
+    measured, failed = {}, []
+    for name in arguments.only or MEASURES:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        try:
+            rows = measure(name, arguments.smoke, arguments.threads)
+        except subprocess.CalledProcessError:  # it has said why on standard error
+            failed.append(name)
+            continue
+        if rows:
+            measured[name] = {"environment": environment(name), "rows": rows}
+    print(table(measured))
+    if measured and not (arguments.smoke or arguments.threads):
+        publish(measured)
+        print(f"written: {RESULTS.relative_to(REPOSITORY)}, and the table in README.md")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def measure(name: str, smoke: bool, threads: int | None = None) -> list[dict[str, Any]]:
+    """Run one measure in a fresh process with the threads that it is allowed; return its rows."""
+    limit = str(threads or MEASURES[name].threads)
+    limits = {f"{library}_NUM_THREADS": limit for library in ("OMP", "OPENBLAS", "MKL")}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.measures", name, *(["--smoke"] if smoke else [])],
+        cwd=REPOSITORY,
+        env=os.environ | limits,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    rows: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return rows
+
+
+def publish(measured: dict[str, Any]) -> None:
+    """Put what was measured in the place of older measures of the same name, and in the README."""
+    older = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    results = {name: (older | measured)[name] for name in MEASURES if name in older | measured}
+    write(RESULTS, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    write(README, with_table(README.read_text("utf-8"), results))
+
+
+def environment(name: str) -> dict[str, Any]:
+    """Where, when and with what a measure was taken."""
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {
+        "command": f"python -m benchmarks --only {name}",
+        "commit": git.stdout.strip() or "unknown",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads": MEASURES[name].threads,
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def table(results: dict[str, Any]) -> str:
+    """Markdown of what was measured, and below it where and when."""
+    lines = ["| measure | ours | peer | times faster | bar | |", "|---|---:|---:|---:|---:|---|"]
+    for result in results.values():
+        for row in result["rows"]:
+            peer, ratio = row.get("peer"), row.get("ratio")
+            lines.append(
+                f"| {row['what']} | {quantity(row['ours'], row['unit'])} "
+                f"| {quantity(peer, row['unit']) if peer else ''} "
+                f"| {f'{ratio:.1f}' if ratio else ''} "
+                f"| {bar(row)} | {'reached' if row['reached'] else '**missed**'} |"
+            )
+    places = dict.fromkeys(place(result["environment"]) for result in results.values())
+    return "\n".join([*lines, "", *places])
+
+
+def bar(row: dict[str, Any]) -> str:
+    return f"≥ {row['bar']:g}" if row.get("peer") else f"≤ {row['bar']:g} {row['unit']}"
+
+
+def quantity(value: float, unit: str) -> str:
+    return f"{value:.3g} {unit}"
+
+
+def place(environment: dict[str, Any]) -> str:
+    versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items() if v)
+    return (
+        f"{environment['date']}, {environment['processor']}, {environment['cores']} cores; "
+        f"Python {environment['python']}, {versions}."
+    )
+
+
+def with_table(readme: str, results: dict[str, Any]) -> str:
+    """Put the table between the markers of the README."""
+    before, rest = readme.split(MARKERS[0])
+    after = rest.split(MARKERS[1])[1]
+    return f"{before}{MARKERS[0]}\n{table(results)}\n{MARKERS[1]}{after}"
+
+
+def write(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,268 @@
+"""What is measured, and against what. A measure gives rows; each runs in a process of its own.
+
+Heavy imports stand inside the functions: the memory of a program that is started here counts from
+the memory of the process that starts it.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+SAMPLE_RATE = 8_000
+ASSETS = Path(str(files("spoken_digits") / "assets"))
+MODEL = ASSETS / "digits.onnx"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    With a `peer` the bar is the least `ratio` (peer / ours); without it the most that `ours` is
+    allowed.
+    """
+
+    what: str
+    ours: float
+    unit: str
+    bar: float
+    peer: float | None = None
+    ratio: float | None = None
+    rounds: list[list[float]] | None = None  # every round: ours, peer
+
+    @property
+    def reached(self) -> bool:
+        """Whether the bar is reached."""
+        return self.ours <= self.bar if self.ratio is None else self.ratio >= self.bar
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A function from "tiny sizes only?" to rows, and the threads that its process may use."""
+
+    run: Callable[[bool], list[Row]]
+    threads: int
+
+
+def against(
+    what: str, bar: float, ours: Callable[[], object], peer: Callable[[], object], rounds: int
+) -> Row:
+    """Time two ways to do the same work in turns, after one turn that does not count."""
+    taken = [[seconds(ours), seconds(peer)] for _ in range(rounds + 1)][1:]
+    mine, theirs = (statistics.median(column) for column in zip(*taken, strict=True))
+    return Row(what, mine, "s", bar, theirs, theirs / mine, taken)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def recordings(count: int) -> tuple[list[Any], str]:
+    """Return samples at 8 kHz of this many clips and their source: FSDD, or noise as long as that.
+
+    FSDD's clips last 0.44 s on average, with a deviation of 0.15 s, 0.14 to 2.28 s.
+    """
+    import numpy as np
+
+    from spoken_digits.audio import read_audio, to_clip
+    from spoken_digits.lab.corpora import find_corpus, read_corpus
+
+    rng = np.random.default_rng(0)
+    if find_corpus("fsdd"):
+        clips = read_corpus("fsdd")
+        chosen = rng.permutation(len(clips))[:count]
+        return [to_clip(*read_audio(clips[i].file)) for i in chosen], "FSDD"
+    lengths = (np.clip(rng.normal(0.44, 0.15, count), 0.14, 2.28) * SAMPLE_RATE).astype(int)
+    bursts = [np.hanning(n) * rng.normal(0, 0.1, n) for n in lengths]
+    return [burst.astype(np.float32) for burst in bursts], "made-up noise"
+
+
+def in_memory(clips: list[Any]) -> Any:
+    """Return clips as a prepared `Dataset`, with made-up labels."""
+    import numpy as np
+
+    from spoken_digits.lab.dataset import Dataset
+
+    lengths = np.array([len(clip) for clip in clips])
+    names = tuple("0123456789")
+    return Dataset(
+        clips=(),
+        samples=np.concatenate(clips),
+        starts=np.cumsum(lengths) - lengths,
+        lengths=lengths,
+        label_names=names,
+        targets=np.arange(len(clips)) % len(names),
+    )
+
+
+def epoch(smoke: bool, model: str, bar: float) -> list[Row]:
+    """One epoch of training, batched, against a loop over single clips.
+
+    Ours is `train` itself: initial weights, log-mels, averaged weights, a checkpoint and all. The
+    peer trains the same network with the same optimizer as the original study does: a step for each
+    clip, on log-mels computed beforehand.
+    """
+    import numpy as np
+    import torch
+    from torch.nn import functional
+
+    from spoken_digits.lab.features import FRONT_ENDS, log_mel
+    from spoken_digits.lab.models import MODELS
+    from spoken_digits.lab.train import TrainConfig, build_network, train
+
+    count = 64 if smoke else 2_000
+    clips, source = recordings(count)
+    dataset = in_memory(clips)
+    config = TrainConfig(
+        model=model, front_end="original", augmentation="none", epochs=1, device="cpu"
+    )
+    spectrograms = [torch.from_numpy(log_mel(clip, FRONT_ENDS["original"]))[None] for clip in clips]
+
+    def ours() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            train(config, dataset, np.arange(count), Path(folder) / "run", quiet=True)
+
+    def peer() -> None:
+        net = build_network(config, 10)
+        optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
+        for i in np.random.default_rng(0).permutation(count):
+            x = spectrograms[i]
+            scores = net.classify(x, torch.ones(1, 1, x.shape[-1])).scores
+            loss = functional.cross_entropy(scores, torch.tensor([dataset.targets[i]]))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    what = (
+        f"one epoch over {count:,} clips ({source}), {MODELS[model].title}, "
+        f"{torch.get_num_threads()} threads, against batches of one"
+    )
+    return [against(what, bar, ours, peer, rounds=1 if smoke else 5)]
+
+
+def log_mel(smoke: bool) -> list[Row]:
+    """Log-mel spectrograms of clips in memory, against a librosa call a clip.
+
+    The peer does what the original study does: a call for each clip, logarithm, then every band
+    scaled to zero mean and unit deviation with scikit-learn.
+    """
+    import librosa
+    import numpy as np
+    import torch
+    from sklearn.preprocessing import scale
+
+    from spoken_digits.lab.features import FRONT_ENDS, LogMel
+
+    count = 100 if smoke else 3_000
+    clips, source = recordings(count)
+    dataset, front_end = in_memory(clips), LogMel(FRONT_ENDS["original"])
+    by_length = np.argsort(dataset.lengths)
+
+    def ours() -> None:
+        with torch.inference_mode():
+            for start in range(0, count, 32):
+                front_end(*dataset.batch(by_length[start : start + 32]))
+
+    def peer() -> None:
+        for clip in clips:
+            mel = librosa.feature.melspectrogram(
+                y=clip, sr=SAMPLE_RATE, n_fft=200, hop_length=80, n_mels=13, fmin=50, fmax=4000
+            )
+            scale(20 * np.log10(np.where(mel == 0, np.finfo(float).eps, mel)), axis=1)
+
+    what = f"log-mel of {count:,} clips ({source}) from memory, one thread, against librosa"
+    return [against(what, 15, ours, peer, rounds=1 if smoke else 7)]
+
+
+def recognize(smoke: bool) -> list[Row]:
+    """Time samples in memory to an answer; the size of the file that answers."""
+    import spoken_digits
+
+    if not MODEL.exists():
+        return skipped(f"{MODEL.name} does not ship yet")
+    clips, source = recordings(20 if smoke else 500)
+    recognizer = spoken_digits.load()
+    for clip in clips[:20]:
+        recognizer(clip, SAMPLE_RATE)
+    taken = [seconds(lambda clip=clip: recognizer(clip, SAMPLE_RATE)) for clip in clips]
+    what = f"recognize: samples ({source}) to answer, one thread"
+    return [
+        Row(f"{what}, median", statistics.median(taken) * 1e3, "ms", 2),
+        Row("recognize: the model's file", MODEL.stat().st_size / 1e6, "MB", 1),
+    ]
+
+
+def start(smoke: bool) -> list[Row]:
+    """From the start of a process to its first answer, and the memory that it took."""
+    if not MODEL.exists():
+        return skipped(f"{MODEL.name} does not ship yet")
+    recording = min((ASSETS / "voices" / "7").glob("*.flac"))
+    command = [sys.executable, "-m", "spoken_digits", "recognize", str(recording)]
+    taken, memory = [], []
+    for _ in range(3 if smoke else 25):
+        begin = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            taken.append(time.perf_counter() - begin)
+            process.stdout.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+        memory.append(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6)
+    # The first start reads the files from disk: a cost of the machine that day.
+    what = "recognize: process start to first answer"
+    return [
+        Row(f"{what}, median", statistics.median(taken[1:]), "s", 0.4),
+        Row(f"{what}, best", min(taken), "s", 0.4),
+        Row("recognize: peak memory", statistics.median(memory), "MB", 120),
+    ]
+
+
+def study(smoke: bool) -> list[Row]:
+    """Time the whole quick study, from nothing to its report."""
+    if smoke:
+        return skipped("the quick study takes minutes")
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "spoken_digits", "study", "--quick", "--out", folder]
+        taken = seconds(lambda: subprocess.run(command, stdout=sys.stderr, check=True))
+    return [Row("`spoken-digits study --quick`", taken, "s", 300)]
+
+
+def skipped(why: str) -> list[Row]:
+    print(f"skipped: {why}", file=sys.stderr)
+    return []
+
+
+MEASURES: dict[str, Measure] = {
+    "epoch-lstm": Measure(partial(epoch, model="lstm", bar=8), threads=2),
+    "epoch-temporal-cnn": Measure(partial(epoch, model="temporal-cnn", bar=4), threads=2),
+    "log-mel": Measure(log_mel, threads=1),
+    "recognize": Measure(recognize, threads=1),
+    "start": Measure(start, threads=1),
+    "study": Measure(study, threads=1),
+}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description="Run one measure here; `python -m benchmarks` runs all."
+    )
+    parser.add_argument("name", choices=MEASURES)
+    parser.add_argument("--smoke", action="store_true")
+    arguments = parser.parse_args()
+    rows = MEASURES[arguments.name].run(arguments.smoke)
+    print(json.dumps([asdict(row) | {"reached": row.reached} for row in rows]))

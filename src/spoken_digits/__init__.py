@@ -1,0 +1,24 @@
+"""Hear a spoken English digit from a voice never heard before.
+
+>>> import spoken_digits as sd
+>>> recognizer = sd.load()
+>>> answer = recognizer("seven.wav")  # doctest: +SKIP
+>>> answer.digit, answer.probability  # doctest: +SKIP
+(7, 0.998)
+"""
+
+from spoken_digits.audio import AudioError, read_audio, to_clip
+from spoken_digits.recognize import ModelError, Recognition, Recognizer, load
+
+__all__ = [
+    "AudioError",
+    "ModelError",
+    "Recognition",
+    "Recognizer",
+    "__version__",
+    "load",
+    "read_audio",
+    "to_clip",
+]
+
+__version__ = "0.1.0"

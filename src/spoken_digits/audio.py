@@ -1,0 +1,334 @@
+"""From any recording to what a network hears: mono, 8 kHz, cut to the speech in it.
+
+``read_audio`` opens a file, ``to_clip`` makes a clip of any samples; training and recognizing take
+the same way. Shapes: L samples, T frames.
+"""
+
+import mmap
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "MAX_CLIP_DURATION_S",
+    "MAX_DURATION_S",
+    "MAX_SAMPLE_RATE",
+    "MIN_CLIP_DURATION_S",
+    "MIN_SAMPLE_RATE",
+    "SAMPLE_RATE",
+    "AudioError",
+    "cut_clip",
+    "find_speech",
+    "read_audio",
+    "resample",
+    "to_clip",
+]
+
+FloatArray = NDArray[np.float32]
+
+SAMPLE_RATE = 8_000  # Hz: FSDD is recorded so, the telephone is
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4_000, 192_000
+MIN_CLIP_DURATION_S, MAX_CLIP_DURATION_S = 0.1, 1.5
+MAX_DURATION_S = 30.0  # of a recording in which one digit is looked for
+
+_MAX_CHANNELS = 8  # more are samples whose axes were exchanged
+_SILENCE = 1e-6  # -120 dBFS, below the noise of any converter
+_LOUDEST = 2.0**32  # floats on the scale of integers pass; beyond, powers would overflow
+_INTEGERS = {"uint8": (128, 128), "int16": (0, 2**15), "int32": (0, 2**31)}  # zero, full scale
+_READ_FRAMES = 1 << 16
+_STREAMED = 0x7FFF_0000  # a WAV written to a pipe declares 0 bytes of sound, or this and more
+
+# find_speech: frames of 32 ms every 10 ms, in bands of 94, 406, 1000, 2000, 4000 Hz: no hum, and
+# the hiss of "six" is heard beside its vowel.
+_HOP, _WINDOW = SAMPLE_RATE // 100, 256
+_BAND_EDGES = (3, 13, 32, 64, 1 + _WINDOW // 2)
+_BACKGROUND_FRAMES = 10  # background: the quietest 100 ms
+_PEAK_FRAMES = 5  # level: what is exceeded for 50 ms, so that a click does not set it
+_ACTIVE_FRAMES = 3  # speech: what lasts 30 ms
+_RISE_DB, _RANGE_DB, _TRIMMED_RANGE_DB = 7, 50, 45
+_MARGIN, _PAUSE = round(0.06 * SAMPLE_RATE), round(0.3 * SAMPLE_RATE)
+_LONG_DIGIT = round(1.2 * SAMPLE_RATE)
+
+
+class AudioError(ValueError):
+    """A recording that cannot be heard; the message says which, what was expected, the remedy."""
+
+
+def read_audio(
+    path: str | os.PathLike[str], max_duration_s: float = MAX_DURATION_S
+) -> tuple[FloatArray, int]:
+    """Read a recording in any format of libsndfile: WAV, FLAC, OGG, Opus, MP3, AIFF, AU, ...
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    max_duration_s : float
+        A longer recording is refused by its header, before any of it is read.
+
+    Returns
+    -------
+    samples : (L,) float32
+        Full scale is 1; channels are averaged.
+    sample_rate_hz : int
+
+    Raises
+    ------
+    AudioError
+        When the file is missing, a folder, unreadable, empty, no audio, truncated, too long, at a
+        rate outside 4 to 192 kHz, without samples, or holds NaN or infinite ones.
+    """
+    path, name = Path(path), str(path)
+    if path.is_dir():
+        raise AudioError(f"{name}: a folder; expected a recording: name the files in it")
+    try:
+        with path.open("rb") as stream:
+            return _read(stream, name, max_duration_s)
+    except FileNotFoundError:
+        raise AudioError(f"{name}: no such file; expected a recording: check its name") from None
+    except OSError as error:
+        raise AudioError(
+            f"{name}: {error.strerror or error}; expected a file that may be read: "
+            "check its permissions"
+        ) from None
+
+
+def resample(
+    samples: FloatArray, source_rate_hz: float, target_rate_hz: float = SAMPLE_RATE
+) -> FloatArray:
+    """Resample (L,) samples to (L',) at the target rate, band-limited (soxr's high quality)."""
+    if source_rate_hz == target_rate_hz:
+        return samples
+    import soxr  # late: what is at 8 kHz already needs none
+
+    resampled: FloatArray = soxr.resample(samples, source_rate_hz, target_rate_hz)
+    return resampled
+
+
+def find_speech(samples: FloatArray) -> tuple[int, int]:
+    """Find the utterance of one digit in (L,) samples at 8 kHz; their level does not matter.
+
+    A frame is active where one of four bands stands out of its background, the quietest 100 ms of
+    that band. Pauses below 0.3 s belong to an utterance; of several utterances, the one that is
+    loud for longest wins, so that a click does not. A recording shorter than a long digit (1.2 s)
+    may hold no background at all: there only what is 40 dB below the voice counts as silent.
+
+    Returns
+    -------
+    start, stop : int
+        Sample indices, with a margin of 60 ms on either side, at most 1.5 s apart.
+
+    Raises
+    ------
+    AudioError
+        When nothing exceeds -120 dBFS.
+    """
+    loudest = np.abs(samples).max(initial=0)
+    if loudest <= _SILENCE:
+        raise AudioError("no sound in it; expected speech: check the microphone and its level")
+    power = _band_power(samples / loudest)
+    totals = np.sort(power.sum(axis=1))
+    peak = max(totals[-min(_PEAK_FRAMES, len(totals))], 1e-9 * totals[-1])
+    background = _moving_mean(power, _BACKGROUND_FRAMES).min(axis=0)
+    threshold_db = np.maximum(_decibel(background / peak) + _RISE_DB, -_RANGE_DB)
+    if len(samples) < _LONG_DIGIT:
+        threshold_db = np.minimum(threshold_db, -_TRIMMED_RANGE_DB)
+    excess_db = np.maximum(_decibel(power / peak) - threshold_db, 0).sum(axis=1)
+
+    lasting = np.flatnonzero(_moving_mean(excess_db > 0, _ACTIVE_FRAMES) == 1)
+    if len(lasting) == 0:
+        return _most_energetic(samples, 0, len(samples))
+    pauses = np.flatnonzero(np.diff(lasting) * _HOP > _PAUSE)
+    utterances = np.split(lasting, pauses + 1)
+    utterance = max(utterances, key=lambda frames: float(excess_db[frames].sum()))
+    first, last = int(utterance[0]), int(utterance[-1]) + _ACTIVE_FRAMES - 1
+    return _most_energetic(
+        samples, max(0, first * _HOP - _MARGIN), min(len(samples), last * _HOP + _MARGIN)
+    )
+
+
+def cut_clip(
+    samples: ArrayLike, sample_rate_hz: float, name: str = "samples"
+) -> tuple[FloatArray, float, float]:
+    """Make a clip as `to_clip` does; return it with its start and end in the recording, in s.
+
+    `name` is what an error calls the recording.
+    """
+    mono = _to_mono(np.asarray(samples), name)
+    _check_rate(sample_rate_hz, name)
+    _check_duration(len(mono) / sample_rate_hz, MAX_DURATION_S, name)
+    heard = resample(mono - mono.mean(dtype=np.float64).astype(np.float32), sample_rate_hz)
+    try:
+        start, stop = find_speech(heard)
+    except AudioError as error:
+        raise AudioError(f"{name}: {error}") from None
+    lacking = max(0, round(MIN_CLIP_DURATION_S * SAMPLE_RATE) - (stop - start))
+    return np.pad(heard[start:stop], (0, lacking)), start / SAMPLE_RATE, stop / SAMPLE_RATE
+
+
+def to_clip(samples: ArrayLike, sample_rate_hz: float) -> FloatArray:
+    """Make of any samples what a network hears: the one way, for training and for recognizing.
+
+    Channels are averaged, the rate becomes 8 kHz, the mean is removed, and what is not speech is
+    cut off (`find_speech`). The level stays: the front end does not depend on it.
+
+    Parameters
+    ----------
+    samples : (L,) or (L, channels)
+        uint8, int16, int32 or floats; finite, up to 8 channels and 30 s.
+    sample_rate_hz : float
+        4,000 to 192,000.
+
+    Returns
+    -------
+    clip : (L',) float32
+        At 8 kHz, 0.1 s (with zeros up to there) to 1.5 s (the most energetic stretch).
+
+    Raises
+    ------
+    AudioError
+        When samples or rate are none of these, or the samples hold no sound.
+    """
+    return cut_clip(samples, sample_rate_hz)[0]
+
+
+def _read(stream: BinaryIO, name: str, max_duration_s: float) -> tuple[FloatArray, int]:
+    """Read what `read_audio` has opened."""
+    import soundfile  # late: it takes a tenth of a second, and samples at hand do not need it
+
+    if os.fstat(stream.fileno()).st_size == 0:
+        raise AudioError(f"{name}: an empty file; expected a recording: copy or record it again")
+    start, declared, present = _wav_data(stream)
+    if present < declared < _STREAMED:
+        raise AudioError(
+            f"{name}: truncated, {declared - present:,} of {declared:,} bytes of sound are "
+            "missing; expected a whole file: copy or record it again"
+        )
+    source: BinaryIO | mmap.mmap = stream
+    if declared == 0 < present:  # libsndfile would read nothing: declare the size in a private copy
+        source = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+        source[start - 4 : start] = min(present, 2**32 - 1).to_bytes(4, "little")
+    source.seek(0)
+    blocks: list[FloatArray] = []
+    try:
+        with soundfile.SoundFile(source) as file:
+            rate, frames = int(file.samplerate), int(file.frames)
+            _check_rate(rate, name)
+            _check_duration(frames / rate, max_duration_s, name)
+            # Not file.blocks: where a file ends early, it yields memory that was never written.
+            while len(block := file.read(_READ_FRAMES, dtype="float32", always_2d=True)):
+                blocks.append(block.mean(axis=1))
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: .raw, without a header
+        reason = getattr(error, "error_string", "no header").removeprefix("Error : ").rstrip(".")
+        raise AudioError(
+            f"{name}: cannot be read as audio ({reason}); expected WAV, FLAC, OGG, MP3 or AIFF: "
+            "copy it again, or convert it (ffmpeg -i FILE FILE.flac)"
+        ) from None
+    samples = _to_mono(np.concatenate(blocks) if blocks else np.empty(0, np.float32), name)
+    if len(samples) < frames:
+        raise AudioError(
+            f"{name}: truncated, it holds {len(samples):,} of {frames:,} samples; "
+            "expected a whole file: copy or record it again"
+        )
+    return samples, rate
+
+
+def _wav_data(stream: BinaryIO) -> tuple[int, int, int]:
+    """Where a WAV's sound starts, its bytes as declared and as present; zeros for other files.
+
+    libsndfile reads a truncated WAV silently up to where it ends.
+    """
+    size = os.fstat(stream.fileno()).st_size
+    head = stream.read(12)
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        while len(chunk := stream.read(8)) == 8:
+            declared = int.from_bytes(chunk[4:], "little")
+            if chunk[:4] == b"data":
+                return stream.tell(), declared, size - stream.tell()
+            stream.seek(declared + declared % 2, os.SEEK_CUR)
+    return 0, 0, 0
+
+
+def _to_mono(samples: NDArray[np.generic], name: str) -> FloatArray:
+    """Check (L,) or (L, channels) samples of any accepted type; return (L,) float32."""
+    if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > _MAX_CHANNELS):
+        raise AudioError(
+            f"{name}: samples of shape {samples.shape}; expected (L,) or (L, channels) with "
+            f"1 to {_MAX_CHANNELS} channels: transpose them?"
+        )
+    if samples.size == 0:
+        raise AudioError(f"{name}: no samples; expected a recording of speech: record it again")
+    if samples.dtype.name in _INTEGERS:
+        zero, full_scale = _INTEGERS[samples.dtype.name]
+        samples = (samples.astype(np.float32) - zero) / full_scale
+    elif not np.issubdtype(samples.dtype, np.floating):
+        raise AudioError(
+            f"{name}: samples of type {samples.dtype}; expected floats, int16, int32 or uint8: "
+            "convert them with astype"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        mono = samples.astype(np.float32, copy=False)
+        mono = mono.mean(axis=1) if mono.ndim == 2 else mono
+    if not np.abs(mono).max() <= _LOUDEST:  # so written, NaN fails as well
+        raise AudioError(
+            f"{name}: samples that are NaN, infinite or beyond {_LOUDEST:.0e}; expected numbers "
+            "with 1.0 as full scale: record or convert it again"
+        )
+    return mono
+
+
+def _check_rate(sample_rate_hz: float, name: str) -> None:
+    if not MIN_SAMPLE_RATE <= sample_rate_hz <= MAX_SAMPLE_RATE:
+        raise AudioError(
+            f"{name}: a sample rate of {sample_rate_hz:,} Hz; expected {MIN_SAMPLE_RATE:,} to "
+            f"{MAX_SAMPLE_RATE:,} Hz: resample it, or name the right rate"
+        )
+
+
+def _check_duration(duration_s: float, max_duration_s: float, name: str) -> None:
+    if duration_s > max_duration_s:
+        raise AudioError(
+            f"{name}: {duration_s:,.1f} s long; expected one spoken digit, at most "
+            f"{max_duration_s:g} s: cut the digit out"
+        )
+
+
+def _band_power(samples: FloatArray) -> NDArray[np.float64]:
+    """Power of (L,) samples in frames and bands: (T, 4), T = 1 + L // 80."""
+    padded = np.pad(samples, _WINDOW // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP]
+    spectrum = np.fft.rfft(frames * _window(), axis=1)
+    power = spectrum.real**2 + spectrum.imag**2
+    bands = np.add.reduceat(power, _BAND_EDGES[:-1], axis=1)
+    return bands.astype(np.float64)
+
+
+@lru_cache(maxsize=1)
+def _window() -> FloatArray:
+    return np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
+
+
+def _moving_mean(values: NDArray[np.generic], length: int) -> NDArray[np.float64]:
+    """Mean over each `length` rows on end, fewer where there are not so many."""
+    length = min(length, len(values))
+    sums = np.cumsum(values, axis=0, dtype=np.float64)
+    sums = np.concatenate([np.zeros_like(sums[:1]), sums])
+    return (sums[length:] - sums[:-length]) / length
+
+
+def _decibel(power_ratio: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 10 * np.log10(np.maximum(power_ratio, 1e-9))
+
+
+def _most_energetic(samples: FloatArray, start: int, stop: int) -> tuple[int, int]:
+    """Narrow [start, stop) to the 1.5 s of most energy in it."""
+    length = round(MAX_CLIP_DURATION_S * SAMPLE_RATE)
+    if stop - start <= length:
+        return start, stop
+    energy = _moving_mean(samples[start:stop].astype(np.float64) ** 2, length)
+    start += int(energy.argmax())
+    return start, start + length

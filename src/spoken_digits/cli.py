@@ -1,0 +1,343 @@
+"""The command ``spoken-digits``: each verb imports what it needs when it is called.
+
+Answers go to standard output, progress and warnings to standard error. Exit status: 0 all well,
+1 something failed (other inputs are still answered), 2 wrong usage.
+"""
+
+import argparse
+import dataclasses
+import io
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from spoken_digits import __version__
+from spoken_digits.audio import AudioError
+from spoken_digits.recognize import load
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments (default: those of the process); its exit status."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    arguments = _parser().parse_args(argv)
+    arguments.command = shlex.join(["spoken-digits", *argv])
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        status: int = arguments.verb(arguments)
+        print(end="", flush=True)
+    except KeyboardInterrupt:
+        return _complain("interrupted", status=130)
+    except BrokenPipeError:  # the reader has seen enough: say nothing, now or at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if sys.flags.dev_mode:
+            raise
+        return _complain(_explain(error, arguments))
+    return status
+
+
+def _explain(error: Exception, arguments: argparse.Namespace) -> str:
+    """Say in one line what is wrong."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("spoken_digits"):
+        return f"{error.name} is not installed: pip install 'spoken-digits[{arguments.extras}]'"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, ValueError | OSError):  # as every error type of the package
+        return text
+    return (
+        f"{type(error).__name__}: {text}; this should not happen: please report it, with what "
+        f"{arguments.command} prints when PYTHONDEVMODE=1 is set"
+    )
+
+
+def _complain(message: str, status: int = 1) -> int:
+    print(f"spoken-digits: {message}", file=sys.stderr)
+    return status
+
+
+def _recognize(arguments: argparse.Namespace) -> int:
+    recognizer = load(arguments.model)
+    status = 0
+    for file in arguments.files:
+        row: dict[str, object] = {"file": file}
+        try:
+            answer = recognizer(file)
+        except AudioError as error:
+            status = 1
+            if arguments.json:
+                print(json.dumps(row | {"error": str(error)}), flush=True)
+            else:
+                _complain(str(error))
+            continue
+        if arguments.json:
+            row["digit"] = answer.digit
+            if set(answer.labels) - set("0123456789"):
+                row["label"] = answer.label
+            row["probability"] = round(answer.probability, 6)
+            row["probabilities"] = [round(p, 6) for p in answer.probabilities]
+            print(json.dumps(row), flush=True)
+        else:
+            print(f"{file}: {answer.label} ({100 * answer.probability:.1f} %)", flush=True)
+    return status
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.show import show
+
+    print(show(arguments.file, arguments.output or f"{Path(arguments.file).stem}.png"))
+    return 0
+
+
+def _corpus_list(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.corpora import CORPORA, find_corpus
+
+    for name, corpus in CORPORA.items():
+        folder = find_corpus(name, arguments.data)
+        print(f"{name}: {folder or f'not at hand (spoken-digits corpus fetch {name})'}")
+        print(f"    {corpus.licence}")
+    return 0
+
+
+def _corpus_fetch(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.corpora import fetch_corpus
+
+    print(fetch_corpus(arguments.name, arguments.data))
+    return 0
+
+
+def _corpus_check(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.corpora import (
+        CORPORA,
+        check_corpus,
+        find_corpus,
+        read_corpus,
+        summarize_corpus,
+    )
+
+    at_hand = [name for name in CORPORA if find_corpus(name, arguments.data)]
+    found = 0
+    for name in arguments.names or at_hand:
+        clips = read_corpus(name, arguments.data)
+        problems, summary = check_corpus(clips), summarize_corpus(clips)
+        for problem in problems:
+            print(f"{problem.file or name}: {problem.kind}: {problem.detail}")
+        print(
+            f"{name}: {summary.clips:,} clips, {summary.speakers:,} speakers, "
+            f"{len(summary.labels)} labels, {summary.duration_s / 60:.1f} minutes; "
+            f"{len(problems) or 'no'} problem{'s' * (len(problems) != 1)}"
+        )
+        found += len(problems)
+    return 1 if found else 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.corpora import best_corpus
+    from spoken_digits.lab.study import Job, run_job
+    from spoken_digits.lab.train import TrainConfig
+
+    given = {key: getattr(arguments, key) for key in _OVERRIDES}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    if arguments.recipe:
+        config = TrainConfig.from_toml(arguments.recipe, **overrides)
+    else:
+        config = TrainConfig.from_dict(overrides, "train")
+    corpus, _ = best_corpus(arguments.data)
+    if corpus == "voices" and not arguments.split:
+        config = dataclasses.replace(config, split=corpus)
+    job = Job(config, corpus, arguments.data, arguments.out, arguments.command)
+    print(run_job(job, quiet=False), file=sys.stderr)
+    print(job.directory)
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.judge import describe, heard_before, judge, read_test
+
+    recognizer = load(arguments.model)
+    name, clips = read_test(arguments.corpus, arguments.split, arguments.data)
+    if known := heard_before(recognizer, clips):
+        _complain(f"WARNING: {arguments.model} was trained on {', '.join(known)}, tested here")
+    evaluation = judge(recognizer, clips)
+    if arguments.json:
+        print(json.dumps(evaluation.to_dict()))
+    else:
+        print(f"{arguments.model} on {name}\n\n{describe(evaluation)}")
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.export import export
+
+    print(export(arguments.run, arguments.output))
+    return 0
+
+
+def _study(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.study import StudyError, run_study
+
+    try:
+        report = run_study(
+            arguments.name, arguments.data, arguments.out, arguments.quick, arguments.workers
+        )
+    except StudyError as error:
+        return _complain(str(error))
+    print(f"report: {report}")
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.files import write_whole
+    from spoken_digits.lab.report import update_readme, write_report
+    from spoken_digits.lab.summary import summarize
+
+    report = arguments.study / "report.html"
+    write_report(arguments.study, report, arguments.data)
+    if arguments.publish:
+        summary = summarize(arguments.study)
+        results = Path("results", f"{summary['study']}.json")
+        write_whole(results, (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
+        update_readme("README.md", results.parent)
+        print(f"results: {results}")
+    print(f"report: {report}")
+    return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    if not Path("benchmarks", "__main__.py").is_file():
+        return _complain(
+            "no benchmarks here; they are no part of the package: run them in its source tree"
+        )
+    only = [word for name in arguments.only for word in ("--only", name)]
+    smoke = ["--smoke"] if arguments.smoke else []
+    return subprocess.call([sys.executable, "-m", "benchmarks", *only, *smoke])
+
+
+def _corpus_make(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.voices import make_voices
+
+    print(make_voices(arguments.output, seed=arguments.seed))
+    return 0
+
+
+_OVERRIDES = ("model", "front_end", "split", "seed", "epochs", "device")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="spoken-digits", description="Hear which digit is spoken, and study how well."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    def add(
+        name: str, run: Callable[[argparse.Namespace], int], text: str, extras: str, to: Any = verbs
+    ) -> argparse.ArgumentParser:
+        verb: argparse.ArgumentParser = to.add_parser(name, help=text, description=text)
+        verb.set_defaults(verb=run, extras=extras)
+        return verb
+
+    def add_data(verb: argparse.ArgumentParser) -> None:
+        text = "folder of corpora (default: SPOKEN_DIGITS_DATA, else the cache of fetch)"
+        verb.add_argument("--data", metavar="DIR", type=Path, help=text)
+
+    verb = add("recognize", _recognize, "tell which digit is spoken in recordings", "train")
+    verb.add_argument("files", metavar="FILE", nargs="+", help="a recording of one digit")
+    verb.add_argument("--json", action="store_true", help="a JSON object a line and file")
+    verb.add_argument("--model", metavar="PATH", help="an exported model (default: what ships)")
+
+    verb = add("show", _show, "draw a recording's waveform and mel spectrogram", "train,report")
+    verb.add_argument("file", metavar="FILE", help="a recording of one digit")
+    verb.add_argument(
+        "-o", "--output", metavar="PNG", help="file to write (default: FILE's name, .png, here)"
+    )
+
+    text = "list, fetch or check recordings to learn from"
+    corpus = verbs.add_parser("corpus", help=text, description=text)
+    actions = corpus.add_subparsers(title="verbs", metavar="VERB", required=True)
+    verb = add("list", _corpus_list, "corpora: licence, and where they are", "train", actions)
+    add_data(verb)
+    verb = add("fetch", _corpus_fetch, "download a corpus and check its files", "train", actions)
+    verb.add_argument("name", metavar="NAME", help="a corpus of the list")
+    add_data(verb)
+    text = "listen to every recording and report what is wrong; status 1 if anything is"
+    verb = add("check", _corpus_check, text, "train", actions)
+    verb.add_argument(
+        "names", metavar="CORPUS", nargs="*", help="name, folder or table (default: all at hand)"
+    )
+    add_data(verb)
+
+    verb = add("make", _corpus_make, "make a corpus of synthetic voices", "train,synth", actions)
+    verb.add_argument("kind", choices=["voices"], help="what to make")
+    verb.add_argument("output", metavar="DIR", type=Path, help="folder to make; must not exist")
+    verb.add_argument("--seed", type=int, default=0, help="key of its draws (%(default)s)")
+
+    verb = add("train", _train, "train a model on some speakers, test it on others", "train,report")
+    verb.add_argument("recipe", metavar="RECIPE", nargs="?", help="a TOML file, or its name")
+    for key in _OVERRIDES:
+        verb.add_argument(
+            f"--{key.replace('_', '-')}",
+            type=int if key in ("seed", "epochs") else str,
+            help=f"{key.replace('_', ' ')}, whatever the recipe says",
+        )
+    verb.add_argument(
+        "--out", metavar="DIR", type=Path, default=Path("runs"), help="folder of runs (%(default)s)"
+    )
+    add_data(verb)
+
+    verb = add("evaluate", _evaluate, "judge an exported model on speakers it never heard", "train")
+    verb.add_argument("model", metavar="MODEL", help="an exported model, .onnx")
+    verb.add_argument(
+        "--corpus", help="corpus, folder or table to test on (default: the best at hand)"
+    )
+    verb.add_argument("--split", help="named split whose test side is used (default: the corpus')")
+    verb.add_argument("--json", action="store_true", help="one JSON object")
+    add_data(verb)
+
+    verb = add("export", _export, "write a trained run as one ONNX file", "train,report")
+    verb.add_argument("run", metavar="RUN", help="folder of a finished run")
+    verb.add_argument("-o", "--output", metavar="FILE", help="default: digits.onnx in RUN")
+
+    verb = add("study", _study, "train and judge many models, write a report", "train,report")
+    verb.add_argument(
+        "name", metavar="NAME", nargs="?", default="models", help="study (%(default)s), or its TOML"
+    )
+    verb.add_argument("--quick", action="store_true", help="one seed, fewer epochs: minutes")
+    verb.add_argument("--workers", metavar="N", type=_count, help="processes (default: one a core)")
+    verb.add_argument(
+        "--out", metavar="DIR", type=Path, help="folder of the runs (default: runs/NAME)"
+    )
+    add_data(verb)
+
+    verb = add("report", _report, "write a study's report again", "train,report")
+    verb.add_argument(
+        "study",
+        metavar="STUDY_DIR",
+        nargs="?",
+        type=Path,
+        default=Path("runs", "models"),
+        help="folder of a study's runs (%(default)s)",
+    )
+    text = "also write results/ and the README's table, in the source tree"
+    verb.add_argument("--publish", action="store_true", help=text)
+    add_data(verb)
+
+    verb = add("bench", _bench, "time it against its peers, in the source tree", "dev")
+    verb.add_argument("--only", metavar="NAME", action="append", default=[], help="one measure")
+    verb.add_argument("--smoke", action="store_true", help="tiny sizes: only see that it runs")
+    return parser
+
+
+def _count(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return number

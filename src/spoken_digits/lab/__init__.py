@@ -1,0 +1,1 @@
+"""The learning wing: corpora, features, models, training, evaluation, studies, reports."""

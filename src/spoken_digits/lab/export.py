@@ -1,0 +1,155 @@
+"""Export: a finished run to one ONNX file, waveform in, scores out, that describes itself.
+
+The file holds the front end as well as the network, in standard operators; whoever has it needs
+neither this package nor torch. Shapes: B batch, L samples, M mel bands, T frames, D embedding,
+C classes.
+"""
+
+import io
+import json
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+import spoken_digits
+from spoken_digits.lab.features import FRONT_ENDS
+from spoken_digits.lab.files import write_whole
+from spoken_digits.lab.models import DigitNet
+from spoken_digits.lab.train import TrainConfig, load_network
+
+__all__ = ["OUTPUTS", "ExportError", "export"]
+
+OUTPUTS = ("scores", "log_mel", "embedding")
+_TOLERANCE = 1e-4
+_OPSET = 17
+
+
+class ExportError(ValueError):
+    """The exported file does not say what the network says; nothing was written."""
+
+
+class _WaveformOnly(nn.Module):
+    """The network as it is exported: every sample of the waveform counts, nothing is padding."""
+
+    def __init__(self, net: DigitNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        output = self.net(waveform)
+        return output.scores, output.log_mel, output.embedding
+
+
+def export(run_dir: Path | str, output: Path | str | None = None) -> Path:
+    """Write a finished run as ONNX, once ONNX and torch agree to 1e-4 on every output.
+
+    The file takes ``waveform`` (B, L), float32 at 8 kHz, any B and any L of a tenth of a second or
+    more, and gives ``scores`` (B, C), logits, ``log_mel`` (B, M, T) and ``embedding`` (B, D). Its
+    metadata name the labels, the front end, the recipe, the training data and their licence.
+
+    Parameters
+    ----------
+    run_dir
+        Folder of a finished run.
+    output
+        File to write; left out, ``digits.onnx`` in `run_dir`.
+
+    Raises
+    ------
+    ConfigError
+        When `run_dir` holds no finished run.
+    ExportError
+        When the two disagree; nothing is written then.
+    """
+    run_dir = Path(run_dir)
+    output = Path(output) if output else run_dir / "digits.onnx"
+    config, net = load_network(run_dir)
+    environment = json.loads((run_dir / "environment.json").read_text(encoding="utf-8"))
+    content = _describe(_to_onnx(net), _metadata(config, net, environment))
+    check_parity(net, content)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(output, content)
+    return output
+
+
+def _to_onnx(net: DigitNet) -> bytes:
+    buffer = io.BytesIO()
+    # Two clips: an example batch of one would be traced into the graph of a recurrent network.
+    example = torch.randn(2, 4000, generator=torch.Generator().manual_seed(0))
+    with warnings.catch_warnings():
+        # The tracing exporter is the one that leaves the time axis of recurrent networks free; it
+        # announces its own retirement, and traces shapes that `check_parity` proves to be free.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _WaveformOnly(net).eval(),
+            (example,),
+            buffer,  # type: ignore[arg-type]  # the tracing exporter takes a stream
+            dynamo=False,
+            opset_version=_OPSET,
+            input_names=["waveform"],
+            output_names=list(OUTPUTS),
+            dynamic_axes={
+                "waveform": {0: "B", 1: "L"},
+                "scores": {0: "B"},
+                "log_mel": {0: "B", 2: "T"},
+                "embedding": {0: "B"},
+            },
+        )
+    return buffer.getvalue()
+
+
+def _metadata(config: TrainConfig, net: DigitNet, environment: dict[str, object]) -> dict[str, str]:
+    front_end = FRONT_ENDS[config.front_end]
+    parameters = sum(p.numel() for p in net.parameters())
+    return {
+        "format_version": "1",
+        "labels": json.dumps(environment["labels"]),
+        "sample_rate_hz": str(front_end.sample_rate_hz),
+        "front_end": json.dumps(asdict(front_end)),
+        "model": config.model,
+        "recipe": json.dumps(asdict(config)),
+        "parameters": str(parameters),
+        "version": spoken_digits.__version__,
+        "training_data": json.dumps(environment["data"]),
+        "licence": "Apache-2.0; trained on the corpora of training_data, under their licences",
+        "command": str(environment["command"]),
+        "commit": str(environment["commit"]),
+    }
+
+
+def _describe(content: bytes, metadata: dict[str, str]) -> bytes:
+    model = onnx.load_from_string(content)
+    onnx.helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def check_parity(net: DigitNet, content: bytes) -> None:
+    """Compare ONNX with torch at lengths and batch sizes other than the traced ones.
+
+    Raises
+    ------
+    ExportError
+        When an output differs by more than 1e-4.
+    """
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(1)
+    for batch, length in ((1, 800), (3, 3111), (2, 12000)):
+        waveform = 0.1 * torch.randn(batch, length, generator=generator)
+        with torch.inference_mode():
+            expected = net(waveform)
+        found = session.run(list(OUTPUTS), {"waveform": waveform.numpy()})
+        for name, array in zip(OUTPUTS, found, strict=True):
+            want = getattr(expected, name).numpy()
+            difference = np.abs(array - want).max() if array.shape == want.shape else np.inf
+            if not difference <= _TOLERANCE:
+                raise ExportError(
+                    f"{name} of ONNX and torch differ by {difference:.2g} on {batch} clips of "
+                    f"{length} samples, expected at most {_TOLERANCE:g}; nothing was written"
+                )

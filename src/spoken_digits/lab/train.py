@@ -1,0 +1,481 @@
+"""Training: a recipe and clips in, a run directory with a network out.
+
+Everything random is keyed by (seed, epoch), and a checkpoint is written after every epoch, so a run
+that was killed goes on from its last epoch and ends, on a CPU, with the same bytes as one that was
+not.
+"""
+
+import json
+import math
+import sys
+import time
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import load_file, save
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from spoken_digits.lab.augment import POLICIES, augmented_log_mel
+from spoken_digits.lab.dataset import Dataset, IntArray, epoch_batches
+from spoken_digits.lab.features import FRONT_ENDS, LogMel
+from spoken_digits.lab.files import write_whole
+from spoken_digits.lab.models import MODELS, DigitNet
+
+__all__ = [
+    "RECIPES",
+    "ConfigError",
+    "TrainConfig",
+    "build_network",
+    "load_network",
+    "predict",
+    "read_recipe",
+    "train",
+]
+
+RECIPES = Path(__file__).parent / "recipes"
+_EVALUATION_BATCH = 128
+
+
+class ConfigError(ValueError):
+    """A recipe or a run directory that asks for what there is not; the message names the key."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What a run is made of. The defaults are those of our strong model.
+
+    Attributes
+    ----------
+    model, front_end, augmentation
+        Names in `MODELS`, `FRONT_ENDS` and `POLICIES`.
+    split
+        A named split, one that has a single fold: ``xsdr``, ``inner:theo``.
+    seed
+        Key of everything random in the run.
+    epochs, batch_size
+        Passes over the training clips, and clips in a batch.
+    learning_rate, weight_decay
+        AdamW's (Loshchilov and Hutter 2019): the peak of a schedule that rises over the first
+        quarter and falls to zero along a cosine; decay of matrices alone. For the linear baselines
+        ``weight_decay`` is scikit-learn's ``alpha``.
+    label_smoothing
+        Share of the target spread over all classes (Szegedy et al. 2016).
+    averaging
+        Decay a step of the moving average of the weights, the network that is kept.
+    temperature
+        What the scores are divided by at the end (Guo et al. 2017); chosen on left-out training
+        speakers.
+    device
+        ``auto``, or a name torch knows.
+    """
+
+    model: str = "cnn"
+    front_end: str = "ours"
+    augmentation: str = "basic"
+    split: str = "xsdr"
+    seed: int = 0
+    epochs: int = 40
+    batch_size: int = 64
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.1
+    averaging: float = 0.99
+    temperature: float = 1.0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            kind = type(field.default)
+            # TOML writes 1 where 1.0 is meant; true and false are never numbers here.
+            if isinstance(value, bool) or not isinstance(
+                value, (kind, int) if kind is float else kind
+            ):
+                raise ConfigError(f"{field.name} = {value!r}: expected {kind.__name__}")
+        for key, valid in (
+            ("model", MODELS),
+            ("front_end", FRONT_ENDS),
+            ("augmentation", POLICIES),
+        ):
+            if getattr(self, key) not in valid:
+                raise ConfigError(
+                    f"{key} = {getattr(self, key)!r}: expected one of {', '.join(valid)}"
+                )
+        for key in ("epochs", "batch_size", "learning_rate", "temperature"):
+            if getattr(self, key) <= 0:
+                raise ConfigError(f"{key} = {getattr(self, key)}: expected more than zero")
+        for key, below in (("label_smoothing", 1), ("averaging", 1), ("weight_decay", math.inf)):
+            if not 0 <= getattr(self, key) < below:
+                raise ConfigError(f"{key} = {getattr(self, key)}: expected 0 to below {below}")
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether scikit-learn fits the model at once, without epochs."""
+        return MODELS[self.model].linear is not None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str) -> "TrainConfig":
+        """Build from keys and values; `where` names their source in errors."""
+        valid = [field.name for field in fields(cls)]
+        if unknown := [key for key in values if key not in valid]:
+            raise ConfigError(
+                f"{where}: unknown key {', '.join(map(repr, unknown))}; "
+                f"the keys are {', '.join(valid)}"
+            )
+        try:
+            return cls(**values)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
+
+    @classmethod
+    def from_toml(cls, recipe: Path | str, **overrides: Any) -> "TrainConfig":
+        """Read a recipe: a file, or the name of one that ships; `overrides` win over it."""
+        return cls.from_dict({**read_recipe(recipe), **overrides}, str(recipe))
+
+    def to_toml(self) -> str:
+        """Return every key, resolved, as TOML."""
+        # JSON's strings and numbers are TOML's.
+        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in asdict(self).items())
+
+
+def read_recipe(recipe: Path | str) -> dict[str, Any]:
+    """Read a TOML file, or the recipe of that name that ships.
+
+    Raises
+    ------
+    ConfigError
+        When there is none, or it is not TOML.
+    """
+    path = Path(recipe)
+    if not path.suffix and not path.exists():
+        path = RECIPES / f"{recipe}.toml"
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
+        raise ConfigError(
+            f"{recipe}: no such recipe; give a .toml file or one of {names}"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{recipe}: not a TOML file: {error}") from None
+
+
+def build_network(config: TrainConfig, n_classes: int) -> DigitNet:
+    """Build the network of a recipe with the initial weights of its seed."""
+    front_end = FRONT_ENDS[config.front_end]
+    # Modules draw their initial weights from torch's global generator: seeded for this block, and
+    # put back, so that a caller's own stream is not touched.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(_key(config.seed, 0))
+        backbone = MODELS[config.model].backbone(front_end.n_mels)
+        return DigitNet(front_end, backbone, n_classes)
+
+
+def train(
+    config: TrainConfig,
+    dataset: Dataset,
+    rows: IntArray,
+    run_dir: Path,
+    heldout_rows: IntArray | None = None,
+    quiet: bool = False,
+) -> DigitNet:
+    """Train on some rows of a dataset, or go on where an earlier call was cut off.
+
+    Writes `config.toml`, `log.jsonl` (a line an epoch), `checkpoint.safetensors` while training and
+    `model.safetensors` at the end, each whole or not at all.
+
+    Parameters
+    ----------
+    config
+        The recipe, resolved.
+    dataset, rows
+        Prepared clips and which of them to train on.
+    run_dir
+        Where the files go; made if it is missing.
+    heldout_rows
+        Clips whose accuracy is logged every epoch. They steer nothing; give training speakers left
+        out, never test speakers.
+    quiet
+        No progress on standard error.
+
+    Raises
+    ------
+    ConfigError
+        When `run_dir` holds a run of another recipe.
+    """
+    _claim(run_dir, config)
+    net = build_network(config, len(dataset.label_names))
+    if config.is_linear:
+        _fit_linear(config, net, dataset, rows)
+        write_whole(run_dir / "log.jsonl", b"")
+    else:
+        net = _descend(config, net, dataset, rows, run_dir, heldout_rows, quiet)
+    with torch.no_grad():
+        net.head.weight.div_(config.temperature)
+        net.head.bias.div_(config.temperature)
+    write_whole(run_dir / "model.safetensors", save(net.state_dict()))
+    (run_dir / "checkpoint.safetensors").unlink(missing_ok=True)
+    return net.eval()
+
+
+def _descend(
+    config: TrainConfig,
+    net: DigitNet,
+    dataset: Dataset,
+    rows: IntArray,
+    run_dir: Path,
+    heldout_rows: IntArray | None,
+    quiet: bool,
+) -> DigitNet:
+    device = _device(config.device)
+    net.to(device)
+    average = build_network(config, len(dataset.label_names)).to(device).eval()
+    matrices = [p for p in net.parameters() if p.ndim > 1]
+    vectors = [p for p in net.parameters() if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(
+        groups,
+        lr=config.learning_rate,
+        betas=(0.9, 0.99),
+        weight_decay=config.weight_decay,
+    )
+    state = _State(net, average, optimizer)
+    log = state.load(run_dir)
+    front_end = LogMel(FRONT_ENDS[config.front_end])  # augmentation stays on the CPU: same draws
+    policy = POLICIES[config.augmentation]
+
+    with _Progress(config, len(log), quiet) as progress:
+        for epoch in range(len(log), config.epochs):
+            began = time.perf_counter()
+            order = np.random.default_rng([config.seed, 1, epoch])
+            draws = torch.Generator().manual_seed(_key(config.seed, 2, epoch))
+            batches = epoch_batches(dataset.lengths[rows], config.batch_size, order)
+            total_loss, right = 0.0, 0
+            net.train()
+            for step, batch in enumerate(batches):
+                targets = torch.from_numpy(dataset.targets[rows[batch]]).to(device)
+                waveform, lengths = dataset.batch(rows[batch])
+                log_mel, mask = augmented_log_mel(front_end, waveform, lengths, policy, draws)
+                scores = net.classify(log_mel.to(device), mask.to(device)).scores  # (B, C)
+                loss = functional.cross_entropy(
+                    scores, targets, label_smoothing=config.label_smoothing
+                )
+                done = (epoch + step / len(batches)) / config.epochs
+                for group in optimizer.param_groups:
+                    group["lr"] = config.learning_rate * _one_cycle(done)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+                optimizer.step()
+                _average(average, net, config.averaging, epoch * len(batches) + step)
+                total_loss += loss.item() * len(batch)
+                right += int((scores.argmax(1) == targets).sum())
+            row: dict[str, Any] = {
+                "epoch": epoch + 1,
+                "loss": round(total_loss / len(rows), 5),
+                "accuracy": round(right / len(rows), 5),
+                "learning_rate": round(optimizer.param_groups[0]["lr"], 8),
+                "seconds": round(time.perf_counter() - began, 2),
+            }
+            if heldout_rows is not None:
+                scores_heldout, _ = predict(average, dataset, heldout_rows)
+                hits = scores_heldout.argmax(1) == dataset.targets[heldout_rows]
+                row["heldout_accuracy"] = round(float(hits.mean()), 5)
+            log.append(row)
+            state.save(run_dir, log)
+            progress.tell(row)
+    return average.cpu()
+
+
+def predict(
+    net: DigitNet, dataset: Dataset, rows: IntArray
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Scores (N, C) and embeddings (N, D) of some rows of a dataset, in their order."""
+    device = net.head.weight.device
+    by_length = np.argsort(dataset.lengths[rows], kind="stable")
+    scores, embeddings = [], []
+    net.eval()
+    with torch.inference_mode():
+        for start in range(0, len(rows), _EVALUATION_BATCH):
+            waveform, lengths = dataset.batch(rows[by_length[start : start + _EVALUATION_BATCH]])
+            output = net(waveform.to(device), lengths.to(device))
+            scores.append(output.scores.cpu().numpy())
+            embeddings.append(output.embedding.cpu().numpy())
+    back = np.argsort(by_length, kind="stable")
+    return np.concatenate(scores)[back], np.concatenate(embeddings)[back]
+
+
+def load_network(run_dir: Path) -> tuple[TrainConfig, DigitNet]:
+    """Return the recipe and the trained network of a run directory, ready to evaluate.
+
+    Raises
+    ------
+    ConfigError
+        When the folder holds no finished run.
+    """
+    model = run_dir / "model.safetensors"
+    if not model.exists():
+        raise ConfigError(
+            f"{run_dir}: no model.safetensors, expected the folder of a finished run; "
+            "train it first, or name one below runs/"
+        )
+    config = TrainConfig.from_toml(run_dir / "config.toml")
+    weights = load_file(model)
+    net = build_network(config, len(weights["head.bias"]))
+    net.load_state_dict(weights)
+    return config, net.eval()
+
+
+def _claim(run_dir: Path, config: TrainConfig) -> None:
+    """Write `config.toml`, or make sure that what lies there is the same recipe."""
+    path = run_dir / "config.toml"
+    if path.exists():
+        if path.read_text(encoding="utf-8") != config.to_toml():
+            raise ConfigError(
+                f"{run_dir}: holds a run of another recipe; remove it or choose another folder"
+            )
+        return
+    write_whole(path, config.to_toml().encode())
+
+
+def _key(*parts: int) -> int:
+    """One 63-bit seed of several numbers, far from that of any others."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device = {name!r}: {reason}; use auto or cpu") from None
+
+
+def _one_cycle(done: float) -> float:
+    """Share of the peak learning rate when this share of the training is done.
+
+    Smith and Topin 2018: up over the first quarter, then down, along cosines; never below 1 %.
+    """
+    rising = 0.25
+    phase = done / rising if done < rising else 1 - (done - rising) / (1 - rising)
+    return 0.01 + 0.99 * (0.5 - 0.5 * math.cos(math.pi * phase))
+
+
+def _average(average: DigitNet, net: DigitNet, decay: float, step: int) -> None:
+    """Move the average towards the network, faster at first (Polyak and Juditsky 1992)."""
+    decay = min(decay, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for mean, value in zip(
+            average.state_dict().values(), net.state_dict().values(), strict=True
+        ):
+            mean.lerp_(value, 1 - decay)
+
+
+def _fit_linear(config: TrainConfig, net: DigitNet, dataset: Dataset, rows: IntArray) -> None:
+    """Fit the head with scikit-learn, and fold the scaling of the features into its weights."""
+    _, features = predict(net, dataset, rows)
+    scaler = StandardScaler().fit(features)
+    if MODELS[config.model].linear == "hinge":
+        classifier = SGDClassifier(
+            loss="hinge", alpha=config.weight_decay, random_state=config.seed
+        )
+    else:
+        C = 1 / (config.weight_decay * len(rows))  # the same meaning as SGD's alpha
+        classifier = LogisticRegression(C=C, max_iter=1000, random_state=config.seed)
+    classifier.fit(scaler.transform(features), dataset.targets[rows])
+    weight = classifier.coef_ / scaler.scale_
+    with torch.no_grad():
+        net.head.weight.copy_(torch.from_numpy(weight))
+        net.head.bias.copy_(torch.from_numpy(classifier.intercept_ - weight @ scaler.mean_))
+
+
+class _Progress:
+    """A bar on a terminal, a plain line now and then elsewhere, nothing when quiet."""
+
+    def __init__(self, config: TrainConfig, done: int, quiet: bool) -> None:
+        terminal = sys.stderr.isatty()
+        self.lines = not quiet and not terminal
+        self.every = max(1, config.epochs // 10)
+        self.bar = tqdm(
+            total=config.epochs,
+            initial=done,
+            desc=f"{config.model} {config.split}",
+            unit="epoch",
+            disable=quiet or not terminal,
+        )
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.close()
+
+    def tell(self, row: dict[str, Any]) -> None:
+        """Show one line of the log."""
+        self.bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['accuracy']:.1%}")
+        self.bar.update()
+        if self.lines and (row["epoch"] % self.every == 0 or row["epoch"] == self.bar.total):
+            print(
+                f"epoch {row['epoch']}/{self.bar.total}: loss {row['loss']:.3f}, "
+                f"training accuracy {row['accuracy']:.1%}, {row['seconds']:.1f} s",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+class _State:
+    """What a checkpoint holds: both networks, the optimizer's moments and the log so far."""
+
+    def __init__(self, net: DigitNet, average: DigitNet, optimizer: torch.optim.Optimizer) -> None:
+        self.net, self.average, self.optimizer = net, average, optimizer
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for name, parameter in self.net.named_parameters():
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{key}.{name}"] = value
+        return tensors
+
+    def save(self, run_dir: Path, log: list[dict[str, Any]]) -> None:
+        # The log rides in the checkpoint as well: the two never disagree after a kill.
+        lines = "".join(json.dumps(row) + "\n" for row in log)
+        tensors = {key: value.contiguous() for key, value in self._tensors().items()}
+        write_whole(run_dir / "checkpoint.safetensors", save(tensors, {"log": lines}))
+        write_whole(run_dir / "log.jsonl", lines.encode())
+
+    def load(self, run_dir: Path) -> list[dict[str, Any]]:
+        path = run_dir / "checkpoint.safetensors"
+        if not path.exists():
+            return []
+        with safe_open(path, framework="pt") as file:
+            lines = file.metadata()["log"]
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        for prefix, net in (("net.", self.net), ("average.", self.average)):
+            net.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            )
+        for name, parameter in self.net.named_parameters():
+            self.optimizer.state[parameter] = {
+                key: tensors[f"optimizer.{key}.{name}"].to(
+                    parameter.device if key != "step" else "cpu"
+                )
+                for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+        return [json.loads(line) for line in lines.splitlines()]

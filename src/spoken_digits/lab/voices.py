@@ -1,0 +1,214 @@
+"""The synthetic voices: the corpus that ships, the default where no recordings are at hand.
+
+espeak-ng speaks them: accents of English, times vocal tracts ("variants"), times pitch and rate.
+The same call gives the same samples, for which espeak-ng needs a fresh process a voice, its
+random numbers seeded, and the words in one order.
+"""
+
+import ctypes
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile as sf
+
+from spoken_digits.audio import SAMPLE_RATE, resample
+from spoken_digits.lab.corpora import DIGIT_WORDS, DIGITS, Clip, CorpusError, read_corpus
+
+__all__ = ["TAKES", "VOICES", "Voice", "make_voices", "read_voices"]
+
+TAKES = 2
+ESPEAK_RATE_HZ = 22_050
+PITCH_SPREAD = 10  # a take's pitch lies within +- this of the voice's, on a scale of 0 to 100
+RATE_SPREAD = 0.18  # a take's rate lies within +- this share of the voice's
+PEAK = 0.15  # of full scale: quieter than it could be, for smaller files
+TRIM_DB = -40.0  # relative to the peak; quieter beginnings and ends are cut ...
+MARGIN_S = 0.015  # ... but for this
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One synthetic speaker: accent and variant by espeak-ng's names, pitch 0 to 100, words/min."""
+
+    speaker: str
+    accent: str
+    variant: str
+    pitch: int
+    rate_wpm: int
+
+
+def read_voices() -> tuple[Clip, ...]:
+    """Return the synthetic clips that ship with the package."""
+    return read_corpus("voices")
+
+
+def make_voices(
+    output: Path | str,
+    voices: Sequence[Voice] | None = None,
+    *,
+    takes: int = TAKES,
+    seed: int = 0,
+) -> Path:
+    """Speak the ten digits with every voice into `output/<digit>/<speaker>_<take>.flac`.
+
+    The clips are 8 kHz, mono, 16 bit, trimmed, and have one peak level. Every take has a pitch and
+    a rate of its own, drawn from `seed`; the same call gives the same samples.
+
+    Parameters
+    ----------
+    output : Path or str
+        Folder to make; it must not exist, or be empty.
+    voices : sequence of Voice, optional
+        Speakers, by default `VOICES`.
+    takes : int
+        Clips a digit and voice.
+    seed : int
+        Key of the pitches and rates.
+
+    Returns
+    -------
+    Path
+        `output`, which appears whole or not at all.
+
+    Raises
+    ------
+    CorpusError
+        When the folder is taken, or espeak-ng has no such accent or variant.
+    ImportError
+        Without the extra `synth`.
+    """
+    import espeakng_loader  # noqa: F401  the children need it; better missed here than there
+
+    voices, output = VOICES if voices is None else voices, Path(output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise CorpusError(f"{output}: exists, expected a new or empty folder; name another one")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        folder = Path(scratch, output.name)
+        for digit in DIGITS:
+            (folder / digit).mkdir(parents=True)
+        plans = [_plan(voice, takes, [seed, index]) for index, voice in enumerate(voices)]
+        for voice, clips in zip(voices, pool.map(_in_fresh_process, voices, plans), strict=True):
+            for (take, digit), samples in zip(product(range(takes), DIGITS), clips, strict=True):
+                file = folder / digit / f"{voice.speaker}_{take}.flac"
+                sf.write(file, _finish(samples), SAMPLE_RATE, "PCM_16", compression_level=1)
+        folder.replace(output)
+    return output
+
+
+def _plan(voice: Voice, takes: int, key: list[int]) -> list[tuple[str, int, int]]:
+    """Return (word, pitch, rate) of every utterance of a voice, take by take."""
+    rng = np.random.default_rng(key)
+    plan = []
+    for take, word in product(range(takes), DIGIT_WORDS):
+        # Every take draws from a part of its own of [-1, 1], so that no two come out alike.
+        higher, faster = 2 * (take + rng.uniform(0.2, 0.8, size=2)) / takes - 1
+        pitch = np.clip(voice.pitch + PITCH_SPREAD * higher, 0, 100)
+        plan.append((word, round(pitch), round(voice.rate_wpm * (1 + RATE_SPREAD * faster))))
+    return plan
+
+
+def _finish(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+    """Return (L,) samples of espeak-ng at 8 kHz, trimmed, at the level of all clips."""
+    # Not audio.to_clip: what ships must not change whenever that learns to cut better.
+    clip = resample(samples.astype(np.float32), ESPEAK_RATE_HZ)
+    clip = clip * np.float32(PEAK / np.abs(clip).max())
+    loud = np.flatnonzero(np.abs(clip) > PEAK * 10 ** (TRIM_DB / 20))
+    margin = round(MARGIN_S * SAMPLE_RATE)
+    return clip[max(0, loud[0] - margin) : loud[-1] + margin]
+
+
+def _in_fresh_process(
+    voice: Voice, plan: Sequence[tuple[str, int, int]]
+) -> list[npt.NDArray[np.int16]]:
+    job = json.dumps({"accent": voice.accent, "variant": voice.variant, "plan": plan})
+    child = subprocess.run(
+        [sys.executable, "-m", __name__], input=job.encode(), capture_output=True, check=False
+    )
+    if child.returncode:
+        reason = child.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise CorpusError(f"voice {voice.speaker}: {reason}")
+    with np.load(io.BytesIO(child.stdout)) as clips:
+        return [clips[name] for name in clips.files]
+
+
+def _speak(accent: str, variant: str, plan: Sequence[tuple[str, int, int]]) -> None:
+    """Write what espeak-ng says to standard output, as an npz archive of (L,) int16.
+
+    Runs in a process of its own. Names are those of espeak-ng's speak_lib.h.
+    """
+    import espeakng_loader
+
+    synchronous_output, position_character, utf8, rate, pitch = 2, 1, 1, 1, 3
+    data = Path(espeakng_loader.get_data_path())
+    # Asked for an unknown variant, espeak-ng takes its plain voice and says nothing.
+    if variant not in (known := sorted(file.name for file in (data / "voices" / "!v").iterdir())):
+        raise SystemExit(f"no variant {variant!r}, expected one of {', '.join(known)}")
+    espeak = ctypes.CDLL(espeakng_loader.get_library_path())
+    if espeak.espeak_Initialize(synchronous_output, 0, str(data).encode(), 0) != ESPEAK_RATE_HZ:
+        raise SystemExit(f"espeak-ng does not start at {ESPEAK_RATE_HZ:,} Hz; install it anew")
+    espeak.espeak_ng_SetRandSeed(ctypes.c_long(1))
+    if espeak.espeak_SetVoiceByName(f"{accent}+{variant}".encode()):
+        raise SystemExit(f"no accent {accent!r}, expected a language of espeak-ng such as en-us")
+    pieces: list[npt.NDArray[np.int16]] = []
+
+    def collect(samples: "ctypes._Pointer[ctypes.c_short]", count: int, _events: object) -> int:
+        if samples and count:
+            pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        return 0
+
+    callback = ctypes.CFUNCTYPE(
+        ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+    )(collect)
+    espeak.espeak_SetSynthCallback(callback)
+    clips = []
+    for word, pitch_value, rate_wpm in plan:
+        pieces.clear()
+        espeak.espeak_SetParameter(pitch, pitch_value, 0)
+        espeak.espeak_SetParameter(rate, rate_wpm, 0)
+        text = word.encode() + b"\0"
+        size = ctypes.c_size_t(len(text))
+        espeak.espeak_Synth(text, size, 0, position_character, 0, utf8, None, None)
+        espeak.espeak_Synchronize()
+        clips.append(np.concatenate(pieces))
+    archive = io.BytesIO()
+    np.savez(archive, *clips)
+    sys.stdout.buffer.write(archive.getvalue())
+
+
+# Sixteen speakers: eight accents, a lower and a higher voice each, in the order of their names, so
+# that the every fourth that the split "voices" holds out are two of either kind.
+VOICES = (
+    Voice("caribbean-f3", "en-029", "f3", 45, 160),
+    Voice("caribbean-m4", "en-029", "m4", 55, 150),
+    Voice("gb-f5", "en", "f5", 50, 175),
+    Voice("gb-m1", "en", "m1", 40, 145),
+    Voice("lancaster-annie", "en-gb-x-gbclan", "Annie", 40, 155),
+    Voice("lancaster-m6", "en-gb-x-gbclan", "m6", 60, 165),
+    Voice("midlands-adam", "en-gb-x-gbcwmd", "adam", 45, 170),
+    Voice("midlands-f4", "en-gb-x-gbcwmd", "f4", 55, 160),
+    Voice("nyc-grandma", "en-us-nyc", "grandma", 50, 135),
+    Voice("nyc-klatt", "en-us-nyc", "klatt", 35, 180),
+    Voice("rp-f2", "en-gb-x-rp", "f2", 40, 150),
+    Voice("rp-m7", "en-gb-x-rp", "m7", 65, 160),
+    Voice("scotland-anika", "en-gb-scotland", "anika", 45, 130),
+    Voice("scotland-m3", "en-gb-scotland", "m3", 35, 155),
+    Voice("us-diogo", "en-us", "Diogo", 50, 160),
+    Voice("us-f1", "en-us", "f1", 60, 170),
+)
+
+if __name__ == "__main__":
+    _speak(**json.load(sys.stdin))

@@ -1,0 +1,89 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from spoken_digits.lab import export as exporting
+from spoken_digits.lab.export import ExportError, export
+from spoken_digits.lab.features import FRONT_ENDS, log_mel
+from spoken_digits.lab.models import MODELS
+from spoken_digits.lab.train import ConfigError, TrainConfig, build_network
+
+
+def finished_run(run_dir: Path, **values: object) -> torch.nn.Module:
+    config = TrainConfig(**values)
+    net = build_network(config, 10).eval()
+    run_dir.mkdir()
+    (run_dir / "config.toml").write_text(config.to_toml())
+    save_file(net.state_dict(), run_dir / "model.safetensors")
+    environment = {
+        "labels": list("0123456789"),
+        "command": "made up",
+        "commit": "none",
+        "data": {"corpus": "tones", "hash": "0" * 64},
+    }
+    (run_dir / "environment.json").write_text(json.dumps(environment))
+    return net
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_onnx_says_what_torch_says_at_any_length_and_batch_size(tmp_path: Path, model: str) -> None:
+    net = finished_run(tmp_path / "run", model=model)
+    path = export(tmp_path / "run", tmp_path / "out" / "digits.onnx")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    for batch, length in ((1, 801), (4, 5000), (2, 11999)):
+        waveform = (0.1 * rng.standard_normal((batch, length))).astype(np.float32)
+        scores, spectrogram, embedding = session.run(None, {"waveform": waveform})
+        with torch.inference_mode():
+            expected = net(torch.from_numpy(waveform))
+        np.testing.assert_allclose(scores, expected.scores.numpy(), atol=1e-4)
+        np.testing.assert_allclose(embedding, expected.embedding.numpy(), atol=1e-4)
+        np.testing.assert_allclose(
+            spectrogram[0], log_mel(waveform[0], FRONT_ENDS["ours"]), atol=1e-3
+        )
+
+
+def test_the_file_describes_itself(tmp_path: Path) -> None:
+    finished_run(tmp_path / "run")
+    model = onnx.load(export(tmp_path / "run"))
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(metadata["labels"]) == list("0123456789")
+    assert metadata["sample_rate_hz"] == "8000"
+    assert json.loads(metadata["front_end"])["n_mels"] == 40
+    assert json.loads(metadata["training_data"])["hash"] == "0" * 64
+    assert metadata["command"] == "made up"
+    assert {"format_version", "model", "parameters", "version", "licence", "commit"} <= set(
+        metadata
+    )
+    domains = {opset.domain for opset in model.opset_import}
+    assert domains <= {"", "ai.onnx"}, "only standard operators"
+
+
+def test_nothing_is_written_when_the_two_disagree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished_run(tmp_path / "run")
+    to_onnx = exporting._to_onnx
+
+    def another_network(net: torch.nn.Module) -> bytes:
+        with torch.no_grad():
+            net.head.bias += 0.001
+            content = to_onnx(net)
+            net.head.bias -= 0.001
+        return content
+
+    monkeypatch.setattr(exporting, "_to_onnx", another_network)
+    with pytest.raises(ExportError, match=r"scores of ONNX and torch differ by 0\.001"):
+        export(tmp_path / "run", tmp_path / "digits.onnx")
+    assert not (tmp_path / "digits.onnx").exists()
+
+
+def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no model\.safetensors"):
+        export(tmp_path)

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+from scipy.interpolate import interp1d
+from torch import nn
+
+from spoken_digits.lab.features import FRONT_ENDS
+from spoken_digits.lab.models import MODELS, DigitNet, Downsampled, MaskedBatchNorm, Recurrent
+
+LENGTHS = (800, 2345, 3111, 4000)
+
+
+def padded_batch() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    waveform = torch.randn(len(LENGTHS), max(LENGTHS), generator=generator)
+    for row, length in zip(waveform, LENGTHS, strict=True):
+        row[length:] = 0
+    return waveform, torch.tensor(LENGTHS)
+
+
+@pytest.mark.parametrize("front_end", FRONT_ENDS)
+@pytest.mark.parametrize("name", MODELS)
+def test_a_clip_scores_the_same_alone_and_in_a_padded_batch(name: str, front_end: str) -> None:
+    net = DigitNet(FRONT_ENDS[front_end], MODELS[name].backbone(FRONT_ENDS[front_end].n_mels), 10)
+    net.eval()
+    waveform, lengths = padded_batch()
+    together = net(waveform, lengths)
+    for i, length in enumerate(LENGTHS):
+        alone = net(waveform[i : i + 1, :length])
+        torch.testing.assert_close(together.scores[i], alone.scores[0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(together.embedding[i], alone.embedding[0], atol=1e-5, rtol=1e-4)
+
+
+def test_our_strong_model_is_small() -> None:
+    net = DigitNet(FRONT_ENDS["ours"], MODELS["cnn"].backbone(40), 10)
+    assert sum(p.numel() for p in net.parameters()) <= 150_000
+
+
+def test_masked_batch_norm_is_torchs_on_the_frames_that_are_there() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 4, 5, 10, generator=generator)
+    mask = torch.ones(3, 1, 1, 10)
+    mask[0, ..., 7:], mask[2, ..., 4:] = 0, 0
+    x = x * mask
+    ours, theirs = MaskedBatchNorm(4), nn.BatchNorm1d(4)
+    packed = torch.cat([x[0, ..., :7], x[1], x[2, ..., :4]], dim=2).reshape(4, -1).T
+    expected = theirs(packed)
+    kept = ours(x, mask)
+    kept = torch.cat([kept[0, ..., :7], kept[1], kept[2, ..., :4]], dim=2).reshape(4, -1).T
+    torch.testing.assert_close(kept, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(ours.running_mean, theirs.running_mean, atol=1e-6, rtol=1e-4)
+    # torch keeps the unbiased variance; the difference is one part in the number of frames.
+    torch.testing.assert_close(ours.running_var, theirs.running_var, atol=0, rtol=0.02)
+
+
+@pytest.mark.parametrize("n_frames", [5, 25, 26, 61])
+def test_interpolation_to_25_frames_is_scipys(n_frames: int) -> None:
+    x = torch.randn(1, 3, n_frames, generator=torch.Generator().manual_seed(0))
+    found = Downsampled(3, "interpolate")(x, torch.ones(1, 1, n_frames)).reshape(3, 25)
+    expected = interp1d(np.linspace(0, 1, n_frames), x[0].numpy())(np.linspace(0, 1, 25))
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_frames", [5, 25, 26, 61])
+def test_pooling_to_25_frames_is_torchs_adaptive_pooling(n_frames: int) -> None:
+    x = torch.randn(1, 3, n_frames, generator=torch.Generator().manual_seed(0))
+    found = Downsampled(3, "pool")(x, torch.ones(1, 1, n_frames)).reshape(1, 3, 25)
+    torch.testing.assert_close(found, nn.AdaptiveAvgPool1d(25)(x), atol=1e-5, rtol=1e-4)
+
+
+def test_a_recurrent_embedding_is_the_last_state_of_a_packed_sequence() -> None:
+    backbone = Recurrent(8, nn.LSTM, 16)
+    x = torch.randn(3, 8, 20, generator=torch.Generator().manual_seed(0))
+    lengths = torch.tensor([20, 7, 13])
+    mask = (torch.arange(20) < lengths[:, None]).float()[:, None]
+    packed = nn.utils.rnn.pack_padded_sequence(
+        x.transpose(1, 2), lengths, batch_first=True, enforce_sorted=False
+    )
+    _, (expected, _) = backbone.cell(packed)
+    torch.testing.assert_close(backbone(x * mask, mask), expected[0], atol=1e-6, rtol=1e-5)

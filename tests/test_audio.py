@@ -1,0 +1,408 @@
+"""Every kind of recording that people bring, good and bad, and where the speech in it lies."""
+
+import os
+import struct
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spoken_digits import audio
+from spoken_digits.audio import (
+    MAX_CLIP_DURATION_S,
+    SAMPLE_RATE,
+    AudioError,
+    cut_clip,
+    find_speech,
+    read_audio,
+    resample,
+    to_clip,
+)
+
+
+def tone(duration_s: float = 0.5, rate_hz: int = SAMPLE_RATE, frequency_hz: float = 440.0):
+    t = np.arange(round(duration_s * rate_hz)) / rate_hz
+    return (0.5 * np.sin(2 * np.pi * frequency_hz * t)).astype(np.float32)
+
+
+def voice(duration_s: float = 0.5, seed: int = 0) -> np.ndarray:
+    """Return noise shaped like a syllable, 8 kHz."""
+    n = round(duration_s * SAMPLE_RATE)
+    noise = np.random.default_rng(seed).standard_normal(n)
+    return (0.1 * np.hanning(n) ** 0.5 * noise).astype(np.float32)
+
+
+def in_silence(samples: np.ndarray, snr_db: float | None = None, pad_s: float = 1.0) -> np.ndarray:
+    """Put `pad_s` before and after the samples, and noise on all of it."""
+    padded = np.pad(samples, round(pad_s * SAMPLE_RATE)).astype(np.float32)
+    if snr_db is None:
+        return padded
+    noise = np.random.default_rng(1).standard_normal(len(padded))
+    return (padded + noise * samples.std() * 10 ** (-snr_db / 20)).astype(np.float32)
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype", "tolerance"),
+    [
+        ("wav", "PCM_U8", 1 / 127),
+        ("wav", "PCM_16", 1 / 32767),
+        ("wav", "PCM_24", 1 / 2**22),
+        ("wav", "PCM_32", 1e-6),
+        ("wav", "FLOAT", 0),
+        ("wav", "DOUBLE", 0),
+        ("wav", "ULAW", 0.02),
+        ("flac", "PCM_16", 1 / 32767),
+        ("aiff", "PCM_24", 1 / 2**22),
+        ("au", "PCM_16", 1 / 32767),
+        ("w64", "PCM_16", 1 / 32767),
+        ("rf64", "PCM_16", 1 / 32767),
+        ("ogg", "VORBIS", 0.05),
+        ("mp3", "MPEG_LAYER_III", 0.05),
+    ],
+)
+def test_every_format_reads_as_what_was_written(tmp_path, suffix, subtype, tolerance):
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, tone(1.0, 16_000), 16_000, subtype=subtype)
+    samples, rate = read_audio(path)
+    assert rate == 16_000
+    assert samples.dtype == np.float32
+    middle = slice(2_000, 14_000)  # lossy codecs ring at the ends
+    np.testing.assert_allclose(samples[middle], tone(1.0, 16_000)[middle], atol=tolerance)
+
+
+@pytest.mark.parametrize("channels", range(1, 7))
+def test_channels_are_averaged(tmp_path, channels):
+    gains = np.arange(1, channels + 1) / channels
+    soundfile.write(tmp_path / "a.wav", tone()[:, None] * gains, 8000, subtype="FLOAT")
+    samples, _ = read_audio(tmp_path / "a.wav")
+    np.testing.assert_allclose(samples, tone() * gains.mean(), atol=1e-6)
+    np.testing.assert_allclose(to_clip(tone()[:, None] * gains, 8000), to_clip(samples, 8000))
+
+
+@pytest.mark.parametrize("rate", [4_000, 8_000, 11_025, 16_000, 44_100, 48_000, 96_000, 192_000])
+def test_every_rate_becomes_8_khz_at_the_same_pitch(tmp_path, rate):
+    soundfile.write(tmp_path / "a.wav", tone(0.5, rate), rate)
+    clip = to_clip(*read_audio(tmp_path / "a.wav"))
+    assert len(clip) == 4_000
+    spectrum = np.abs(np.fft.rfft(clip))
+    assert spectrum.argmax() * SAMPLE_RATE / len(clip) == 440
+    # Away from the ends, where the band is limited by the tone's edges, it is the tone itself.
+    np.testing.assert_allclose(clip[400:-400], tone()[400:-400], atol=2e-3)
+
+
+def test_resampling_up_and_down_gives_back_the_samples():
+    there = resample(voice(0.5), 8_000, 44_100)
+    assert len(there) == 22_050
+    back = resample(there, 44_100, 8_000)
+    slow = np.fft.rfft(voice(0.5))[: 2_000 * 3_000 // 4_000]  # up to 3 kHz
+    np.testing.assert_allclose(np.fft.rfft(back)[: len(slow)], slow, atol=0.02)
+
+
+def wav(samples: np.ndarray, **format: str) -> Callable[[Path], object]:
+    return lambda path: soundfile.write(path, samples, 8000, format="WAV", **format)
+
+
+def cut(suffix: str, keep: float) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        whole = path.with_name(f"whole.{suffix}")
+        soundfile.write(whole, voice(3), 8000)
+        path.write_bytes(whole.read_bytes()[: round(keep * whole.stat().st_size)])
+
+    return write
+
+
+NAN = np.where(np.arange(4000) == 7, np.nan, tone())
+INF = np.where(np.arange(4000) == 7, np.inf, tone())
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "said"),
+    [
+        ("text.wav", lambda p: p.write_text("seven\n" * 99), "cannot be read.*WAV.*ffmpeg"),
+        ("binary.wav", lambda p: p.write_bytes(bytes(range(256)) * 9), "cannot be read.*ffmpeg"),
+        ("sound.raw", lambda p: p.write_bytes(b"\1\2" * 999), "no header.*expected WAV.*ffmpeg"),
+        ("empty.wav", lambda p: p.touch(), "empty file; expected.*copy or record"),
+        ("head.wav", lambda p: p.write_bytes(b"RIFF\0\0\0\0WAVEfmt "), "cannot be read.*copy it"),
+        ("no.wav", wav(np.zeros(0)), "no samples; expected.*record it again"),
+        ("nan.wav", wav(NAN, subtype="FLOAT"), "NaN.*expected numbers.*again"),
+        ("inf.wav", wav(INF, subtype="FLOAT"), "infinite.*expected numbers.*again"),
+        ("folder", lambda p: p.mkdir(), "a folder; expected a recording: name the files"),
+        ("missing.wav", lambda p: None, "no such file; expected.*check its name"),
+        ("cut.flac", cut("flac", 0.5), "cannot be read.*copy it"),
+        ("cut.mp3", cut("mp3", 0.5), "truncated, it holds .* samples.*whole file: copy"),
+        ("cut.ogg", cut("ogg", 0.02), "cannot be read.*copy it"),
+    ],
+)
+def test_a_bad_file_is_named_with_what_was_expected_and_the_remedy(tmp_path, name, write, said):
+    path = tmp_path / name
+    write(path)
+    with pytest.raises(AudioError, match=said) as caught:
+        read_audio(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("lost", [1, 44, 4_000, 8_000])
+def test_a_truncated_wav_tells_how_many_bytes_are_missing(tmp_path, lost):
+    path = tmp_path / "cut.wav"
+    soundfile.write(path, voice(0.5), 8000)  # 8,000 bytes of sound
+    os.truncate(path, path.stat().st_size - lost)
+    with pytest.raises(AudioError, match=f"truncated, {lost:,} of 8,000 bytes.*whole file: copy"):
+        read_audio(path)
+
+
+@pytest.mark.parametrize("declared", [0, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF])
+def test_a_wav_from_a_pipe_declares_no_true_size_and_is_read_whole(tmp_path, declared, capfd):
+    path = tmp_path / "piped.wav"
+    soundfile.write(path, voice(0.5), 8000)
+    expected, _ = read_audio(path)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"data") + 4
+    content[at : at + 4] = struct.pack("<I", declared)
+    path.write_bytes(content)
+    samples, _ = read_audio(path)
+    np.testing.assert_array_equal(samples, expected)
+    assert path.read_bytes() == bytes(content)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_file_without_permission_is_named(tmp_path, monkeypatch):
+    path = tmp_path / "locked.wav"
+    soundfile.write(path, voice(), 8000)
+
+    def refuse(self: Path, *arguments: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(AudioError, match=r"locked.wav: Permission denied.*check its permissions"):
+        read_audio(path)
+
+
+def test_a_file_name_that_is_no_text_is_read(tmp_path):
+    path = os.fsencode(tmp_path) + b"/\xff\xe9.wav"
+    try:
+        with open(path, "wb") as stream:  # noqa: PTH123 (bytes are no Path)
+            soundfile.write(stream, voice(), 8000, format="WAV")
+    except OSError:
+        pytest.skip("this file system wants names in UTF-8")
+    assert len(read_audio(os.fsdecode(path))[0]) == 4_000
+
+
+def test_an_hour_is_refused_by_its_header_and_never_held(tmp_path):
+    path = tmp_path / "hour.wav"
+    soundfile.write(path, np.zeros(0), 192_000)
+    size = 3_600 * 192_000 * 2
+    with path.open("r+b") as stream:  # a sparse file: it takes no room
+        stream.seek(-4, os.SEEK_END)
+        stream.write(struct.pack("<I", size))
+        stream.truncate(stream.tell() + size)
+    tracemalloc.start()
+    with pytest.raises(AudioError, match=r"hour.wav: 3,600.0 s long; expected .* at most 30 s"):
+        read_audio(path)
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
+
+
+def test_a_longer_limit_may_be_given(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(40 * 8000), 8000)
+    assert len(read_audio(tmp_path / "a.wav", max_duration_s=60)[0]) == 320_000
+
+
+# Samples
+
+
+@pytest.mark.parametrize(
+    ("samples", "tolerance"),
+    [
+        (np.round(voice() * 2**15).astype(np.int16), 1 / 2**15),
+        (np.round(voice().astype(float) * 2**31).astype(np.int32), 1e-7),
+        (np.round(voice() * 127 + 128).astype(np.uint8), 1.5 / 128),
+        (voice().astype(np.float64), 0),
+        (voice().astype(np.float16), 1e-3),
+        (voice().tolist(), 0),
+        (voice()[:, None].repeat(8, axis=1), 1e-7),
+    ],
+)
+def test_samples_of_every_type_sound_the_same(samples, tolerance):
+    np.testing.assert_allclose(
+        to_clip(samples, 8000)[:4000], to_clip(voice(), 8000), atol=tolerance, rtol=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "said"),
+    [
+        ([], 8000, "no samples"),
+        (np.zeros((0, 2)), 8000, "no samples"),
+        (NAN, 8000, "NaN"),
+        (INF, 8000, "infinite"),
+        (np.stack([INF, -INF], axis=1), 8000, "infinite"),
+        (tone() * 1e12, 8000, "beyond"),
+        (tone().astype(float) * 1e300, 8000, "beyond"),
+        (tone() > 0, 8000, "type bool; expected floats, int16, int32 or uint8: convert"),
+        (np.arange(4000), 8000, "type int64; expected floats"),
+        (tone() * 1j, 8000, "type complex"),
+        (np.zeros((2, 4000)), 8000, r"shape \(2, 4000\); expected .* transpose"),
+        (np.zeros((4, 4, 4)), 8000, "shape"),
+        (np.float32(1), 8000, "shape"),
+        (tone(), 3_999, r"3,999 Hz; expected 4,000 to 192,000 Hz"),
+        (tone(), 192_001, "192,001 Hz"),
+        (tone(), -8000, "-8,000 Hz"),
+        (tone(), float("nan"), "nan Hz"),
+        (np.zeros(4000), 8000, "no sound in it; expected speech: check the microphone"),
+        (np.full(4000, 0.3), 8000, "no sound"),
+        (np.full(4000, 128, np.uint8), 8000, "no sound"),
+        ([0.5], 8000, "no sound"),
+        ([0.5], 192_000, "no sound"),
+        (np.zeros(31 * 8000), 8000, r"31.0 s long; expected .* at most 30 s: cut"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_bad_samples_are_refused_in_words(samples, rate, said):
+    with pytest.raises(AudioError, match=f"^samples: .*{said}"):
+        to_clip(samples, rate)
+
+
+def test_the_recording_is_called_by_the_name_given():
+    with pytest.raises(AudioError, match=r"^seven.wav: no sound"):
+        cut_clip(np.zeros(4000), 8000, "seven.wav")
+
+
+# Speech
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    length=st.integers(100, 60_000),
+    rate=st.sampled_from([4_000, 8_000, 11_025, 16_000, 48_000]),
+    level_db=st.floats(-100, 60),
+    seed=st.integers(0, 9),
+)
+def test_any_noise_becomes_a_clip_of_legal_length(length, rate, level_db, seed):
+    samples = np.random.default_rng(seed).standard_normal(length) * 10 ** (level_db / 20)
+    clip, start_s, end_s = cut_clip(samples, rate)
+    assert clip.dtype == np.float32
+    assert np.isfinite(clip).all()
+    assert 0.1 * SAMPLE_RATE <= len(clip) <= MAX_CLIP_DURATION_S * SAMPLE_RATE
+    assert 0 <= start_s < end_s <= length / rate + 1 / SAMPLE_RATE
+    assert len(clip) == max(800, round((end_s - start_s) * SAMPLE_RATE))
+
+
+def test_a_short_recording_is_filled_up_with_zeros():
+    clip = to_clip(voice(0.05), 8000)
+    assert len(clip) == 800
+    assert not clip[400:].any()
+
+
+@pytest.mark.parametrize("level_db", [-50, -20, 0, 30])
+def test_the_level_decides_nothing_and_stays(level_db):
+    gain = np.float32(10 ** (level_db / 20))
+    noisy = in_silence(voice(), snr_db=30)
+    expected, *bounds = cut_clip(noisy, 8000)
+    clip, *scaled_bounds = cut_clip(noisy * gain, 8000)
+    assert scaled_bounds == bounds
+    np.testing.assert_allclose(clip, expected * gain, rtol=1e-4, atol=1e-6 * gain)
+
+
+@pytest.mark.parametrize("snr_db", [None, 60, 30, 20, 10])
+def test_speech_is_found_to_a_tenth_of_a_second(snr_db):
+    start, stop = find_speech(in_silence(voice(0.5), snr_db))
+    assert 7_200 <= start <= 8_000
+    assert 12_000 <= stop <= 12_800
+
+
+HUM = 0.1 * np.sin(2 * np.pi * 50 * np.arange(20_000) / 8000)
+CLICK = np.where(np.arange(20_000) // 20 == 100, 1.0, 0.0)  # 2.5 ms at full scale, 0.25 s in
+COUGH = np.pad(voice(0.1, seed=3), (2_000, 17_200))
+
+
+@pytest.mark.parametrize(
+    "trouble", [0.3, HUM, CLICK, COUGH], ids=["offset", "hum", "click", "cough"]
+)
+def test_trouble_is_not_taken_for_speech(trouble):
+    clip, start_s, end_s = cut_clip(in_silence(voice(0.5), 40) + trouble, 8000)
+    assert start_s == pytest.approx(1.0, abs=0.1)
+    assert end_s == pytest.approx(1.5, abs=0.1)
+    assert abs(clip.mean()) < 0.01
+
+
+def test_clipped_speech_is_found():
+    start, stop = find_speech(np.clip(50 * in_silence(voice(0.5), 30), -1, 1))
+    assert 7_200 <= start <= 8_000
+    assert 12_000 <= stop <= 12_800
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("length", [1, 20, 400, 30_000])
+def test_a_lone_impulse_is_found(length):
+    samples = np.zeros(length, np.float32)
+    samples[length // 2] = 1
+    start, stop = find_speech(samples)
+    assert start <= length // 2 < stop
+
+
+def test_a_closure_within_a_word_is_bridged():
+    word = np.concatenate([voice(0.2), np.zeros(1_600), 0.1 * voice(0.1)])  # "eight": a t at last
+    start, stop = find_speech(in_silence(word, 50))
+    assert start <= 8_000
+    assert stop >= 8_000 + len(word) - 100
+
+
+@pytest.mark.parametrize("background_db", [-10, -20, -35])
+def test_a_trimmed_recording_is_left_whole(background_db):
+    quiet = 10 ** (background_db / 20) * np.random.default_rng(2).standard_normal(1_600)
+    samples = np.concatenate([quiet, np.random.default_rng(3).standard_normal(3_200), quiet])
+    assert find_speech(samples.astype(np.float32)) == (0, len(samples))
+
+
+def test_of_endless_speech_the_most_energetic_stretch_is_taken():
+    samples = np.random.default_rng(4).standard_normal(40_000).astype(np.float32)
+    samples[20_000:32_000] *= 2
+    start, stop = find_speech(samples)
+    assert stop - start == 12_000
+    assert abs(start - 20_000) < 50
+
+
+def fsdd(data_root: Path, step: int) -> list[Path]:
+    files = sorted((data_root / "fsdd" / "recordings").glob("*.wav"))[::step]
+    if not files:
+        pytest.skip(f"needs recordings: no fsdd/recordings below {data_root}")
+    return files
+
+
+def test_real_clips_keep_their_energy_and_lose_only_silence(data_root):
+    kept_energy, kept_duration = [], []
+    for file in fsdd(data_root, 7):
+        samples, rate = read_audio(file)
+        samples = samples - samples.mean()
+        start, stop = find_speech(samples)
+        if len(samples) < 1.2 * rate:  # longer ones of this corpus hold more than one word
+            kept_energy.append((samples[start:stop] ** 2).sum() / (samples**2).sum())
+            kept_duration.append((stop - start) / len(samples))
+    assert min(kept_energy) >= 0.995
+    assert np.mean(kept_duration) > 0.96
+
+
+def test_real_clips_are_found_in_a_quiet_room(data_root):
+    found = []
+    for file in fsdd(data_root, 29):
+        samples, _ = read_audio(file)
+        samples = samples - samples.mean()
+        start, stop = find_speech(in_silence(samples, snr_db=30))
+        share = np.cumsum(samples**2) / (samples**2).sum()
+        loud = 8_000 + np.searchsorted(share, [0.01, 0.99])  # what must not be cut off
+        found.append(7_200 <= start <= loud[0] and loud[1] <= stop <= 8_800 + len(samples))
+    assert np.mean(found) >= 0.98
+
+
+def test_errors_of_hearing_are_value_errors():
+    assert issubclass(AudioError, ValueError)
+    assert set(audio.__all__) <= set(vars(audio))

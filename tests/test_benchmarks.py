@@ -1,0 +1,66 @@
+"""The benchmarks' own logic; their timings are taken by `make bench`, never by a test."""
+
+import json
+from pathlib import Path
+
+import pytest
+from benchmarks.__main__ import MARKERS, RESULTS, table, with_table
+from benchmarks.measures import MEASURES, Row, against
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_the_readme_shows_the_benchmarks_that_were_committed() -> None:
+    if not RESULTS.exists():
+        pytest.skip("no results/benchmarks.json yet: run `make bench`")
+    text = README.read_text("utf-8")
+    assert with_table(text, json.loads(RESULTS.read_text("utf-8"))) == text, "run `make bench`"
+
+
+def test_a_ratio_is_the_peers_median_over_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([9.0, 9.0, 1.0, 20.0, 3.0, 10.0, 2.0, 30.0])  # ours, peer; the first do not count
+    monkeypatch.setattr("benchmarks.measures.seconds", lambda _work: next(times))
+    row = against("x", 8, lambda: None, lambda: None, rounds=3)
+    assert (row.ours, row.peer, row.ratio) == (2.0, 20.0, 10.0)
+    assert row.reached
+    assert row.rounds == [[1.0, 20.0], [3.0, 10.0], [2.0, 30.0]]
+
+
+@pytest.mark.parametrize(
+    ("row", "reached"),
+    [
+        (Row("without a peer less is better", 1.9, "ms", 2), True),
+        (Row("without a peer more is worse", 2.1, "ms", 2), False),
+        (Row("with one the ratio counts", 5.0, "s", 8, peer=39.0, ratio=7.8), False),
+    ],
+)
+def test_a_bar_is_reached_or_missed(row: Row, reached: bool) -> None:
+    assert row.reached is reached
+
+
+def test_the_table_names_what_was_missed() -> None:
+    environment = {
+        "date": "2026-01-01", "processor": "P", "cores": 2, "python": "3.11", "versions": {"a": "1"}
+    }  # fmt: skip
+    rows = [
+        {"what": "speed", "ours": 0.5, "unit": "s", "bar": 8, "peer": 3, "ratio": 6, "reached": 0},
+        {"what": "size", "ours": 0.25, "unit": "MB", "bar": 1, "peer": None, "reached": True},
+    ]
+    assert table({"m": {"environment": environment, "rows": rows}}).splitlines()[2:] == [
+        "| speed | 0.5 s | 3 s | 6.0 | ≥ 8 | **missed** |",
+        "| size | 0.25 MB |  |  | ≤ 1 MB | reached |",
+        "",
+        "2026-01-01, P, 2 cores; Python 3.11, a 1.",
+    ]
+
+
+def test_the_table_goes_between_the_markers_and_nowhere_else() -> None:
+    text = f"above\n{MARKERS[0]}\nold\n{MARKERS[1]}\nbelow\n"
+    new = with_table(text, {})
+    assert new.startswith(f"above\n{MARKERS[0]}\n| measure |")
+    assert new.endswith(f"\n{MARKERS[1]}\nbelow\n")
+    assert "old" not in new
+
+
+def test_no_measure_uses_more_threads_than_a_small_machine_has() -> None:
+    assert all(1 <= measure.threads <= 2 for measure in MEASURES.values())

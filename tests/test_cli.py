@@ -1,0 +1,353 @@
+"""The command as people call it: answers, complaints and exit status of every verb."""
+
+import builtins
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from toy_model import write_toy_model
+
+import spoken_digits
+from spoken_digits.cli import main
+from spoken_digits.lab import corpora, report, study
+from spoken_digits.lab.splits import XSDR_TEST, XSDR_TRAIN
+
+
+def speech(seed: int = 0, rate: int = 8_000) -> np.ndarray:
+    noise = np.random.default_rng(seed).standard_normal(rate // 2)
+    return 0.1 * np.hanning(rate // 2) * noise
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty folder to call the command in, with no recordings at hand and no way to any."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPOKEN_DIGITS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SPOKEN_DIGITS_DATA", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def toy(here) -> str:
+    return str(write_toy_model(here / "toy.onnx"))
+
+
+@pytest.fixture
+def files(here) -> list[str]:
+    """Two recordings, and between them one that is none."""
+    soundfile.write("a.wav", speech(1), 8_000)
+    Path("b.wav").write_text("no sound")
+    soundfile.write("c.flac", speech(2, 16_000), 16_000)
+    return ["a.wav", "b.wav", "c.flac"]
+
+
+def command(*arguments: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "spoken_digits", *arguments],
+        capture_output=True, text=True, timeout=60, check=False, **options,
+    )  # fmt: skip
+
+
+# recognize
+
+
+def test_recognize_answers_a_line_a_file_and_complains_of_the_bad_one(files, toy, capsys):
+    assert main(["recognize", *files, "--model", toy]) == 1
+    out, err = capsys.readouterr()
+    answers = [spoken_digits.load(toy)(file) for file in ("a.wav", "c.flac")]
+    assert out.splitlines() == [
+        f"a.wav: 9 ({100 * answers[0].probability:.1f} %)",
+        f"c.flac: 9 ({100 * answers[1].probability:.1f} %)",
+    ]
+    (complaint,) = err.splitlines()
+    assert complaint.startswith("spoken-digits: b.wav: cannot be read as audio")
+
+
+def test_recognize_json_is_an_object_a_line(files, toy, capsys):
+    assert main(["recognize", "--json", "--model", toy, *files]) == 1
+    out, err = capsys.readouterr()
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [list(row) for row in rows] == [
+        ["file", "digit", "probability", "probabilities"],
+        ["file", "error"],
+        ["file", "digit", "probability", "probabilities"],
+    ]
+    assert [row["file"] for row in rows] == files
+    assert rows[0]["digit"] == 9
+    assert rows[0]["probability"] == max(rows[0]["probabilities"])
+    assert sum(rows[0]["probabilities"]) == pytest.approx(1, abs=1e-5)
+    assert rows[1]["error"].startswith("b.wav: cannot be read as audio")
+    assert err == ""
+
+
+def test_recognize_json_names_the_label_where_it_is_no_digit(files, here, capsys):
+    model = str(write_toy_model(here / "words.onnx", ("no", "12", "yes")))
+    assert main(["recognize", "--json", "--model", model, "a.wav"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert list(row) == ["file", "digit", "label", "probability", "probabilities"]
+    assert (row["digit"], row["label"]) == (None, "yes")
+
+
+def test_all_well_is_status_0(files, toy, capsys):
+    assert main(["recognize", "a.wav", "c.flac", "--model", toy]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["recognize", "a.wav", "--model", "none.onnx"], "none.onnx: no such file; expected"),
+        (["recognize", "a.wav", "--model", "b.wav"], "b.wav: cannot be opened"),
+        (["recognize", "missing.wav", "--model", "toy.onnx"], "missing.wav: no such file"),
+        (["recognize", ".", "--model", "toy.onnx"], ".: a folder; expected a recording"),
+        (["show", "b.wav"], "b.wav: cannot be read as audio"),
+        (["show", "a.wav", "-o", "b.wav/a.png"], "b.wav"),
+        (["corpus", "check", "nowhere"], "nowhere: no such corpus"),
+        (["corpus", "check", "audiomnist"], "audiomnist"),
+        (["corpus", "fetch", "nothing"], "nothing: cannot be fetched, expected one of"),
+        (["train", "nothing"], "nothing: no such recipe; give a .toml file or"),
+        (["train", "bad.toml"], "bad.toml: unknown key 'modle'; the keys are model,"),
+        (["train", "--model", "oracle"], "model = 'oracle': expected one of"),
+        (["train", "--epochs", "0"], "epochs = 0: expected more than zero"),
+        (["evaluate", "none.onnx"], "none.onnx: no such file"),
+        (["evaluate", "toy.onnx", "--corpus", "nowhere"], "nowhere: no such corpus"),
+        (["export", "nowhere"], "nowhere: no model.safetensors"),
+        (["report", "nowhere"], "nowhere: no such directory"),
+        (["bench"], "run them in its source tree"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(files, toy, arguments, said, capsys):
+    Path("bad.toml").write_text('modle = "cnn"\n')
+    assert main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.startswith("spoken-digits: ")
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["recognise", "a.wav"],
+        ["recognize"],
+        ["recognize", "a.wav", "--jsn"],
+        ["corpus"],
+        ["study", "--workers", "0"],
+        ["study", "--workers", "many"],
+        ["train", "--seed", "x"],
+    ],
+)
+def test_wrong_usage_is_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: spoken-digits")
+
+
+def test_an_extra_that_is_missing_is_named_with_its_command(files, monkeypatch, capsys):
+    real = builtins.__import__
+
+    def without_torch(name, *rest):
+        if name.split(".")[0] == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+        return real(name, *rest)
+
+    for name in ("spoken_digits.lab.show", "spoken_digits.lab.features", "torch"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(builtins, "__import__", without_torch)
+    assert main(["show", "a.wav"]) == 1
+    err = capsys.readouterr().err
+    assert err == (
+        "spoken-digits: torch is not installed: pip install 'spoken-digits[train,report]'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ZeroDivisionError("x / 0"), "ZeroDivisionError: x / 0; this should not happen: please"),
+        (OSError(errno.ENOSPC, "No space left on device", "f.html"), "f.html: No space left on"),
+        (OSError(errno.EIO, "Input/output error"), "spoken-digits: Input/output error\n"),
+        (study.StudyError("2 of 3 runs failed"), "spoken-digits: 2 of 3 runs failed\n"),
+        (ValueError("two\nlines"), "spoken-digits: two lines\n"),
+    ],
+)
+def test_no_exception_leaves_a_traceback(error, said, monkeypatch, capsys):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(study, "run_study", fail)
+    assert main(["study"]) == 1
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_an_interruption_is_status_130(monkeypatch, capsys):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "run_study", interrupt)
+    assert main(["study"]) == 130
+    assert capsys.readouterr().err == "spoken-digits: interrupted\n"
+
+
+# The verbs of the lab: what is handed on, what is printed
+
+
+def test_study_hands_on_its_options_and_ends_with_the_report(here, monkeypatch, capsys):
+    def fake(name, data, out, quick, workers):
+        print("progress", file=sys.stderr)
+        return Path(f"{name}-{data}-{out}-{quick}-{workers}")
+
+    monkeypatch.setattr(study, "run_study", fake)
+    assert main(["study", "--quick", "--workers", "3", "--data", "d", "--out", "o"]) == 0
+    assert capsys.readouterr().out == "report: models-d-o-True-3\n"
+    assert main(["study", "mine.toml"]) == 0
+    assert capsys.readouterr().out == "report: mine.toml-None-None-False-None\n"
+
+
+def test_report_publishes_only_when_told(here, monkeypatch, capsys):
+    written = []
+    monkeypatch.setattr(report, "write_report", lambda *a: written.append(a))
+    monkeypatch.setattr("spoken_digits.lab.summary.summarize", lambda path: {"study": path.name})
+    monkeypatch.setattr(report, "update_readme", lambda *a: written.append(a))
+    assert main(["report"]) == 0
+    assert written == [(Path("runs/models"), Path("runs/models/report.html"), None)]
+    assert not Path("results").exists()
+    assert main(["report", "runs/other", "--publish"]) == 0
+    assert written[-1] == ("README.md", Path("results"))
+    assert json.loads(Path("results/other.json").read_text()) == {"study": "other"}
+    assert capsys.readouterr().out.splitlines()[-1] == "report: runs/other/report.html"
+
+
+def test_corpus_fetch_prints_the_folder(monkeypatch, capsys):
+    monkeypatch.setattr(corpora, "fetch_corpus", lambda name, data: f"{data}/{name}")
+    assert main(["corpus", "fetch", "fsdd", "--data", "here"]) == 0
+    assert capsys.readouterr().out == "here/fsdd\n"
+
+
+def test_corpus_list_tells_where_each_is_and_how_to_get_it(here, capsys):
+    assert main(["corpus", "list"]) == 0
+    out = capsys.readouterr().out
+    assert "fsdd: not at hand (spoken-digits corpus fetch fsdd)\n    CC BY-SA 4.0\n" in out
+    for name in corpora.CORPORA:
+        assert f"{name}: " in out
+
+
+def test_corpus_check_tells_problems_and_counts_and_fails(here, capsys):
+    for digit in range(10):
+        path = here / "mine" / str(digit) / "ann_0.wav"
+        path.parent.mkdir(parents=True)
+        soundfile.write(path, speech(digit), 8_000)
+    assert main(["corpus", "check", "mine"]) == 0
+    out = capsys.readouterr().out
+    assert out == "mine: 10 clips, 1 speakers, 10 labels, 0.1 minutes; no problems\n"
+    path.write_bytes(b"")
+    assert main(["corpus", "check", "mine"]) == 1
+    problem, total = capsys.readouterr().out.splitlines()
+    assert problem.startswith(f"{Path('mine', '9', 'ann_0.wav')}: unreadable: an empty file")
+    assert total.endswith("; 1 problem")
+
+
+def test_bench_runs_in_the_source_tree(here, capfd):
+    Path("benchmarks").mkdir()
+    Path("benchmarks/__main__.py").write_text("import sys; print(sys.argv[1:]); sys.exit(3)")
+    assert main(["bench", "--only", "start", "--smoke"]) == 3
+    assert capfd.readouterr().out == "['--only', 'start', '--smoke']\n"
+
+
+@pytest.fixture(scope="module")
+def fsdd(tmp_path_factory) -> Path:
+    """A made-up FSDD of two takes: a chord a digit, shifted for each person."""
+    root = tmp_path_factory.mktemp("data")
+    folder = root / "fsdd" / "recordings"
+    folder.mkdir(parents=True)
+    for k, speaker in enumerate(XSDR_TRAIN + XSDR_TEST):
+        for digit in range(10):
+            for take in range(2):
+                t = np.arange(2_400 + 80 * take) / 8_000
+                hz = (1 + 0.02 * k) * np.array([300 + 70 * (digit % 5), 1500 + 900 * (digit // 5)])
+                tones = np.sin(2 * np.pi * hz[:, None] * t).mean(axis=0) * np.hanning(len(t))
+                soundfile.write(folder / f"{digit}_{speaker}_{take}.wav", 0.3 * tones, 8_000)
+    return root
+
+
+def test_train_export_evaluate_recognize_follow_one_another(here, fsdd, capsys):
+    data = ["--data", str(fsdd)]
+    train = ["train", "--model", "cnn", "--epochs", "2", "--seed", "4", "--out", "mine", *data]
+    assert main(train) == 0
+    run = capsys.readouterr().out.strip()
+    assert run == str(Path("mine", "cnn-ours-xsdr-s4"))
+    environment = json.loads(Path(run, "environment.json").read_text())
+    assert environment["command"].startswith("spoken-digits train --model cnn --epochs 2")
+
+    assert main(["export", run, "-o", "mine.onnx"]) == 0
+    assert capsys.readouterr().out == "mine.onnx\n"
+
+    assert main(["evaluate", "mine.onnx", *data]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith("mine.onnx on fsdd, test side of xsdr\n\naccuracy ")
+    assert main(["evaluate", "mine.onnx", "--json", *data]) == 0
+    evaluation = json.loads(capsys.readouterr().out)
+    judged = json.loads(Path(run, "evaluation.json").read_text())
+    assert evaluation["clips"] == 40
+    assert evaluation["confusion"] == judged["confusion"]
+
+    assert main(["evaluate", "mine.onnx", "--corpus", str(fsdd / "fsdd"), *data]) == 0
+    assert "WARNING: mine.onnx was trained on george, jackson, nicolas, theo" in (
+        capsys.readouterr().err
+    )
+
+    files = sorted(map(str, (fsdd / "fsdd" / "recordings").glob("?_lucas_0.wav")))
+    assert main(["recognize", *files, "--model", "mine.onnx"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 10
+
+
+# The process
+
+
+def test_the_process_ends_with_the_status_and_without_a_traceback(files, toy):
+    done = command("recognize", *files, "--model", toy)
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 2
+    assert done.stderr.startswith("spoken-digits: b.wav: ")
+    assert "Traceback" not in done.stderr
+    assert command("recognise").returncode == 2
+    assert command("--version").stdout == f"spoken-digits {spoken_digits.__version__}\n"
+
+
+def test_a_reader_that_leaves_early_is_no_error(toy):
+    soundfile.write("a.wav", speech(), 8_000)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spoken_digits", "recognize", *["a.wav"] * 500, "--model", toy],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(timeout=60) == 1
+
+
+def test_a_file_name_that_is_no_text_is_answered(toy, here):
+    path = os.fsdecode(os.fsencode(here) + b"/\xff.wav")
+    try:
+        soundfile.write("a.wav", speech(), 8_000)
+        Path("a.wav").rename(path)
+    except OSError:
+        pytest.skip("this file system wants names in UTF-8")
+    plain = command("recognize", path, "--model", toy)
+    assert plain.returncode == 0
+    assert "\\udcff.wav: 9 (" in plain.stdout
+    row = json.loads(command("recognize", path, "--model", toy, "--json").stdout)
+    assert row["file"] == path
