@@ -132,21 +132,24 @@ class Convolutional(Backbone):
 
 
 class Recurrent(Backbone):
-    """The original study's RNN (Elman, tanh) and LSTM over frames: the last state is the embedding.
+    """The original study's RNN (Elman, tanh) and LSTM over frames; the mean state is the embedding.
 
-    The last state is that of the clip's own last frame, not of the padding's.
+    Two things let even the plain RNN learn: bands are brought to zero mean and unit deviation over
+    the training batch, so that tanh does not saturate, and the mean over a clip's states, where the
+    last state alone would have to carry the word through all the silence behind it.
     """
 
     def __init__(self, n_mels: int, cell: type[nn.RNN] | type[nn.LSTM], hidden: int = 128) -> None:
         super().__init__()
+        self.norm = MaskedBatchNorm(n_mels)
         self.cell = cell(n_mels, hidden, batch_first=True)
         self.dimension = hidden
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Embed a padded batch."""
+        x = self.norm(x[:, :, None], mask[:, None])[:, :, 0]
         states: Tensor = self.cell(x.transpose(1, 2))[0]  # (B, T, D)
-        last = mask.sum(-1).long() - 1  # (B, 1)
-        return states.gather(1, last[..., None].expand(-1, 1, self.dimension))[:, 0]
+        return torch.matmul(mask, states)[:, 0] / mask.sum(-1)
 
 
 class TemporalConvolutional(Backbone):
