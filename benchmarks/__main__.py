@@ -133,13 +133,21 @@ def table(results: dict[str, Any]) -> str:
                 f"| {row['what']} | {quantity(row['ours'], row['unit'])} "
                 f"| {quantity(peer, row['unit']) if peer else ''} "
                 f"| {f'{ratio:.1f}' if ratio else ''} "
-                f"| {bar(row)} | {'reached' if row['reached'] else '**missed**'} |"
+                f"| {bar(row)} | {verdict(row)} |"
             )
     places = dict.fromkeys(place(result["environment"]) for result in results.values())
     return "\n".join([*lines, "", *places])
 
 
+def verdict(row: dict[str, Any]) -> str:
+    if row["bar"] is None:
+        return ""
+    return "reached" if row["reached"] else "**missed**"
+
+
 def bar(row: dict[str, Any]) -> str:
+    if row["bar"] is None:
+        return ""
     return f"≥ {row['bar']:g}" if row.get("peer") else f"≤ {row['bar']:g} {row['unit']}"
 
 

@@ -239,11 +239,11 @@ POLICIES: dict[str, Policy] = {
     "light": Policy(margin_ms=60, band_masks=1, frame_masks=1),
     "basic": Policy(
         margin_ms=60,
-        frequency_warp=0.12,
+        frequency_warp=0.17,
         tempo_warp=0.35,
         equalizer_db=4,
         noise_snr_db=(0, 50),
-        mixed_styles=0.7,
+        mixed_styles=1.0,
         band_masks=1,
         frame_masks=1,
     ),
