@@ -15,7 +15,7 @@ help:
 	@echo "make study QUICK=1  the same in minutes: one seed, fewer epochs"
 	@echo "make test           run the tests"
 	@echo "make lint           style, types and the layers of the code"
-	@echo "make report         write the report and the README's table again"
+	@echo "make report         write the report again; publish it in results/ and the README"
 	@echo "make bench          time it against its peers"
 	@echo "make clean          remove .venv and what tools leave behind; runs/ stays"
 
@@ -23,7 +23,7 @@ study: $(VENV)/.installed-train,report
 	$(BIN)/spoken-digits study $(if $(QUICK),--quick)
 
 report: $(VENV)/.installed-train,report
-	$(BIN)/spoken-digits report
+	$(BIN)/spoken-digits report --publish
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

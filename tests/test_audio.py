@@ -159,6 +159,16 @@ def test_a_truncated_wav_tells_how_many_bytes_are_missing(tmp_path, lost):
         read_audio(path)
 
 
+def test_a_truncated_aiff_tells_how_many_bytes_are_missing(tmp_path):
+    path = tmp_path / "cut.aiff"
+    soundfile.write(path, voice(0.5), 8000)  # 8,000 bytes of sound, and 8 of its chunk's own
+    expected, _ = soundfile.read(path, dtype="float32")
+    np.testing.assert_array_equal(read_audio(path)[0], expected)
+    os.truncate(path, path.stat().st_size - 4_000)
+    with pytest.raises(AudioError, match=r"truncated, [34],\d+ of 8,008 bytes.*whole file: copy"):
+        read_audio(path)
+
+
 @pytest.mark.parametrize("declared", [0, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF])
 def test_a_wav_from_a_pipe_declares_no_true_size_and_is_read_whole(tmp_path, declared, capfd):
     path = tmp_path / "piped.wav"

@@ -15,7 +15,7 @@ from toy_model import write_toy_model
 
 import spoken_digits
 from spoken_digits.cli import main
-from spoken_digits.lab import corpora, report, study
+from spoken_digits.lab import corpora, report, study, voices
 from spoken_digits.lab.splits import XSDR_TEST, XSDR_TRAIN
 
 
@@ -45,6 +45,10 @@ def files(here) -> list[str]:
     Path("b.wav").write_text("no sound")
     soundfile.write("c.flac", speech(2, 16_000), 16_000)
     return ["a.wav", "b.wav", "c.flac"]
+
+
+def no_connection(*_: object, **__: object) -> None:
+    raise ConnectionError("no connection")
 
 
 def command(*arguments: str, **options) -> subprocess.CompletedProcess:
@@ -110,6 +114,11 @@ def test_all_well_is_status_0(files, toy, capsys):
         (["show", "a.wav", "-o", "b.wav/a.png"], "b.wav"),
         (["corpus", "check", "nowhere"], "nowhere: no such corpus"),
         (["corpus", "check", "audiomnist"], "audiomnist"),
+        (["corpus", "check", "own"], f"{Path('own', 'eleven', 'ann_0.wav')}: label 'eleven', ex"),
+        (["corpus", "check", "own.csv"], "own.csv, line 2: label 'eleven', expected 0 to 9"),
+        (["corpus", "check", "a.wav"], "a.wav: no such corpus, folder or table; expected"),
+        (["corpus", "list", "--data", "nowhere"], "nowhere: no such folder, expected one that"),
+        (["corpus", "make", "voices", "own"], "own: exists, expected a new or empty folder"),
         (["corpus", "fetch", "nothing"], "nothing: cannot be fetched, expected one of"),
         (["train", "nothing"], "nothing: no such recipe; give a .toml file or"),
         (["train", "bad.toml"], "bad.toml: unknown key 'modle'; the keys are model,"),
@@ -118,18 +127,26 @@ def test_all_well_is_status_0(files, toy, capsys):
         (["evaluate", "none.onnx"], "none.onnx: no such file"),
         (["evaluate", "toy.onnx", "--corpus", "nowhere"], "nowhere: no such corpus"),
         (["export", "nowhere"], "nowhere: no model.safetensors"),
+        (["study", "bad.toml"], "bad.toml: unknown key 'modle'; the keys are study,"),
         (["report", "nowhere"], "nowhere: no such directory"),
+        (["report", "nowhere", "--publish"], "no README.md here to publish to"),
         (["bench"], "run them in its source tree"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(files, toy, arguments, said, capsys):
+def test_what_is_wrong_is_told_in_one_line(here, files, toy, arguments, said, monkeypatch, capsys):
+    monkeypatch.setattr(corpora, "download", no_connection)
     Path("bad.toml").write_text('modle = "cnn"\n')
+    Path("own", "eleven").mkdir(parents=True)
+    soundfile.write(Path("own", "eleven", "ann_0.wav"), speech(), 8_000)
+    Path("own.csv").write_text("file,label,speaker\na.wav,eleven,ann\n")
+    before = sorted(here.rglob("*"))
     assert main(arguments) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    (line,) = err.splitlines()
+    (line,) = [line for line in err.splitlines() if not line.startswith("WARNING: ")]
     assert line.startswith("spoken-digits: ")
     assert said in line
+    assert sorted(here.rglob("*")) == before, "a failure leaves nothing behind"
 
 
 @pytest.mark.parametrize(
@@ -143,6 +160,10 @@ def test_what_is_wrong_is_told_in_one_line(files, toy, arguments, said, capsys):
         ["study", "--workers", "0"],
         ["study", "--workers", "many"],
         ["train", "--seed", "x"],
+        ["train", "--seed", "-1"],
+        ["corpus", "make", "people", "mine"],
+        ["corpus", "make", "voices"],
+        ["corpus", "make", "voices", "mine", "--seed", "-1"],
     ],
 )
 def test_wrong_usage_is_status_2(arguments, capsys):
@@ -220,6 +241,7 @@ def test_report_publishes_only_when_told(here, monkeypatch, capsys):
     monkeypatch.setattr(report, "write_report", lambda *a: written.append(a))
     monkeypatch.setattr("spoken_digits.lab.summary.summarize", lambda path: {"study": path.name})
     monkeypatch.setattr(report, "update_readme", lambda *a: written.append(a))
+    Path("README.md").touch()
     assert main(["report"]) == 0
     assert written == [(Path("runs/models"), Path("runs/models/report.html"), None)]
     assert not Path("results").exists()
@@ -256,6 +278,24 @@ def test_corpus_check_tells_problems_and_counts_and_fails(here, capsys):
     problem, total = capsys.readouterr().out.splitlines()
     assert problem.startswith(f"{Path('mine', '9', 'ann_0.wav')}: unreadable: an empty file")
     assert total.endswith("; 1 problem")
+
+
+def test_corpus_check_goes_on_after_a_corpus_that_cannot_be_read(here, capsys):
+    for digit in range(10):
+        path = here / "mine" / str(digit) / "ann_0.wav"
+        path.parent.mkdir(parents=True)
+        soundfile.write(path, speech(digit), 8_000)
+    assert main(["corpus", "check", "nowhere", "mine"]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("mine: 10 clips")
+    assert err.startswith("spoken-digits: nowhere: no such corpus")
+
+
+def test_corpus_make_prints_the_folder(monkeypatch, capsys):
+    monkeypatch.setattr(voices, "make_voices", lambda output, seed: f"{output} of seed {seed}")
+    assert main(["corpus", "make", "voices", "mine"]) == 0
+    assert main(["corpus", "make", "voices", "mine", "--seed", "7"]) == 0
+    assert capsys.readouterr().out == "mine of seed 0\nmine of seed 7\n"
 
 
 def test_bench_runs_in_the_source_tree(here, capfd):

@@ -8,7 +8,7 @@ import mmap
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,7 +40,13 @@ _SILENCE = 1e-6  # -120 dBFS, below the noise of any converter
 _LOUDEST = 2.0**32  # floats on the scale of integers pass; beyond, powers would overflow
 _INTEGERS = {"uint8": (128, 128), "int16": (0, 2**15), "int32": (0, 2**31)}  # zero, full scale
 _READ_FRAMES = 1 << 16
-_STREAMED = 0x7FFF_0000  # a WAV written to a pipe declares 0 bytes of sound, or this and more
+_STREAMED = 0x7F00_0000  # what is written to a pipe declares 0 bytes of sound, or this and more
+# Formats that libsndfile reads silently up to where they end: the chunk with the sound, its size.
+_CHUNKED: dict[tuple[bytes, bytes], tuple[bytes, Literal["little", "big"]]] = {
+    (b"RIFF", b"WAVE"): (b"data", "little"),
+    (b"FORM", b"AIFF"): (b"SSND", "big"),
+    (b"FORM", b"AIFC"): (b"SSND", "big"),
+}
 
 # find_speech: frames of 32 ms every 10 ms, in bands of 94, 406, 1000, 2000, 4000 Hz: no hum, and
 # the hiss of "six" is heard beside its vowel.
@@ -202,7 +208,7 @@ def _read(stream: BinaryIO, name: str, max_duration_s: float) -> tuple[FloatArra
 
     if os.fstat(stream.fileno()).st_size == 0:
         raise AudioError(f"{name}: an empty file; expected a recording: copy or record it again")
-    start, declared, present = _wav_data(stream)
+    start, declared, present, order = _sound_chunk(stream)
     if present < declared < _STREAMED:
         raise AudioError(
             f"{name}: truncated, {declared - present:,} of {declared:,} bytes of sound are "
@@ -211,7 +217,7 @@ def _read(stream: BinaryIO, name: str, max_duration_s: float) -> tuple[FloatArra
     source: BinaryIO | mmap.mmap = stream
     if declared == 0 < present:  # libsndfile would read nothing: declare the size in a private copy
         source = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
-        source[start - 4 : start] = min(present, 2**32 - 1).to_bytes(4, "little")
+        source[start - 4 : start] = min(present, 2**32 - 1).to_bytes(4, order)
     source.seek(0)
     blocks: list[FloatArray] = []
     try:
@@ -237,20 +243,21 @@ def _read(stream: BinaryIO, name: str, max_duration_s: float) -> tuple[FloatArra
     return samples, rate
 
 
-def _wav_data(stream: BinaryIO) -> tuple[int, int, int]:
-    """Where a WAV's sound starts, its bytes as declared and as present; zeros for other files.
+def _sound_chunk(stream: BinaryIO) -> tuple[int, int, int, Literal["little", "big"]]:
+    """Where the sound of a WAV or AIFF starts, its bytes as declared and as present, byte order.
 
-    libsndfile reads a truncated WAV silently up to where it ends.
+    Zeros for other files.
     """
     size = os.fstat(stream.fileno()).st_size
     head = stream.read(12)
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+    if kind := _CHUNKED.get((head[:4], head[8:])):
+        sound, order = kind
         while len(chunk := stream.read(8)) == 8:
-            declared = int.from_bytes(chunk[4:], "little")
-            if chunk[:4] == b"data":
-                return stream.tell(), declared, size - stream.tell()
+            declared = int.from_bytes(chunk[4:], order)
+            if chunk[:4] == sound:
+                return stream.tell(), declared, size - stream.tell(), order
             stream.seek(declared + declared % 2, os.SEEK_CUR)
-    return 0, 0, 0
+    return 0, 0, 0, "little"
 
 
 def _to_mono(samples: NDArray[np.generic], name: str) -> FloatArray:

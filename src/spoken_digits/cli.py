@@ -118,6 +118,7 @@ def _corpus_fetch(arguments: argparse.Namespace) -> int:
 def _corpus_check(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.corpora import (
         CORPORA,
+        CorpusError,
         check_corpus,
         find_corpus,
         read_corpus,
@@ -125,9 +126,13 @@ def _corpus_check(arguments: argparse.Namespace) -> int:
     )
 
     at_hand = [name for name in CORPORA if find_corpus(name, arguments.data)]
-    found = 0
+    status = 0
     for name in arguments.names or at_hand:
-        clips = read_corpus(name, arguments.data)
+        try:
+            clips = read_corpus(name, arguments.data)
+        except CorpusError as error:
+            status = _complain(str(error))
+            continue
         problems, summary = check_corpus(clips), summarize_corpus(clips)
         for problem in problems:
             print(f"{problem.file or name}: {problem.kind}: {problem.detail}")
@@ -136,8 +141,15 @@ def _corpus_check(arguments: argparse.Namespace) -> int:
             f"{len(summary.labels)} labels, {summary.duration_s / 60:.1f} minutes; "
             f"{len(problems) or 'no'} problem{'s' * (len(problems) != 1)}"
         )
-        found += len(problems)
-    return 1 if found else 0
+        status = 1 if problems else status
+    return status
+
+
+def _corpus_make(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.voices import make_voices
+
+    print(make_voices(arguments.output, seed=arguments.seed))
+    return 0
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -200,6 +212,11 @@ def _report(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.report import update_readme, write_report
     from spoken_digits.lab.summary import summarize
 
+    if arguments.publish and not Path("README.md").is_file():
+        return _complain(
+            "no README.md here to publish to; --publish writes results/ and the README of the "
+            "source tree: run it there"
+        )
     report = arguments.study / "report.html"
     write_report(arguments.study, report, arguments.data)
     if arguments.publish:
@@ -220,13 +237,6 @@ def _bench(arguments: argparse.Namespace) -> int:
     only = [word for name in arguments.only for word in ("--only", name)]
     smoke = ["--smoke"] if arguments.smoke else []
     return subprocess.call([sys.executable, "-m", "benchmarks", *only, *smoke])
-
-
-def _corpus_make(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.voices import make_voices
-
-    print(make_voices(arguments.output, seed=arguments.seed))
-    return 0
 
 
 _OVERRIDES = ("model", "front_end", "split", "seed", "epochs", "device")
@@ -261,7 +271,7 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--output", metavar="PNG", help="file to write (default: FILE's name, .png, here)"
     )
 
-    text = "list, fetch or check recordings to learn from"
+    text = "list, fetch, check or make recordings to learn from"
     corpus = verbs.add_parser("corpus", help=text, description=text)
     actions = corpus.add_subparsers(title="verbs", metavar="VERB", required=True)
     verb = add("list", _corpus_list, "corpora: licence, and where they are", "train", actions)
@@ -279,14 +289,14 @@ def _parser() -> argparse.ArgumentParser:
     verb = add("make", _corpus_make, "make a corpus of synthetic voices", "train,synth", actions)
     verb.add_argument("kind", choices=["voices"], help="what to make")
     verb.add_argument("output", metavar="DIR", type=Path, help="folder to make; must not exist")
-    verb.add_argument("--seed", type=int, default=0, help="key of its draws (%(default)s)")
+    verb.add_argument("--seed", type=_whole(0), default=0, help="key of its draws (%(default)s)")
 
     verb = add("train", _train, "train a model on some speakers, test it on others", "train,report")
     verb.add_argument("recipe", metavar="RECIPE", nargs="?", help="a TOML file, or its name")
     for key in _OVERRIDES:
         verb.add_argument(
             f"--{key.replace('_', '-')}",
-            type=int if key in ("seed", "epochs") else str,
+            type=_whole(0) if key in ("seed", "epochs") else str,
             help=f"{key.replace('_', ' ')}, whatever the recipe says",
         )
     verb.add_argument(
@@ -312,7 +322,8 @@ def _parser() -> argparse.ArgumentParser:
         "name", metavar="NAME", nargs="?", default="models", help="study (%(default)s), or its TOML"
     )
     verb.add_argument("--quick", action="store_true", help="one seed, fewer epochs: minutes")
-    verb.add_argument("--workers", metavar="N", type=_count, help="processes (default: one a core)")
+    text = "processes (default: one a core)"
+    verb.add_argument("--workers", metavar="N", type=_whole(1), help=text)
     verb.add_argument(
         "--out", metavar="DIR", type=Path, help="folder of the runs (default: runs/NAME)"
     )
@@ -337,7 +348,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _count(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
-    return number
+def _whole(least: int) -> Callable[[str], int]:
+    """Make a parser of whole numbers."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text}: expected a whole number, {least} or more")
+        return int(text)
+
+    return parse

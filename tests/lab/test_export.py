@@ -84,6 +84,16 @@ def test_nothing_is_written_when_the_two_disagree(
     assert not (tmp_path / "digits.onnx").exists()
 
 
+@pytest.mark.parametrize("text", [None, "{", "{}", "[]"])
+def test_a_run_that_does_not_tell_its_training_is_refused(tmp_path: Path, text: str | None) -> None:
+    finished_run(tmp_path / "run", model="sgd-pool")
+    environment = tmp_path / "run" / "environment.json"
+    environment.write_text(text) if text else environment.unlink()
+    with pytest.raises(ConfigError, match=r"environment\.json: missing or incomplete; expected"):
+        export(tmp_path / "run", tmp_path / "digits.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no model\.safetensors"):
         export(tmp_path)

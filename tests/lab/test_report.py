@@ -381,4 +381,4 @@ def test_the_readme_says_what_the_results_say(tmp_path):
         pytest.skip("no results are committed yet")
     copy = tmp_path / "README.md"
     copy.write_bytes((ROOT / "README.md").read_bytes())
-    assert not report.update_readme(copy, ROOT / "results"), "run `spoken-digits report`"
+    assert not report.update_readme(copy, ROOT / "results"), "run `make report`"

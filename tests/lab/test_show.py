@@ -20,7 +20,7 @@ def brightness(png) -> np.ndarray:
     """Return the lower picture, the spectrogram, as brightness: rows from high to low frequency."""
     pixels = matplotlib.image.imread(png)[..., :3]
     assert pixels.shape == (600, 960, 3)
-    return pixels[230:530, 90:850].mean(axis=2)
+    return pixels[250:535, 90:850].mean(axis=2)
 
 
 def test_the_picture_shows_the_rise_of_a_rising_tone_between_two_silences(tmp_path):

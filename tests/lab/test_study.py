@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from spoken_digits.lab.evaluate import Evaluation, Predictions
+from spoken_digits.lab.splits import SplitError
 from spoken_digits.lab.study import StudyError, run_study
 from spoken_digits.lab.train import RECIPES, ConfigError
 
@@ -136,6 +137,19 @@ def test_other_recordings_and_other_recipes_are_refused(
         (RECIPE.replace("[quick]", "[fast]"), "'fast'"),
         (RECIPE.replace("[models.temporal-cnn]", "[models.resnet]"), "resnet"),
         (RECIPE.replace("weight_decay", "weight"), "'weight'; the keys are"),
+        (RECIPE.replace("watch", "watched"), "bad.toml, study: unknown key 'watched'; the keys"),
+        (RECIPE.replace("epochs_share", "epochs"), "bad.toml, quick: unknown key 'epochs'; the"),
+        (RECIPE.replace('"xsdr"', "7"), "bad.toml, study: split = 7: expected str"),
+        (RECIPE.replace('["ours"]', '"ours"'), "bad.toml, study: front_ends = 'ours': expected"),
+        (RECIPE.replace("seeds = [0, 1]", "seeds = []"), "bad.toml, study: seeds is empty"),
+        (RECIPE.replace("seeds = [0, 1]", ""), "bad.toml, study: no seeds; expected split, front"),
+        (RECIPE.split("[models")[0], "bad.toml: no models; expected"),
+        (RECIPE.split("[models")[0] + "[models]", "bad.toml: no models; expected a section"),
+        (RECIPE + "[models]\nrnn = 3", "bad.toml, models: rnn = 3: expected table"),
+        ("study = 3", "bad.toml: study = 3: expected table"),
+        (RECIPE.replace('"xsdr"', '"people"'), "split 'people': unknown, expected one of xsdr"),
+        (RECIPE.replace('"xsdr"', '"loso"'), "split 'loso': 6 folds, expected one"),
+        (RECIPE.replace("inner:theo", "inner:lucas"), "split 'inner:lucas': no such fold"),
     ],
 )
 def test_a_bad_study_is_named_before_anything_runs(
@@ -143,7 +157,7 @@ def test_a_bad_study_is_named_before_anything_runs(
 ) -> None:
     path = tmp_path / "bad.toml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=re.escape(named)):
+    with pytest.raises((ConfigError, SplitError), match=re.escape(named)):
         run_study(str(path), made_up_fsdd, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 

@@ -179,6 +179,9 @@ def test_a_recipe_round_trips_through_toml(tmp_path: Path) -> None:
         ("epochs = 0", "epochs"),
         ('epochs = "many"', "epochs"),
         ("seed = true", "seed"),
+        ("seed = -1", "seed = -1: expected 0 or more"),
+        ("learning_rate = nan", "learning_rate = nan: expected a finite number"),
+        ("[study]", "a study, not the recipe of one run"),
         ("label_smoothing = 1", "label_smoothing"),
         ("model = cnn", "not a TOML file"),
     ],
@@ -202,5 +205,27 @@ def test_an_unknown_device_and_an_unfinished_run_are_named(
     dataset, rows, _ = tones
     with pytest.raises(ConfigError, match=r"'toaster'.*use auto or cpu"):
         train(TrainConfig(device="toaster"), dataset, rows, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists(), "a refused run claims no folder"
     with pytest.raises(ConfigError, match=r"no model\.safetensors"):
         load_network(tmp_path / "run")
+
+
+def test_damaged_weights_are_named(
+    tones: tuple[Dataset, np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    dataset, rows, _ = tones
+    train(TrainConfig(model="sgd-pool"), dataset, rows, tmp_path / "run", quiet=True)
+    weights = tmp_path / "run" / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-100])
+    with pytest.raises(ConfigError, match=r"model\.safetensors: damaged"):
+        load_network(tmp_path / "run")
+    weights.write_bytes(content)
+    config = tmp_path / "run" / "config.toml"
+    config.write_text(config.read_text().replace("sgd-pool", "lstm"))
+    with pytest.raises(ConfigError, match="not of the network that"):
+        load_network(tmp_path / "run")
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "checkpoint.safetensors").write_bytes(b"half")
+    with pytest.raises(ConfigError, match="remove it"):
+        train(TINY, dataset, rows, tmp_path / "cut", quiet=True)

@@ -6,7 +6,6 @@ the same door that a recording to be recognized passes through.
 
 import csv
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 from spoken_digits import audio
 from spoken_digits.audio import read_audio, to_clip
 from spoken_digits.lab.corpora import Clip
+from spoken_digits.lab.files import whole_file
 
 __all__ = ["Dataset", "epoch_batches", "prepare"]
 
@@ -112,21 +112,16 @@ def prepare(clips: Sequence[Clip], folder: Path, label_names: Sequence[str] = ()
 
 
 def _write(clips: Sequence[Clip], array: Path, table: Path) -> None:
-    array.parent.mkdir(parents=True, exist_ok=True)
     samples = [to_clip(*read_audio(clip.file)) for clip in clips]
     # Two processes may prepare the same corpus at once: each writes its own file, the last rename
     # wins, and both hold the same bytes.
-    part = array.with_name(f"{array.name}.{os.getpid()}.part")
-    with part.open("wb") as binary:
+    with whole_file(array) as part, part.open("wb") as binary:
         np.save(binary, np.concatenate(samples))
-    part.replace(array)
-    part = table.with_name(f"{table.name}.{os.getpid()}.part")
-    with part.open("w", newline="", encoding="utf-8") as text:
+    with whole_file(table) as part, part.open("w", newline="", encoding="utf-8") as text:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["file", "label", "speaker", "corpus", "samples"])
         for clip, x in zip(clips, samples, strict=True):
             writer.writerow([clip.file.name, clip.label, clip.speaker, clip.corpus, len(x)])
-    part.replace(table)
 
 
 def epoch_batches(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
+from spoken_digits.lab.corpora import Clip
 from spoken_digits.lab.files import write_whole
 
 __all__ = [
@@ -120,6 +121,18 @@ class Predictions:
     def correct(self) -> BoolArray:
         """Whether that is the truth: (N,)."""
         return np.asarray(self.heard == self.labels)
+
+    @classmethod
+    def of(cls, clips: Sequence[Clip], scores: ArrayLike, label_names: Sequence[str]) -> Self:
+        """Set scores (N, C) beside what is known of their clips."""
+        return cls(
+            scores=np.asarray(scores, np.float32),
+            labels=np.array([label_names.index(clip.label) for clip in clips]),
+            speakers=np.array([clip.speaker for clip in clips]),
+            files=np.array([clip.file.name for clip in clips]),
+            label_names=tuple(label_names),
+            listed=np.array([clip.split == "TEST" for clip in clips]),
+        )
 
     def save(self, path: Path | str) -> None:
         """Write an .npz file: the same predictions give the same bytes."""

@@ -21,9 +21,9 @@ import spoken_digits
 from spoken_digits.lab.features import FRONT_ENDS
 from spoken_digits.lab.files import write_whole
 from spoken_digits.lab.models import DigitNet
-from spoken_digits.lab.train import TrainConfig, load_network
+from spoken_digits.lab.train import ConfigError, TrainConfig, load_network
 
-__all__ = ["OUTPUTS", "ExportError", "export"]
+__all__ = ["OUTPUTS", "ExportError", "check_parity", "export"]
 
 OUTPUTS = ("scores", "log_mel", "embedding")
 _TOLERANCE = 1e-4
@@ -63,19 +63,30 @@ def export(run_dir: Path | str, output: Path | str | None = None) -> Path:
     Raises
     ------
     ConfigError
-        When `run_dir` holds no finished run.
+        When `run_dir` holds no finished run, or one that lacks what is known of its training.
     ExportError
         When the two disagree; nothing is written then.
     """
     run_dir = Path(run_dir)
     output = Path(output) if output else run_dir / "digits.onnx"
     config, net = load_network(run_dir)
-    environment = json.loads((run_dir / "environment.json").read_text(encoding="utf-8"))
-    content = _describe(_to_onnx(net), _metadata(config, net, environment))
+    content = _describe(_to_onnx(net), _metadata(config, net, _environment(run_dir)))
     check_parity(net, content)
-    output.parent.mkdir(parents=True, exist_ok=True)
     write_whole(output, content)
     return output
+
+
+def _environment(run_dir: Path) -> dict[str, object]:
+    """Read what a run says of its training, all of which goes into the exported file."""
+    path, wanted = run_dir / "environment.json", ("labels", "data", "command", "commit")
+    try:
+        environment = json.loads(path.read_text(encoding="utf-8"))
+        return {key: environment[key] for key in wanted}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        raise ConfigError(
+            f"{path}: missing or incomplete; expected a JSON object with {', '.join(wanted)}: "
+            "train the run again"
+        ) from None
 
 
 def _to_onnx(net: DigitNet) -> bytes:

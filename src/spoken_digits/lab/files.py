@@ -1,18 +1,34 @@
 """Files that are written whole or not at all."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["write_whole"]
+__all__ = ["whole_file", "write_whole"]
 
 
-def write_whole(path: Path | str, content: bytes) -> None:
-    """Write a file under a temporary name beside it, then rename; its folder is made if missing."""
+@contextmanager
+def whole_file(path: Path | str) -> Iterator[Path]:
+    """Give a temporary name beside `path` to write under; renamed at the end, removed on failure.
+
+    The file's folder is made if it is missing. An `OSError` names `path` itself.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(content)
+        yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.filename == str(temporary):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path | str, content: bytes) -> None:
+    """Write a file's bytes under a temporary name, then rename it; see `whole_file`."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)

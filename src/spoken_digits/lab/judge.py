@@ -12,7 +12,7 @@ import numpy as np
 from spoken_digits.audio import read_audio, to_clip
 from spoken_digits.lab.corpora import Clip, best_corpus, read_corpus
 from spoken_digits.lab.evaluate import Evaluation, Predictions, evaluate
-from spoken_digits.lab.splits import SplitError, named_splits
+from spoken_digits.lab.splits import one_split
 from spoken_digits.recognize import Recognizer
 
 __all__ = ["describe", "heard_before", "judge", "read_test"]
@@ -44,13 +44,7 @@ def read_test(
     split = split or DEFAULT_SPLITS.get(name)
     if split is None:
         return name, clips
-    folds = named_splits(split, clips)
-    if len(folds) > 1:
-        raise SplitError(
-            f"split {split!r}: {len(folds)} folds, expected one to judge one model: name one of "
-            f"{', '.join(fold.name for fold in folds)}"
-        )
-    return f"{name}, test side of {split}", folds[0].test
+    return f"{name}, test side of {split}", one_split(split, clips).test
 
 
 def judge(recognizer: Recognizer, clips: Iterable[Clip]) -> Evaluation:
@@ -70,16 +64,8 @@ def judge(recognizer: Recognizer, clips: Iterable[Clip]) -> Evaluation:
             f"{', '.join(recognizer.labels)}"
         )
     heard = (to_clip(*read_audio(clip.file)) for clip in known)
-    return evaluate(
-        Predictions(
-            scores=np.concatenate([recognizer.run(samples[None]) for samples in heard]),
-            labels=np.array([recognizer.labels.index(clip.label) for clip in known]),
-            speakers=np.array([clip.speaker for clip in known]),
-            files=np.array([clip.file.name for clip in known]),
-            label_names=recognizer.labels,
-            listed=np.array([clip.split == "TEST" for clip in known]),
-        )
-    )
+    scores = np.concatenate([recognizer.run(samples[None]) for samples in heard])
+    return evaluate(Predictions.of(known, scores, recognizer.labels))
 
 
 def heard_before(recognizer: Recognizer, clips: Iterable[Clip]) -> tuple[str, ...]:

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spoken_digits.audio import read_audio, to_clip
 from spoken_digits.lab import figures
-from spoken_digits.lab.features import FRONT_ENDS
+from spoken_digits.lab.corpora import read_corpus
+from spoken_digits.lab.features import FRONT_ENDS, log_mel, mel_filter_bank
 from spoken_digits.lab.files import write_whole
 from spoken_digits.lab.models import MODELS
 from spoken_digits.lab.summary import (
@@ -24,7 +26,7 @@ from spoken_digits.lab.summary import (
     summarize,
 )
 
-__all__ = ["readme_table", "summarize", "update_readme", "verdict", "write_report"]
+__all__ = ["readme_table", "update_readme", "verdict", "write_report"]
 
 README_BEGIN, README_END = "<!-- results:begin -->", "<!-- results:end -->"
 
@@ -132,7 +134,7 @@ def write_report(study_dir: Path | str, path: Path | str, data: Path | str | Non
     spectrograms = None
     try:
         spectrograms = _spectrograms(summary["data"], summary["label_names"], data)
-    except (ImportError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         missing.append(f"Spectrograms: {error}")
     curves = _curves(read_runs(study_dir)[0])
     labels, reference = summary["label_names"], reference_row(rows)
@@ -201,10 +203,6 @@ def _curves(runs: Sequence[Run]) -> list[figures.Curves]:
 
 def _spectrograms(corpus: Mapping[str, Any], labels: Sequence[str], data: Path | str | None) -> str:
     """Draw a clip of each label, spoken by the first training speaker."""
-    from spoken_digits.audio import read_audio, to_clip
-    from spoken_digits.lab.corpora import read_corpus
-    from spoken_digits.lab.features import FRONT_ENDS, log_mel, mel_filter_bank
-
     front_end, speaker = FRONT_ENDS["ours"], corpus["train_speakers"][0]
     clips = [clip for clip in read_corpus(corpus["corpus"], data) if clip.speaker == speaker]
     pictures = []

@@ -57,9 +57,9 @@ def show(path: Path | str, output: Path | str) -> Path:
     below.set_yticks(np.interp(MARKS_HZ, centers_hz, np.arange(len(mel))), MARKS_HZ)
     for axes in (above, below):
         for edge_s in (start_s, end_s):
-            axes.axvline(edge_s, color=SPEECH, linewidth=2)
+            axes.axvline(edge_s, color=SPEECH, linewidth=2, clip_on=False)
     above.plot([], color=SPEECH, label=f"speech, {start_s:.2f} to {end_s:.2f} s")
-    above.legend(loc="upper right", frameon=False)
+    figure.legend(loc="outside upper right", frameon=False)
     figure.colorbar(image, ax=below, label="level (dB below the loudest)", pad=0.01)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)

@@ -18,6 +18,7 @@ __all__ = [
     "Split",
     "SplitError",
     "named_splits",
+    "one_split",
     "split_by_speaker",
 ]
 
@@ -114,6 +115,23 @@ def named_splits(name: str, clips: Iterable[Clip]) -> tuple[Split, ...]:
     raise SplitError(
         f"split {name!r}: no such fold, expected one of {', '.join(s.name for s in splits)}"
     )
+
+
+def one_split(name: str, clips: Iterable[Clip]) -> Split:
+    """Return the split called `name`, for one network to be trained or judged on.
+
+    Raises
+    ------
+    SplitError
+        As `named_splits`, and when there are several folds of that name.
+    """
+    split, *others = named_splits(name, clips)
+    if others:
+        raise SplitError(
+            f"split {name!r}: {1 + len(others)} folds, expected one for one model; name one of "
+            f"{', '.join(fold.name for fold in (split, *others))}"
+        )
+    return split
 
 
 def _speakers(clips: Iterable[Clip]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -29,11 +29,21 @@ from spoken_digits.lab.dataset import Dataset, prepare
 from spoken_digits.lab.evaluate import Predictions, evaluate
 from spoken_digits.lab.files import write_whole
 from spoken_digits.lab.report import write_report
-from spoken_digits.lab.splits import Split, named_splits
+from spoken_digits.lab.splits import Split, one_split
 from spoken_digits.lab.summary import summarize
 from spoken_digits.lab.train import ConfigError, TrainConfig, predict, read_recipe, train
 
 __all__ = ["Job", "StudyError", "run_job", "run_study"]
+
+_SCOPE = {"split": str, "watch": str, "front_ends": list, "seeds": list, "epochs_share": float}
+_SECTIONS: dict[str, dict[str, type] | None] = {  # None: the keys are checked with each run
+    "study": _SCOPE,
+    "quick": _SCOPE,
+    "voices": {"epochs_share": float},
+    "defaults": None,
+    "models": None,
+}
+_NEEDED = {"study": ("split", "front_ends", "seeds"), "models": ()}
 
 
 class StudyError(RuntimeError):
@@ -87,17 +97,20 @@ def run_study(
 
     Raises
     ------
-    ConfigError
-        When the study's file asks for what there is not.
+    ConfigError, SplitError
+        When the study's file asks for what there is not; nothing has been written then.
     StudyError
         When runs failed; the others are finished and kept.
     """
+    _read_study(name)  # complains before anything is fetched
     data = Path(data) if data else None
     corpus, clips = best_corpus(data)
     suffix = ("-quick" if quick else "") + ("" if corpus == "fsdd" else f"-{corpus}")
     study_dir = Path(out) if out else Path("runs") / f"{Path(name).stem}{suffix}"
     command = f"spoken-digits study {name}" + (" --quick" if quick else "")
     jobs = [Job(config, corpus, data, study_dir, command) for config in _plan(name, corpus, quick)]
+    for split in {job.config.split for job in jobs}:
+        one_split(split, clips)  # complains before hours of training, not after
     fingerprint = data_hash(clips)
     missing = [job for job in jobs if not _finished(job, fingerprint)]
     _say(
@@ -120,25 +133,13 @@ def run_job(job: Job, quiet: bool = True) -> str:
     began = time.perf_counter()
     torch.set_num_threads(1)  # two on a busy machine are many times slower than one
     clips, dataset = _dataset(job.corpus, job.data, job.study_dir / ".prepared")
-    split, *others = named_splits(job.config.split, clips)
-    if others:
-        raise ConfigError(
-            f"split = {job.config.split!r}: a run has one fold; expected one of "
-            f"{', '.join(fold.name for fold in (split, *others))}"
-        )
+    split = one_split(job.config.split, clips)
     rows, test_rows = dataset.indices(split.train), dataset.indices(split.test)
     # Left-out training speakers may be watched while training; test speakers never are.
     watched = test_rows if split.name.startswith("inner") else None
     net = train(job.config, dataset, rows, job.directory, watched, quiet)
     scores, _ = predict(net, dataset, test_rows)
-    predictions = Predictions(
-        scores=scores,
-        labels=dataset.targets[test_rows],
-        speakers=np.array([clip.speaker for clip in split.test]),
-        files=np.array([clip.file.name for clip in split.test]),
-        label_names=dataset.label_names,
-        listed=np.array([clip.split == "TEST" for clip in split.test]),
-    )
+    predictions = Predictions.of(split.test, scores, dataset.label_names)
     predictions.save(job.directory / "predictions.npz")
     seconds = time.perf_counter() - began
     parameters = sum(p.numel() for p in net.parameters())
@@ -154,10 +155,7 @@ def run_job(job: Job, quiet: bool = True) -> str:
 
 def _plan(name: str, corpus: str, quick: bool) -> Iterator[TrainConfig]:
     """Yield the runs of a study, the longest first, so that no worker idles at the end."""
-    recipe = read_recipe(name)
-    valid = {"study", "quick", "voices", "defaults", "models"}
-    if unknown := sorted(recipe.keys() - valid):
-        raise ConfigError(f"{name}: unknown key {unknown[0]!r}; the keys are {sorted(valid)}")
+    recipe = _read_study(name)
     study: dict[str, Any] = recipe["study"] | (recipe.get("quick", {}) if quick else {})
     # Without FSDD there are no named people: synthetic voices are held out instead.
     split, watch = (study["split"], study.get("watch")) if corpus == "fsdd" else (corpus, None)
@@ -177,6 +175,37 @@ def _plan(name: str, corpus: str, quick: bool) -> Iterator[TrainConfig]:
                 configs.append(TrainConfig.from_dict(values, where))
     order = list(recipe["models"])
     yield from sorted(configs, key=lambda c: (-order.index(c.model), c.seed))
+
+
+def _read_study(name: str) -> dict[str, Any]:
+    """Read a study's file: sections and keys are known, there, and of their kind."""
+    recipe = read_recipe(name)
+    _check_keys(name, recipe, dict.fromkeys(_SECTIONS, dict), _NEEDED)
+    for section, keys in _SECTIONS.items():
+        where, given = f"{name}, {section}", recipe.get(section, {})
+        if keys is not None:
+            _check_keys(where, given, keys, _NEEDED.get(section, ()))
+        elif section == "models":
+            _check_keys(where, given, dict.fromkeys(given, dict))
+    if not recipe["models"]:
+        raise ConfigError(f"{name}: no models; expected a section [models.NAME] for each")
+    return recipe
+
+
+def _check_keys(
+    where: str, given: Mapping[str, Any], kinds: Mapping[str, type], needed: Iterable[str] = ()
+) -> None:
+    for key, value in given.items():
+        if key not in kinds:
+            raise ConfigError(f"{where}: unknown key {key!r}; the keys are {', '.join(kinds)}")
+        kind = kinds[key]
+        if not isinstance(value, (float, int) if kind is float else kind):
+            word = "table" if kind is dict else kind.__name__
+            raise ConfigError(f"{where}: {key} = {value!r}: expected {word}")
+        if value == []:
+            raise ConfigError(f"{where}: {key} is empty; expected one or more")
+    if missing := [key for key in needed if key not in given]:
+        raise ConfigError(f"{where}: no {missing[0]}; expected {', '.join(needed)}")
 
 
 def _finished(job: Job, fingerprint: str) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.preprocessing import StandardScaler
@@ -103,6 +103,10 @@ class TrainConfig:
                 value, (kind, int) if kind is float else kind
             ):
                 raise ConfigError(f"{field.name} = {value!r}: expected {kind.__name__}")
+            if kind is float and not math.isfinite(float(getattr(self, field.name))):
+                raise ConfigError(f"{field.name} = {value!r}: expected a finite number")
+        if self.seed < 0:
+            raise ConfigError(f"seed = {self.seed}: expected 0 or more")
         for key, valid in (
             ("model", MODELS),
             ("front_end", FRONT_ENDS),
@@ -141,7 +145,12 @@ class TrainConfig:
     @classmethod
     def from_toml(cls, recipe: Path | str, **overrides: Any) -> "TrainConfig":
         """Read a recipe: a file, or the name of one that ships; `overrides` win over it."""
-        return cls.from_dict({**read_recipe(recipe), **overrides}, str(recipe))
+        values = read_recipe(recipe)
+        if "study" in values:
+            raise ConfigError(
+                f"{recipe}: a study, not the recipe of one run; use spoken-digits study"
+            )
+        return cls.from_dict({**values, **overrides}, str(recipe))
 
     def to_toml(self) -> str:
         """Return every key, resolved, as TOML."""
@@ -165,7 +174,7 @@ def read_recipe(recipe: Path | str) -> dict[str, Any]:
     except FileNotFoundError:
         names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
         raise ConfigError(
-            f"{recipe}: no such recipe; give a .toml file or one of {names}"
+            f"{recipe}: no such file; give a .toml file, or the name of one that ships: {names}"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{recipe}: not a TOML file: {error}") from None
@@ -214,12 +223,14 @@ def train(
     ConfigError
         When `run_dir` holds a run of another recipe.
     """
+    device = _device(config.device)
     _claim(run_dir, config)
     net = build_network(config, len(dataset.label_names))
     if config.is_linear:
         _fit_linear(config, net, dataset, rows)
         write_whole(run_dir / "log.jsonl", b"")
     else:
+        net.to(device)
         net = _descend(config, net, dataset, rows, run_dir, heldout_rows, quiet)
     with torch.no_grad():
         net.head.weight.div_(config.temperature)
@@ -238,8 +249,7 @@ def _descend(
     heldout_rows: IntArray | None,
     quiet: bool,
 ) -> DigitNet:
-    device = _device(config.device)
-    net.to(device)
+    device = net.head.weight.device
     average = build_network(config, len(dataset.label_names)).to(device).eval()
     matrices = [p for p in net.parameters() if p.ndim > 1]
     vectors = [p for p in net.parameters() if p.ndim <= 1]
@@ -334,9 +344,14 @@ def load_network(run_dir: Path) -> tuple[TrainConfig, DigitNet]:
             "train it first, or name one below runs/"
         )
     config = TrainConfig.from_toml(run_dir / "config.toml")
-    weights = load_file(model)
-    net = build_network(config, len(weights["head.bias"]))
-    net.load_state_dict(weights)
+    try:
+        weights = load_file(model)
+        net = build_network(config, len(weights["head.bias"]))
+        net.load_state_dict(weights)
+    except (SafetensorError, KeyError, RuntimeError):
+        raise ConfigError(
+            f"{model}: damaged, or not of the network that config.toml names; train the run again"
+        ) from None
     return config, net.eval()
 
 
@@ -464,9 +479,12 @@ class _State:
         path = run_dir / "checkpoint.safetensors"
         if not path.exists():
             return []
-        with safe_open(path, framework="pt") as file:
-            lines = file.metadata()["log"]
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        try:
+            with safe_open(path, framework="pt") as file:
+                lines = file.metadata()["log"]
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, TypeError):
+            raise ConfigError(f"{path}: damaged; remove it, and the run starts anew") from None
         for prefix, net in (("net.", self.net), ("average.", self.average)):
             net.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -23,9 +23,9 @@ import numpy.typing as npt
 import soundfile as sf
 
 from spoken_digits.audio import SAMPLE_RATE, resample
-from spoken_digits.lab.corpora import DIGIT_WORDS, DIGITS, Clip, CorpusError, read_corpus
+from spoken_digits.lab.corpora import DIGIT_WORDS, DIGITS, CorpusError
 
-__all__ = ["TAKES", "VOICES", "Voice", "make_voices", "read_voices"]
+__all__ = ["TAKES", "VOICES", "Voice", "make_voices"]
 
 TAKES = 2
 ESPEAK_RATE_HZ = 22_050
@@ -45,11 +45,6 @@ class Voice:
     variant: str
     pitch: int
     rate_wpm: int
-
-
-def read_voices() -> tuple[Clip, ...]:
-    """Return the synthetic clips that ship with the package."""
-    return read_corpus("voices")
 
 
 def make_voices(
