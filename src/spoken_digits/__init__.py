@@ -4,7 +4,7 @@
 >>> recognizer = sd.load()
 >>> answer = recognizer("seven.wav")  # doctest: +SKIP
 >>> answer.digit, answer.probability  # doctest: +SKIP
-(7, 0.998)
+(7, 0.997)
 """
 
 from spoken_digits.audio import AudioError, read_audio, to_clip
