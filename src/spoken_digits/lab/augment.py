@@ -50,7 +50,8 @@ class Policy:
     pitch_semitones
         Of the samples, by the phase vocoder: deviation to either side.
     gain_db, scaling, jitter
-        Of the samples: gain to either side; deviation of a normal factor; deviation of white noise.
+        Of the samples: gain to either side; deviation of a normal factor; deviation of white noise,
+        as a share of the clip's peak.
     shift_ms
         Farthest that a clip is moved within its own length, to either side.
     rt60_s, direct_to_reverberant_db
@@ -66,7 +67,8 @@ class Policy:
     clipping_db, clipped_share
         Farthest that the clipping level lies below a clip's peak; largest share of samples clipped.
     bits, companding
-        Fewest and most bits of linear PCM; whether to go through 8 bits of mu-law.
+        Fewest and most bits of linear PCM, the clip's peak being full scale; whether to go through
+        8 bits of mu-law.
     dropouts, widest_dropout
         Number of stretches silenced and the longest, as a share of the clip.
     spoiled_share
@@ -152,7 +154,7 @@ def augmented_waveform(
         moved = _uniform(B, -farthest, farthest, generator).round().long()
         waveform = waveforms.shift(waveform, lengths, moved)
     if policy.jitter:
-        deviation = torch.full((B,), policy.jitter)
+        deviation = policy.jitter * waveform.abs().amax(1)
         waveform = waveforms.jitter(waveform, lengths, generator, deviation)
     return _spoiled(waveform, lengths, policy, generator, sample_rate_hz, background, responses)
 
@@ -211,7 +213,8 @@ def _spoiled(
     if policy.bits:
         fewest, most = policy.bits
         bits = torch.randint(fewest, most + 1, (B,), generator=generator)
-        waveform = some(waveforms.quantize(waveform, bits), waveform)
+        peak = waveform.abs().amax(1, keepdim=True).clamp_min(torch.finfo(waveform.dtype).tiny)
+        waveform = some(waveforms.quantize(waveform / peak, bits) * peak, waveform)
     if policy.companding:
         waveform = some(waveforms.compand(waveform), waveform)
     for _ in range(policy.dropouts):
@@ -288,7 +291,7 @@ def augmented_log_mel(
 POLICIES: dict[str, Policy] = {
     "none": Policy(),
     # The original study's transforms. It does not tell their strengths: jitter and scaling are
-    # those of Iwana and Uchida 2021, SpecAugment is its paper's, relative to bands and frames.
+    # those of Iwana and Uchida 2021 for series within -1 to 1, SpecAugment is its paper's.
     "original": Policy(
         jitter=0.03,
         scaling=0.1,
