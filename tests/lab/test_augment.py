@@ -1,150 +1,26 @@
-import numpy as np
+import dataclasses
+
 import pytest
 import torch
 
-from spoken_digits.lab.augment import (
-    POLICIES,
-    Policy,
-    add_noise,
-    augmented_log_mel,
-    equalize,
-    mask_bands,
-    mask_frames,
-    mix_style,
-    place,
-    warp,
-)
-from spoken_digits.lab.features import FRONT_ENDS, LogMel, frame_mask
-
-F, T = 129, 60
-BIN_HZ = 4000 / (F - 1)
+from spoken_digits.lab.augment import POLICIES, Policy, augmented_log_mel, augmented_waveform
+from spoken_digits.lab.features import FRONT_ENDS, LogMel
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def bump(bin_index: float, frame: float) -> torch.Tensor:
-    """A smooth hill of power around a bin and a frame: (1, F, T)."""
-    bins, frames = torch.arange(F)[:, None], torch.arange(T)[None]
-    return torch.exp(-((bins - bin_index) ** 2) / 18 - ((frames - frame) ** 2) / 18)[None]
-
-
-def centers(power: torch.Tensor) -> tuple[float, float]:
-    """Center of mass of (F, T) in bins and in frames."""
-    weight = power / power.sum()
-    bins = (weight.sum(1) * torch.arange(power.shape[0])).sum()
-    frames = (weight.sum(0) * torch.arange(power.shape[1])).sum()
-    return float(bins), float(frames)
-
-
-@pytest.mark.parametrize("ratio", [0.85, 1.0, 1.2])
-def test_frequency_warp_moves_a_resonance_by_its_ratio(ratio: float) -> None:
-    power, frames = warp(bump(60, 30), torch.tensor([T]), torch.tensor([ratio]), torch.ones(1))
-    assert int(frames) == T
-    assert centers(power[0])[0] == pytest.approx(60 / ratio, rel=0.01)
-    assert centers(power[0])[1] == pytest.approx(30, abs=0.1)
-
-
-@pytest.mark.parametrize("ratio", [0.7, 1.0, 1.4])
-def test_tempo_warp_moves_an_event_and_the_end_by_its_ratio(ratio: float) -> None:
-    power, frames = warp(bump(60, 30), torch.tensor([T]), torch.ones(1), torch.tensor([ratio]))
-    assert int(frames) == round(T / ratio)
-    assert power.shape == (1, F, int(frames))
-    assert centers(power[0])[1] == pytest.approx(30 / ratio, rel=0.02)
-    assert centers(power[0])[0] == pytest.approx(60, abs=0.1)
-
-
-def test_unit_ratios_are_the_identity() -> None:
-    power = torch.rand(3, F, T, generator=generator())
-    warped, frames = warp(power, torch.full((3,), T), torch.ones(3), torch.ones(3))
-    torch.testing.assert_close(warped, power, atol=1e-5, rtol=1e-4)
-    assert frames.tolist() == [T] * 3
-
-
-def test_warps_read_nothing_of_the_padding() -> None:
-    power = torch.rand(1, F, 30, generator=generator())
-    padded = torch.nn.functional.pad(power, (0, 30), value=7.0)
-    ratios = torch.tensor([1.1]), torch.tensor([0.8])
-    alone, frames = warp(power, torch.tensor([30]), *ratios)
-    found, _ = warp(padded, torch.tensor([30]), *ratios)
-    torch.testing.assert_close(found[..., : int(frames)], alone, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("ratio_db", [-5.0, 0.0, 10.0, 30.0])
-def test_the_noise_asked_for_is_the_noise_found(ratio_db: float) -> None:
-    power = torch.rand(4, F, T, generator=generator())
-    mask = frame_mask(torch.tensor([60, 50, 40, 30]), T)
-    power = power * mask
-    noisy = add_noise(power, mask, generator(1), (ratio_db, ratio_db))
-    found_db = 10 * torch.log10(power.sum((1, 2)) / (noisy - power).sum((1, 2)))
-    np.testing.assert_allclose(found_db.numpy(), ratio_db, atol=0.1)
-    assert not (noisy * (1 - mask)).any()
-
-
-def test_the_equalizer_has_the_deviation_asked_for_and_is_the_same_in_every_frame() -> None:
-    gain = equalize(torch.ones(4000, F, 2), generator(), 3.0, order=4)
-    gain_db = 10 * torch.log10(gain)
-    torch.testing.assert_close(gain_db[..., 0], gain_db[..., 1])
-    # Four cosines of mean square one half, each with a deviation of 3 dB: 3 * sqrt(4 / 2).
-    assert float(gain_db.std()) == pytest.approx(3 * 2**0.5, rel=0.03)
-    torch.testing.assert_close(equalize(gain, generator(), 0.0), gain)
-
-
-def test_placement_adds_silence_within_the_margin_and_keeps_every_sample() -> None:
-    waveform = torch.randn(200, 500, generator=generator())
-    lengths = torch.randint(300, 501, (200,), generator=generator())
-    waveform = waveform * (torch.arange(500) < lengths[:, None])
-    placed, placed_lengths = place(waveform, lengths, generator(1), margin=80)
-    assert int((placed_lengths - lengths).min()) >= 0
-    assert int((placed_lengths - lengths).max()) <= 160
-    leads = set()
-    for before, after, n in zip(waveform, placed, lengths.tolist(), strict=True):
-        start = int(after.nonzero()[0]) - int(before.nonzero()[0])
-        leads.add(start)
-        torch.testing.assert_close(after[start : start + n], before[:n])
-        assert not after[:start].any()
-        assert not after[start + n :].any()
-    assert min(leads) <= 5
-    assert max(leads) >= 75
-
-
-def test_mixed_styles_move_statistics_and_nothing_else() -> None:
-    x = torch.randn(500, 5, 40, generator=generator()) * torch.arange(1, 6)[:, None]
-    x = x + torch.randn(500, 5, 1, generator=generator(1))
-    n_frames = torch.randint(20, 41, (500,), generator=generator(2))
-    mask = frame_mask(n_frames, 40)
-    x = x * mask
-    torch.testing.assert_close(mix_style(x, mask, generator(3), 0.0), x, atol=1e-5, rtol=1e-4)
-    mixed = mix_style(x, mask, generator(3), 0.7)
-    assert not (mixed * (1 - mask)).any()
-    changed = (mixed - x).abs().amax((1, 2)) > 1e-3
-    assert float(changed.float().mean()) == pytest.approx(0.7, abs=0.06)
-    for before, after, n in zip(x, mixed, n_frames.tolist(), strict=True):
-        # Within a band a clip is scaled and shifted: its shape over time stays.
-        for a, b in zip(before[:, :n], after[:, :n], strict=True):
-            assert float(torch.corrcoef(torch.stack([a, b]))[0, 1]) > 0.999
-    means = x.sum(-1) / n_frames[:, None]
-    mixed_means = mixed.sum(-1) / n_frames[:, None]
-    assert float(mixed_means.amax()) <= float(means.amax()) + 1e-4
-
-
-def test_masks_are_as_wide_as_asked_and_inside_the_clip() -> None:
-    x = torch.ones(2000, 40, 50)
-    bands = (mask_bands(x, generator(), 8)[..., 0] == 0).sum(1)
-    assert int(bands.max()) <= 9
-    assert float(bands.float().mean()) == pytest.approx(4, abs=0.2)
-    n_frames = torch.full((2000,), 40)
-    masked = mask_frames(x, n_frames, generator(), 0.2)[:, 0] == 0
-    assert not masked[:, 40:].any()
-    assert float(masked.sum(1).float().mean()) == pytest.approx(4, abs=0.2)
+def clips(*lengths: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Made-up clips of these lengths, zero-padded."""
+    n = torch.tensor(lengths)
+    waveform = 0.1 * torch.randn(len(lengths), max(lengths), generator=generator())
+    return waveform * (torch.arange(max(lengths)) < n[:, None]), n
 
 
 def test_without_augmentation_the_chain_is_the_front_end() -> None:
     front_end = LogMel(FRONT_ENDS["ours"])
-    waveform = torch.randn(3, 3000, generator=generator())
-    lengths = torch.tensor([3000, 2000, 1500])
-    waveform = waveform * (torch.arange(3000) < lengths[:, None])
+    waveform, lengths = clips(3000, 2000, 1500)
     found = augmented_log_mel(front_end, waveform, lengths, POLICIES["none"], generator())
     for a, b in zip(found, front_end(waveform, lengths), strict=True):
         torch.testing.assert_close(a, b)
@@ -153,9 +29,7 @@ def test_without_augmentation_the_chain_is_the_front_end() -> None:
 @pytest.mark.parametrize("name", POLICIES)
 def test_the_same_key_gives_the_same_bytes_and_the_input_is_left_alone(name: str) -> None:
     front_end = LogMel(FRONT_ENDS["ours"])
-    waveform = torch.randn(4, 3000, generator=generator())
-    lengths = torch.tensor([3000, 2500, 1500, 900])
-    waveform = waveform * (torch.arange(3000) < lengths[:, None])
+    waveform, lengths = clips(3000, 2500, 1500, 900)
     before = waveform.clone()
     first, second, other = (
         augmented_log_mel(front_end, waveform, lengths, POLICIES[name], generator(seed))[0]
@@ -166,3 +40,113 @@ def test_the_same_key_gives_the_same_bytes_and_the_input_is_left_alone(name: str
     assert torch.isfinite(first).all()
     if POLICIES[name] != Policy():
         assert first.shape != other.shape or not torch.equal(first, other)
+
+
+EACH_TRANSFORM = {
+    "margin_ms": {"margin_ms": 60.0},
+    "frequency_warp": {"frequency_warp": 0.2},
+    "tempo_warp": {"tempo_warp": 0.3},
+    "equalizer_db": {"equalizer_db": 4.0},
+    "noise_snr_db": {"noise_snr_db": (0.0, 30.0)},
+    "mixed_styles": {"mixed_styles": 1.0},
+    "band_masks": {"band_masks": 2},
+    "frame_masks": {"frame_masks": 2, "widest_frame_mask": 0.4},
+    "pitch_warp": {"pitch_warp": 0.3},
+    "time_warp": {"time_warp": 0.2},
+    "speed": {"speed": 0.2},
+    "tempo": {"tempo": 0.2},
+    "pitch_semitones": {"pitch_semitones": 4.0},
+    "scaling": {"scaling": 0.2},
+    "jitter": {"jitter": 0.03},
+    "gain_db": {"gain_db": 6.0},
+    "shift_ms": {"shift_ms": 50.0},
+    "rt60_s": {"rt60_s": (0.1, 0.5)},
+    "background_snr_db": {"background_snr_db": (0.0, 20.0)},
+    "bandwidth_hz": {"bandwidth_hz": (1500.0, 3500.0)},
+    "widest_rejected_hz": {"widest_rejected_hz": 800.0},
+    "clipping_db": {"clipping_db": 20.0},
+    "clipped_share": {"clipped_share": 0.3},
+    "bits": {"bits": (4, 8)},
+    "companding": {"companding": True},
+    "dropouts": {"dropouts": 2, "widest_dropout": 0.3},
+}
+WITHOUT_EFFECT_ALONE = {
+    "widest_band_mask",
+    "widest_frame_mask",
+    "direct_to_reverberant_db",
+    "widest_dropout",
+    "spoiled_share",
+    "mixup_alpha",
+}
+
+
+def test_every_field_of_a_policy_is_tested_here() -> None:
+    names = {field.name for field in dataclasses.fields(Policy)}
+    assert names == set(EACH_TRANSFORM) | WITHOUT_EFFECT_ALONE
+
+
+@pytest.mark.parametrize("name", EACH_TRANSFORM)
+def test_each_transform_alone_changes_the_clip_keeps_padding_and_repeats(name: str) -> None:
+    policy = Policy(**EACH_TRANSFORM[name])
+    front_end = LogMel(FRONT_ENDS["ours"])
+    waveform, lengths = clips(3000, 2500, 1500, 900)
+    before = waveform.clone()
+    changed, changed_lengths = augmented_waveform(waveform, lengths, policy, generator(1), 8000)
+    assert changed.dtype == waveform.dtype
+    assert changed.shape[1] >= int(changed_lengths.max())
+    assert not (changed * (torch.arange(changed.shape[1]) >= changed_lengths[:, None])).any()
+    (plain, _), (first, mask), (second, _), (other, _) = (
+        augmented_log_mel(front_end, waveform, lengths, p, generator(seed))
+        for p, seed in ((Policy(), 1), (policy, 1), (policy, 1), (policy, 2))
+    )
+    assert torch.equal(first, second)
+    assert torch.isfinite(first).all()
+    assert not (first * (1 - mask)).any()
+    assert torch.equal(waveform, before)
+    if name in ("gain_db", "scaling"):  # the front end hears no level
+        torch.testing.assert_close(first, plain, atol=1e-3, rtol=1e-3)
+        assert not torch.equal(changed, waveform)
+    else:
+        assert first.shape != plain.shape or not torch.allclose(first, plain, atol=1e-3)
+    if name not in ("gain_db", "scaling", "companding"):  # what is random differs by key
+        assert first.shape != other.shape or not torch.allclose(first, other, atol=1e-3)
+
+
+def test_a_share_of_clips_is_spoiled_and_the_others_are_left_alone() -> None:
+    waveform, lengths = clips(*[1000] * 400)
+    policy = Policy(companding=True, spoiled_share=0.3)
+    changed, _ = augmented_waveform(waveform, lengths, policy, generator(), 8000)
+    spoiled = (changed != waveform).any(1).float().mean()
+    assert float(spoiled) == pytest.approx(0.3, abs=0.07)
+
+
+def test_recorded_noise_and_measured_rooms_are_taken_where_they_are_given() -> None:
+    waveform, lengths = clips(3000, 2000)
+    noise = torch.sin(2 * torch.pi * 1000 * torch.arange(20000) / 8000)
+    policy = Policy(background_snr_db=(0.0, 0.0))
+    noisy, _ = augmented_waveform(waveform, lengths, policy, generator(), 8000, background=noise)
+    added = (noisy - waveform)[0]
+    spectrum = torch.fft.rfft(added).abs()
+    assert float(spectrum.argmax()) == pytest.approx(1000 * 3000 / 8000, abs=1)
+    echo = torch.zeros(1, 500)
+    echo[0, 0], echo[0, 400] = 1.0, 0.5
+    policy = Policy(rt60_s=(0.1, 0.2))
+    wet, _ = augmented_waveform(waveform, lengths, policy, generator(), 8000, responses=echo)
+    expected = waveform.clone()
+    expected[:, 400:] += 0.5 * waveform[:, :-400]
+    expected = expected * (torch.arange(3000) < lengths[:, None])
+    for found, wanted in zip(wet, expected, strict=True):
+        cosine = torch.nn.functional.cosine_similarity(found, wanted, dim=0)
+        assert float(cosine) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_clip_alone_takes_the_way_it_takes_in_company_where_nothing_is_random() -> None:
+    front_end = LogMel(FRONT_ENDS["ours"])
+    waveform, lengths = clips(1500, 3000)
+    policy = Policy(bandwidth_hz=(2000, 2000), bits=(8, 8), companding=True, clipping_db=0.0)
+    together, _ = augmented_log_mel(front_end, waveform, lengths, policy, generator())
+    alone, mask = augmented_log_mel(
+        front_end, waveform[:1, :1500], lengths[:1], policy, generator()
+    )
+    # A sample on the edge between two levels may fall to either side.
+    assert float((together[0, :, : mask.shape[-1]] - alone[0]).abs().mean()) < 0.02

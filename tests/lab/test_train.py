@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from spoken_digits.lab import train as training
+from spoken_digits.lab.augment import POLICIES, Policy
 from spoken_digits.lab.corpora import read_corpus
 from spoken_digits.lab.dataset import Dataset, prepare
 from spoken_digits.lab.splits import split_by_speaker
@@ -85,6 +86,25 @@ def test_networks_learn_chords_and_carry_them_to_another_voice(
     net = train(config, dataset, rows, tmp_path / "run", quiet=True)
     scores, _ = predict(net, dataset, test_rows)
     assert (scores.argmax(1) == dataset.targets[test_rows]).mean() >= 0.6  # chance: 0.1
+
+
+def test_mixup_reaches_the_targets_and_still_teaches(
+    tones: tuple[Dataset, np.ndarray, np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dataset, rows, test_rows = tones
+    losses = {}
+    for name, alpha in (("alone", 0.0), ("mixed", 1.0)):
+        monkeypatch.setitem(POLICIES, name, Policy(mixup_alpha=alpha))
+        config = TrainConfig(augmentation=name, epochs=6, batch_size=16, label_smoothing=0.0)
+        net = train(config, dataset, rows, tmp_path / name, quiet=True)
+        log = (tmp_path / name / "log.jsonl").read_text().splitlines()
+        losses[name] = json.loads(log[-1])["loss"]
+    # Between two classes no answer is certain: with shares of Beta(1, 1), the mean entropy is 1/2.
+    assert losses["mixed"] > losses["alone"] + 0.2
+    scores, _ = predict(net, dataset, test_rows)
+    assert (scores.argmax(1) == dataset.targets[test_rows]).mean() >= 0.6
 
 
 @pytest.mark.parametrize("model", ["sgd-pool", "logistic-interpolate"])

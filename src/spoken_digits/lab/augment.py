@@ -1,192 +1,78 @@
-"""Augmentation in time and in frequency: other voices and microphones from those at hand.
+"""Augmentation policies: which transforms a training clip meets on its way to the network.
 
-Shapes: B batch, L samples, F frequency bins, M mel bands, T frames. Each transform is a plain
-function of a padded batch: it draws every example's parameters from the generator that it is given,
-returns new tensors, and leaves padding alone. What changes the voice is done to power spectrograms,
-between the Fourier transform and the mel filters, where a warp is an interpolation and costs
-little.
+Shapes: B batch, L samples, M mel bands, T frames. The transforms themselves are functions of
+`waveforms` and `spectrograms`; here each example's parameters are drawn, within the bounds of a
+policy, from the one generator that is given. A transform that a policy leaves out draws nothing.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
+from spoken_digits.lab import spectrograms, waveforms
 from spoken_digits.lab.features import LogMel, frame_mask
 
-__all__ = [
-    "POLICIES",
-    "Policy",
-    "add_noise",
-    "augmented_log_mel",
-    "equalize",
-    "mask_bands",
-    "mask_frames",
-    "mix_style",
-    "place",
-    "warp",
-]
-
-
-def _uniform(shape: tuple[int, ...], low: float, high: float, generator: Generator) -> Tensor:
-    return low + (high - low) * torch.rand(shape, generator=generator)
-
-
-def place(
-    waveform: Tensor, lengths: Tensor, generator: Generator, margin: int
-) -> tuple[Tensor, Tensor]:
-    """Random placement: put 0 to `margin` samples of silence before and after each clip.
-
-    (B, L) and (B,) to (B, L') and (B,), where the silence counts as part of the clip: frames fall
-    elsewhere on the sound, and a network learns not to care how tightly a clip was cut.
-    """
-    B, L = waveform.shape
-    lead, trail = torch.randint(0, margin + 1, (2, B), generator=generator)
-    placed_lengths = lengths + lead + trail
-    index = torch.arange(int(placed_lengths.max())) - lead[:, None]
-    inside = (index >= 0) & (index < lengths[:, None])
-    return waveform.gather(1, index.clamp(0, L - 1)) * inside, placed_lengths
-
-
-def warp(
-    power: Tensor, n_frames: Tensor, frequency_ratio: Tensor, tempo_ratio: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Scale the frequency axis and the time axis of power spectrograms, each example by its own.
-
-    Frequency warp stands for another vocal tract length (Jaitly and Hinton 2013): what was at
-    `frequency_ratio` times f comes to f. Tempo warp makes speech `tempo_ratio` times as fast.
-
-    Parameters
-    ----------
-    power
-        (B, F, T), linear frequency from zero to half the sample rate.
-    n_frames
-        Frames that hold sound, (B,).
-    frequency_ratio, tempo_ratio
-        (B,), positive; 1 leaves that axis as it is.
-
-    Returns
-    -------
-    Warped power (B, F, T') and its frames (B,); beyond the last bin the last one is repeated.
-    """
-    _, F, T = power.shape
-    warped_frames = (n_frames / tempo_ratio).round().long().clamp_min(2)
-    bins = torch.arange(F) * frequency_ratio[:, None]
-    power = _interpolate(power.transpose(1, 2), bins.clamp(max=F - 1)).transpose(1, 2)
-    # First frame to first and last to last, so that nothing of a clip is cut.
-    step = (n_frames - 1) / (warped_frames - 1)
-    moments = torch.arange(int(warped_frames.max())) * step[:, None]
-    return _interpolate(power, moments.clamp(max=T - 1)), warped_frames
-
-
-def _interpolate(x: Tensor, position: Tensor) -> Tensor:
-    """Read (B, R, P) at fractional positions (B, P') of its last axis, linearly: (B, R, P')."""
-    before = position.floor().long().clamp(max=max(x.shape[-1] - 2, 0))
-    after = (before + 1).clamp(max=x.shape[-1] - 1)
-    rows = (-1, x.shape[1], -1)
-    low = x.gather(2, before[:, None].expand(rows))
-    high = x.gather(2, after[:, None].expand(rows))
-    return torch.lerp(low, high, (position - before)[:, None])
-
-
-def equalize(power: Tensor, generator: Generator, deviation_db: float, order: int = 4) -> Tensor:
-    """Random smooth equalizer: other microphones and rooms. (B, F, T) to (B, F, T).
-
-    The gain in decibels is a sum of the first `order` cosines over frequency (the constant left
-    out), each of a random amplitude with this deviation.
-    """
-    B, F, _ = power.shape
-    k = torch.arange(1, order + 1)[:, None]
-    cosines = torch.cos(math.pi * k * (torch.arange(F) + 0.5) / F)  # (order, F)
-    gain_db = deviation_db * torch.randn(B, order, generator=generator) @ cosines
-    return power * (10 ** (gain_db / 10))[..., None]
-
-
-def add_noise(
-    power: Tensor, mask: Tensor, generator: Generator, snr_db: tuple[float, float]
-) -> Tensor:
-    """Stationary coloured noise at a random signal-to-noise ratio, uniform in decibels.
-
-    The noise's power is exponentially distributed in each bin, as a Fourier transform of Gaussian
-    noise is, and goes with frequency as f to a power between -1.5 (between pink and brown) and 0.3.
-    Its sum over a clip stands at exactly the ratio drawn. (B, F, T), mask (B, 1, T).
-    """
-    B, F, _ = power.shape
-    ratio_db = _uniform((B, 1, 1), *snr_db, generator)
-    color = _uniform((B, 1, 1), -1.5, 0.3, generator)
-    density = ((torch.arange(F) + 2.0) / F)[:, None] ** color
-    uniform = torch.rand(power.shape, generator=generator).clamp_min(1e-9)
-    noise = -torch.log(uniform) * density * mask
-    level = (power * mask).sum((1, 2), keepdim=True) / noise.sum((1, 2), keepdim=True)
-    return power + noise * level * 10 ** (-ratio_db / 10)
-
-
-def mix_style(log_mel: Tensor, mask: Tensor, generator: Generator, share: float) -> Tensor:
-    """Give clips some of another clip's mean and deviation in each band: (B, M, T) to (B, M, T).
-
-    MixStyle (Zhou et al. 2021) along frequency, as Schmid et al. 2022 use it against unseen
-    microphones: what a band's statistics tell is the voice and the channel, hardly the word. Of all
-    clips, `share` are changed, taking up to half of their partner's statistics; mask (B, 1, T).
-    """
-    B = len(log_mel)
-    count = mask.sum(-1, keepdim=True)
-    mean = (log_mel * mask).sum(-1, keepdim=True) / count  # (B, M, 1)
-    centered = (log_mel - mean) * mask
-    deviation = torch.sqrt(centered.square().sum(-1, keepdim=True) / count + 1e-4)
-    partner = torch.randperm(B, generator=generator)
-    chosen = torch.rand((B, 1, 1), generator=generator) < share
-    weight = 0.5 * torch.rand((B, 1, 1), generator=generator) * chosen
-    scale = torch.lerp(deviation, deviation[partner], weight) / deviation
-    return (centered * scale + torch.lerp(mean, mean[partner], weight)) * mask
-
-
-def mask_bands(log_mel: Tensor, generator: Generator, widest: float) -> Tensor:
-    """Set 0 to `widest` neighbouring bands to zero, the mean: (B, M, T) to (B, M, T).
-
-    SpecAugment's frequency mask (Park et al. 2019), one a call.
-    """
-    B, M, _ = log_mel.shape
-    width = widest * torch.rand(B, 1, generator=generator)
-    start = (M - width) * torch.rand(B, 1, generator=generator)
-    band = torch.arange(M)
-    return log_mel * ~((band >= start) & (band < start + width))[:, :, None]
-
-
-def mask_frames(
-    log_mel: Tensor, n_frames: Tensor, generator: Generator, widest_share: float
-) -> Tensor:
-    """Set up to `widest_share` of a clip's frames to zero, the mean: (B, M, T) to (B, M, T).
-
-    SpecAugment's time mask (Park et al. 2019), one a call, its width relative to the clip.
-    """
-    B, _, T = log_mel.shape
-    width = widest_share * n_frames[:, None] * torch.rand(B, 1, generator=generator)
-    start = (n_frames[:, None] - width) * torch.rand(B, 1, generator=generator)
-    frame = torch.arange(T)
-    return log_mel * ~((frame >= start) & (frame < start + width))[:, None]
+__all__ = ["POLICIES", "Policy", "augmented_log_mel", "augmented_waveform"]
 
 
 @dataclass(frozen=True)
 class Policy:
     """How strongly to augment; zero or None leaves a transform out.
 
+    A deviation "to either side" is the bound of a uniform draw; of a ratio it is a natural
+    logarithm: 0.1 draws ratios from 0.905 to 1.105.
+
     Attributes
     ----------
     margin_ms
         Longest silence that random placement adds on either side.
     frequency_warp, tempo_warp
-        Deviation to either side, as a natural logarithm: 0.1 draws ratios from 0.905 to 1.105.
+        Vocal tract length and tempo, on power spectrograms: deviation to either side, logarithm.
     equalizer_db
         Deviation of each of the equalizer's cosines.
     noise_snr_db
-        Lowest and highest signal-to-noise ratio.
+        Lowest and highest signal-to-noise ratio of stationary noise, on power spectrograms.
     mixed_styles
         Share of clips that take on some of another's style.
     band_masks, widest_band_mask
         Number of masks and the widest, as a share of the bands.
     frame_masks, widest_frame_mask
         Number of masks and the widest, as a share of the clip's frames.
+    pitch_warp
+        Pitch without formants, on power spectrograms: deviation to either side, logarithm.
+    time_warp
+        SpecAugment's time warp: the farthest a moment is moved, as a share of the clip's frames.
+    mixup_alpha
+        Both parameters of the Beta distribution of mixup; applied in training, to targets as well.
+    speed, tempo
+        Of the samples, by resampling and by the phase vocoder: deviation to either side, logarithm.
+    pitch_semitones
+        Of the samples, by the phase vocoder: deviation to either side.
+    gain_db, scaling, jitter
+        Of the samples: gain to either side; deviation of a normal factor; deviation of white noise,
+        as a share of the clip's peak.
+    shift_ms
+        Farthest that a clip is moved within its own length, to either side.
+    rt60_s, direct_to_reverberant_db
+        Shortest and longest reverberation time; least and most energy of the direct path over the
+        tail's. Where measured responses are at hand, one of them is taken instead.
+    background_snr_db
+        Lowest and highest ratio of noise in the samples: stretches of a recording where one is at
+        hand, otherwise noise between brown and white.
+    bandwidth_hz
+        Lowest and highest limit.
+    widest_rejected_hz
+        Widest band that is rejected, anywhere below half the sample rate.
+    clipping_db, clipped_share
+        Farthest that the clipping level lies below a clip's peak; largest share of samples clipped.
+    bits, companding
+        Fewest and most bits of linear PCM, the clip's peak being full scale; whether to go through
+        8 bits of mu-law.
+    dropouts, widest_dropout
+        Number of stretches silenced and the longest, as a share of the clip.
+    spoiled_share
+        Share of clips that meet each of the transforms from `rt60_s` on.
     """
 
     margin_ms: float = 0.0
@@ -199,46 +85,253 @@ class Policy:
     widest_band_mask: float = 0.2
     frame_masks: int = 0
     widest_frame_mask: float = 0.15
+    pitch_warp: float = 0.0
+    time_warp: float = 0.0
+    mixup_alpha: float = 0.0
+    speed: float = 0.0
+    tempo: float = 0.0
+    pitch_semitones: float = 0.0
+    gain_db: float = 0.0
+    scaling: float = 0.0
+    jitter: float = 0.0
+    shift_ms: float = 0.0
+    rt60_s: tuple[float, float] | None = None
+    direct_to_reverberant_db: tuple[float, float] = (0.0, 20.0)
+    background_snr_db: tuple[float, float] | None = None
+    bandwidth_hz: tuple[float, float] | None = None
+    widest_rejected_hz: float = 0.0
+    clipping_db: float = 0.0
+    clipped_share: float = 0.0
+    bits: tuple[int, int] | None = None
+    companding: bool = False
+    dropouts: int = 0
+    widest_dropout: float = 0.1
+    spoiled_share: float = 1.0
+
+
+def _uniform(B: int, low: float, high: float, generator: Generator) -> Tensor:
+    return low + (high - low) * torch.rand((B,), generator=generator)
+
+
+def _ratios(B: int, deviation: float, generator: Generator) -> Tensor:
+    return torch.exp(_uniform(B, -deviation, deviation, generator))
+
+
+def augmented_waveform(
+    waveform: Tensor,
+    lengths: Tensor,
+    policy: Policy,
+    generator: Generator,
+    sample_rate_hz: int,
+    background: Tensor | None = None,
+    responses: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Do what a policy does to samples: (B, L) and (B,) to (B, L') and (B,).
+
+    In the order of nature: the voice, where it stands in the clip, the room, other sounds, the
+    microphone and the line. `background` is a recording (K,), `responses` are measured ones (R, K).
+    """
+    B = len(waveform)
+    if policy.speed:
+        ratio = _ratios(B, policy.speed, generator)
+        waveform, lengths = waveforms.change_speed(waveform, lengths, ratio)
+    if policy.tempo:
+        ratio = _ratios(B, policy.tempo, generator)
+        waveform, lengths = waveforms.change_tempo(waveform, lengths, ratio)
+    if policy.pitch_semitones:
+        semitones = _uniform(B, -policy.pitch_semitones, policy.pitch_semitones, generator)
+        waveform = waveforms.shift_pitch(waveform, lengths, semitones)
+    if policy.gain_db:
+        gain_db = _uniform(B, -policy.gain_db, policy.gain_db, generator)
+        waveform = waveforms.gain(waveform, gain_db)
+    if policy.scaling:
+        waveform = waveforms.scale(waveform, generator, policy.scaling)
+    if policy.margin_ms:
+        margin = round(policy.margin_ms * sample_rate_hz / 1000)
+        waveform, lengths = waveforms.place(waveform, lengths, generator, margin)
+    if policy.shift_ms:
+        farthest = policy.shift_ms * sample_rate_hz / 1000
+        moved = _uniform(B, -farthest, farthest, generator).round().long()
+        waveform = waveforms.shift(waveform, lengths, moved)
+    if policy.jitter:
+        deviation = policy.jitter * waveform.abs().amax(1)
+        waveform = waveforms.jitter(waveform, lengths, generator, deviation)
+    return _spoiled(waveform, lengths, policy, generator, sample_rate_hz, background, responses)
+
+
+def _spoiled(
+    waveform: Tensor,
+    lengths: Tensor,
+    policy: Policy,
+    generator: Generator,
+    sample_rate_hz: int,
+    background: Tensor | None,
+    responses: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Let each clip meet some of the room, the noise and the faults of microphone and line."""
+    B = len(waveform)
+
+    def some(changed: Tensor, unchanged: Tensor) -> Tensor:
+        if policy.spoiled_share == 1:
+            return changed
+        chosen = torch.rand((B, 1), generator=generator) < policy.spoiled_share
+        return torch.where(chosen, changed, unchanged)
+
+    if policy.rt60_s:
+        if responses is None:
+            rt60_s = _uniform(B, *policy.rt60_s, generator)
+            ratio_db = _uniform(B, *policy.direct_to_reverberant_db, generator)
+            room = waveforms.make_responses(generator, rt60_s, ratio_db, sample_rate_hz)
+        else:
+            room = responses[torch.randint(0, len(responses), (B,), generator=generator)]
+        waveform = some(waveforms.reverberate(waveform, lengths, room), waveform)
+    if policy.background_snr_db:
+        shape = (B, waveform.shape[1])
+        if background is None:
+            noise = waveforms.colored_noise(shape, generator, _uniform(B, -2, 0, generator))
+        else:
+            noise = waveforms.random_stretches(shape, generator, background)
+        snr_db = _uniform(B, *policy.background_snr_db, generator)
+        waveform = some(waveforms.add_noise(waveform, lengths, noise, snr_db), waveform)
+    if policy.bandwidth_hz:
+        f_hz = _uniform(B, *policy.bandwidth_hz, generator)
+        limited = waveforms.limit_bandwidth(waveform, lengths, f_hz, sample_rate_hz)
+        waveform = some(limited, waveform)
+    if policy.widest_rejected_hz:
+        width_hz = _uniform(B, 0, policy.widest_rejected_hz, generator)
+        low_hz = (sample_rate_hz / 2 - width_hz) * torch.rand((B,), generator=generator)
+        edges = low_hz, low_hz + width_hz
+        rejected = waveforms.reject_band(waveform, lengths, *edges, sample_rate_hz)
+        waveform = some(rejected, waveform)
+    if policy.clipping_db:
+        below_db = _uniform(B, 0, policy.clipping_db, generator)
+        level = waveform.abs().amax(1) * 10 ** (-below_db / 20)
+        waveform = some(waveforms.clip_level(waveform, level), waveform)
+    if policy.clipped_share:
+        share = _uniform(B, 0, policy.clipped_share, generator)
+        waveform = some(waveforms.clip_share(waveform, lengths, share), waveform)
+    if policy.bits:
+        fewest, most = policy.bits
+        bits = torch.randint(fewest, most + 1, (B,), generator=generator)
+        peak = waveform.abs().amax(1, keepdim=True).clamp_min(torch.finfo(waveform.dtype).tiny)
+        waveform = some(waveforms.quantize(waveform / peak, bits) * peak, waveform)
+    if policy.companding:
+        waveform = some(waveforms.compand(waveform), waveform)
+    for _ in range(policy.dropouts):
+        widest = torch.full((B,), policy.widest_dropout)
+        waveform = some(waveforms.drop_time(waveform, lengths, generator, widest), waveform)
+    return waveform, lengths
 
 
 def augmented_log_mel(
-    front_end: LogMel, waveform: Tensor, lengths: Tensor, policy: Policy, generator: Generator
+    front_end: LogMel,
+    waveform: Tensor,
+    lengths: Tensor,
+    policy: Policy,
+    generator: Generator,
+    background: Tensor | None = None,
+    responses: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Take a padded batch the whole way, augmented: (B, L), (B,) to (B, M, T), mask (B, 1, T).
 
-    With the policy ``none`` this is `front_end` itself.
+    With the policy ``none`` this is `front_end` itself. Mixup, which needs the targets, is left to
+    the caller.
+
+    Parameters
+    ----------
+    front_end
+        What makes spectrograms of samples.
+    waveform, lengths
+        Samples, zero beyond each clip's length, and the lengths.
+    policy
+        What to do.
+    generator
+        Source of every draw.
+    background
+        Recorded noise (K,), used instead of made noise where the policy adds noise to samples.
+    responses
+        Measured room responses (R, K), used instead of made ones where the policy reverberates.
     """
-    B = len(waveform)
-    if policy.margin_ms:
-        margin = round(policy.margin_ms * front_end.front_end.sample_rate_hz / 1000)
-        waveform, lengths = place(waveform, lengths, generator, margin)
+    B, rate = len(waveform), front_end.front_end.sample_rate_hz
+    waveform, lengths = augmented_waveform(
+        waveform, lengths, policy, generator, rate, background, responses
+    )
     power, n_frames = front_end.power(waveform), front_end.n_frames(lengths)
+    if policy.pitch_warp:
+        ratio = _ratios(B, policy.pitch_warp, generator)
+        power = spectrograms.shift_pitch(power, ratio, rate)
     if policy.frequency_warp or policy.tempo_warp:
         ratios = [
-            torch.exp(_uniform((B,), -deviation, deviation, generator))
+            _ratios(B, deviation, generator)
             for deviation in (policy.frequency_warp, policy.tempo_warp)
         ]
-        power, n_frames = warp(power, n_frames, *ratios)
+        power, n_frames = spectrograms.warp(power, n_frames, *ratios)
     mask = frame_mask(n_frames, power.shape[-1])
     if policy.equalizer_db:
-        power = equalize(power, generator, policy.equalizer_db)
+        power = spectrograms.equalize(power, generator, policy.equalizer_db)
     if policy.noise_snr_db:
-        power = add_noise(power, mask, generator, policy.noise_snr_db)
+        power = spectrograms.add_noise(power, mask, generator, policy.noise_snr_db)
     log_mel = front_end.normalize(front_end.mel(power), mask)
     if policy.mixed_styles:
-        log_mel = mix_style(log_mel, mask, generator, policy.mixed_styles)
+        log_mel = spectrograms.mix_style(log_mel, mask, generator, policy.mixed_styles)
+    if policy.time_warp:
+        # As in the paper, no moment nearer to an end than it may be moved.
+        farthest = policy.time_warp * (n_frames - 1)
+        point = farthest + (n_frames - 1 - 2 * farthest) * torch.rand((B,), generator=generator)
+        moved = point + farthest * _uniform(B, -1, 1, generator)
+        log_mel = spectrograms.warp_time(log_mel, n_frames, point, moved)
     for _ in range(policy.band_masks):
-        log_mel = mask_bands(log_mel, generator, policy.widest_band_mask * log_mel.shape[1])
+        widest = policy.widest_band_mask * log_mel.shape[1]
+        log_mel = spectrograms.mask_bands(log_mel, generator, widest)
     for _ in range(policy.frame_masks):
-        log_mel = mask_frames(log_mel, n_frames, generator, policy.widest_frame_mask)
+        log_mel = spectrograms.mask_frames(log_mel, n_frames, generator, policy.widest_frame_mask)
     return log_mel, mask
 
 
 POLICIES: dict[str, Policy] = {
     "none": Policy(),
+    # The original study's transforms. It does not tell their strengths: jitter and scaling are
+    # those of Iwana and Uchida 2021 for series within -1 to 1, SpecAugment is its paper's.
+    "original": Policy(
+        jitter=0.03,
+        scaling=0.1,
+        time_warp=0.08,
+        band_masks=1,
+        widest_band_mask=0.34,
+        frame_masks=1,
+        widest_frame_mask=0.2,
+    ),
     "light": Policy(margin_ms=60, band_masks=1, frame_masks=1),
     "basic": Policy(
         margin_ms=60,
+        frequency_warp=0.17,
+        tempo_warp=0.35,
+        equalizer_db=4,
+        noise_snr_db=(0, 50),
+        mixed_styles=1.0,
+        band_masks=1,
+        frame_masks=1,
+    ),
+    # What changes a voice: all of basic, and the pitch apart from the formants.
+    "speaker": Policy(
+        margin_ms=60,
+        pitch_warp=0.3,
+        frequency_warp=0.17,
+        tempo_warp=0.35,
+        equalizer_db=4,
+        noise_snr_db=(0, 50),
+        mixed_styles=1.0,
+        band_masks=1,
+        frame_masks=1,
+    ),
+    "strong": Policy(
+        margin_ms=60,
+        rt60_s=(0.1, 0.6),
+        bandwidth_hz=(2000, 4000),
+        clipping_db=20,
+        dropouts=1,
+        spoiled_share=0.5,
+        pitch_warp=0.3,
         frequency_warp=0.17,
         tempo_warp=0.35,
         equalizer_db=4,

@@ -31,6 +31,7 @@ from spoken_digits.lab.dataset import Dataset, IntArray, epoch_batches
 from spoken_digits.lab.features import FRONT_ENDS, LogMel
 from spoken_digits.lab.files import write_whole
 from spoken_digits.lab.models import MODELS, DigitNet
+from spoken_digits.lab.spectrograms import mixup
 
 __all__ = [
     "RECIPES",
@@ -280,9 +281,13 @@ def _descend(
                 targets = torch.from_numpy(dataset.targets[rows[batch]]).to(device)
                 waveform, lengths = dataset.batch(rows[batch])
                 log_mel, mask = augmented_log_mel(front_end, waveform, lengths, policy, draws)
+                goals = targets
+                if policy.mixup_alpha:
+                    goals = functional.one_hot(targets, len(dataset.label_names)).float().cpu()
+                    log_mel, mask, goals = mixup(log_mel, mask, goals, draws, policy.mixup_alpha)
                 scores = net.classify(log_mel.to(device), mask.to(device)).scores  # (B, C)
                 loss = functional.cross_entropy(
-                    scores, targets, label_smoothing=config.label_smoothing
+                    scores, goals.to(device), label_smoothing=config.label_smoothing
                 )
                 done = (epoch + step / len(batches)) / config.epochs
                 for group in optimizer.param_groups:

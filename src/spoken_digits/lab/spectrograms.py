@@ -1,0 +1,258 @@
+"""Augmentation of spectrograms: other voices and microphones, noise, masks.
+
+Shapes: B batch, F frequency bins, M mel bands, T frames, C classes. Each transform is a plain
+function of a padded batch that returns new tensors and leaves padding alone. What is random is
+drawn, each example's own, from the generator that is given; what is not takes its parameters as
+tensors (B,). What changes the voice is done to power spectrograms, between the Fourier transform
+and the mel filters, where a warp is an interpolation and costs little.
+"""
+
+import math
+
+import torch
+from scipy.special import betaincinv
+from torch import Generator, Tensor
+
+__all__ = [
+    "add_noise",
+    "equalize",
+    "equalizer_gain_db",
+    "mask_bands",
+    "mask_frames",
+    "mix_style",
+    "mixup",
+    "shift_pitch",
+    "warp",
+    "warp_time",
+]
+
+_LONGEST_FORMANT_LAG_S = 2e-3  # cepstrum above: harmonics of voices up to 500 Hz; below: formants
+_QUIETEST = 1e-20  # keeps the logarithm of silence finite
+
+
+def _uniform(shape: tuple[int, ...], low: float, high: float, generator: Generator) -> Tensor:
+    return low + (high - low) * torch.rand(shape, generator=generator)
+
+
+def warp(
+    power: Tensor, n_frames: Tensor, frequency_ratio: Tensor, tempo_ratio: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Scale the frequency axis and the time axis of power spectrograms, each example by its own.
+
+    Frequency warp stands for another vocal tract length (Jaitly and Hinton 2013): what was at
+    `frequency_ratio` times f comes to f. Tempo warp makes speech `tempo_ratio` times as fast.
+
+    Parameters
+    ----------
+    power
+        (B, F, T), linear frequency from zero to half the sample rate.
+    n_frames
+        Frames that hold sound, (B,).
+    frequency_ratio, tempo_ratio
+        (B,), positive; 1 leaves that axis as it is.
+
+    Returns
+    -------
+    Warped power (B, F, T') and its frames (B,); beyond the last bin the last one is repeated.
+    """
+    _, F, T = power.shape
+    warped_frames = (n_frames / tempo_ratio).round().long().clamp_min(2)
+    bins = torch.arange(F) * frequency_ratio[:, None]
+    power = _interpolate(power.transpose(1, 2), bins.clamp(max=F - 1)).transpose(1, 2)
+    # First frame to first and last to last, so that nothing of a clip is cut.
+    step = (n_frames - 1) / (warped_frames - 1)
+    moments = torch.arange(int(warped_frames.max())) * step[:, None]
+    return _interpolate(power, moments.clamp(max=T - 1)), warped_frames
+
+
+def _interpolate(x: Tensor, position: Tensor) -> Tensor:
+    """Read (B, R, P) at fractional positions (B, P') of its last axis, linearly: (B, R, P')."""
+    before = position.floor().long().clamp(max=max(x.shape[-1] - 2, 0))
+    after = (before + 1).clamp(max=x.shape[-1] - 1)
+    rows = (-1, x.shape[1], -1)
+    low = x.gather(2, before[:, None].expand(rows))
+    high = x.gather(2, after[:, None].expand(rows))
+    return low.lerp_(high, (position - before)[:, None])
+
+
+def shift_pitch(power: Tensor, pitch_ratio: Tensor, sample_rate_hz: int) -> Tensor:
+    """Move the harmonics and leave the formants and the tempo: (B, F, T) to (B, F, T).
+
+    The logarithm of each frame is divided by cepstral smoothing (Oppenheim and Schafer 1968) into
+    the envelope that the mouth makes and the ripple that the voice makes, whose frequency axis is
+    stretched. Harmonics nearer than the window resolves (80 Hz at 25 ms) are no ripple: a very deep
+    voice stays as it is. An interpolation of power has no phase: no echo of a phase vocoder.
+
+    Parameters
+    ----------
+    power
+        Linear frequency from zero to half the sample rate.
+    pitch_ratio
+        What the fundamental is multiplied by, (B,), positive; 1 changes nothing.
+    sample_rate_hz
+        Of the samples that the spectrogram was taken from.
+    """
+    F = power.shape[1]
+    log_power = power.transpose(1, 2).clamp_min(_QUIETEST).log_()  # (B, T, F)
+    ripple = log_power @ _lifter(F, round(_LONGEST_FORMANT_LAG_S * sample_rate_hz))
+    bins = torch.arange(F) / pitch_ratio[:, None]
+    moved = _interpolate(ripple, bins.clamp(max=F - 1))
+    return power * moved.sub_(ripple).exp_().transpose(1, 2)
+
+
+def _lifter(F: int, kept: int) -> Tensor:
+    """Matrix that takes the cepstrum below lag `kept` out of logarithmic spectra (T, F): (F, F).
+
+    Transform, cut and transform back, all linear, are one product, and cheaper so.
+    """
+    cepstra = torch.fft.irfft(torch.eye(F))  # (F, 2F - 2), even
+    cepstra[:, :kept] = 0
+    cepstra[:, cepstra.shape[1] - kept + 1 :] = 0
+    lifter: Tensor = torch.fft.rfft(cepstra).real.contiguous()
+    return lifter
+
+
+def equalizer_gain_db(
+    B: int, F: int, generator: Generator, deviation_db: float, order: int
+) -> Tensor:
+    """Draw smooth random gains in decibels over F bins of linear frequency: (B, F).
+
+    A sum of the first `order` cosines over frequency (the constant left out), each of a random
+    amplitude with this deviation.
+    """
+    k = torch.arange(1, order + 1)[:, None]
+    cosines = torch.cos(math.pi * k * (torch.arange(F) + 0.5) / F)  # (order, F)
+    return deviation_db * torch.randn(B, order, generator=generator) @ cosines
+
+
+def equalize(power: Tensor, generator: Generator, deviation_db: float, order: int = 4) -> Tensor:
+    """Random smooth equalizer: other microphones and rooms. (B, F, T) to (B, F, T).
+
+    The gains are `equalizer_gain_db`'s.
+    """
+    B, F, _ = power.shape
+    gain_db = equalizer_gain_db(B, F, generator, deviation_db, order)
+    return power * (10 ** (gain_db / 10))[..., None]
+
+
+def add_noise(
+    power: Tensor, mask: Tensor, generator: Generator, snr_db: tuple[float, float]
+) -> Tensor:
+    """Stationary coloured noise at a random signal-to-noise ratio, uniform in decibels.
+
+    The noise's power is exponentially distributed in each bin, as a Fourier transform of Gaussian
+    noise is, and goes with frequency as f to a power between -1.5 (between pink and brown) and 0.3.
+    Its sum over a clip stands at exactly the ratio drawn. (B, F, T), mask (B, 1, T).
+    """
+    B, F, _ = power.shape
+    ratio_db = _uniform((B, 1, 1), *snr_db, generator)
+    color = _uniform((B, 1, 1), -1.5, 0.3, generator)
+    density = ((torch.arange(F) + 2.0) / F)[:, None] ** color
+    noise = torch.rand(power.shape, generator=generator)
+    # In place: at these sizes a fresh array costs as much as what is computed into it.
+    noise.clamp_min_(1e-9).log_().neg_().mul_(density).mul_(mask)
+    level = (power * mask).sum((1, 2), keepdim=True) / noise.sum((1, 2), keepdim=True)
+    return power + noise.mul_(level).mul_(10 ** (-ratio_db / 10))
+
+
+def mix_style(log_mel: Tensor, mask: Tensor, generator: Generator, share: float) -> Tensor:
+    """Give clips some of another clip's mean and deviation in each band: (B, M, T) to (B, M, T).
+
+    MixStyle (Zhou et al. 2021) along frequency, as Schmid et al. 2022 use it against unseen
+    microphones: what a band's statistics tell is the voice and the channel, hardly the word. Of all
+    clips, `share` are changed, taking up to half of their partner's statistics; mask (B, 1, T).
+    """
+    B = len(log_mel)
+    count = mask.sum(-1, keepdim=True)
+    mean = (log_mel * mask).sum(-1, keepdim=True) / count  # (B, M, 1)
+    centered = (log_mel - mean) * mask
+    deviation = torch.sqrt(centered.square().sum(-1, keepdim=True) / count + 1e-4)
+    partner = torch.randperm(B, generator=generator)
+    chosen = torch.rand((B, 1, 1), generator=generator) < share
+    weight = 0.5 * torch.rand((B, 1, 1), generator=generator) * chosen
+    scale = torch.lerp(deviation, deviation[partner], weight) / deviation
+    return (centered * scale + torch.lerp(mean, mean[partner], weight)) * mask
+
+
+def mask_bands(log_mel: Tensor, generator: Generator, widest: float) -> Tensor:
+    """Set 0 to `widest` neighbouring bands to zero, the mean: (B, M, T) to (B, M, T).
+
+    SpecAugment's frequency mask (Park et al. 2019), one a call.
+    """
+    B, M, _ = log_mel.shape
+    width = widest * torch.rand(B, 1, generator=generator)
+    start = (M - width) * torch.rand(B, 1, generator=generator)
+    band = torch.arange(M)
+    return log_mel * ~((band >= start) & (band < start + width))[:, :, None]
+
+
+def mask_frames(
+    log_mel: Tensor, n_frames: Tensor, generator: Generator, widest_share: float
+) -> Tensor:
+    """Set up to `widest_share` of a clip's frames to zero, the mean: (B, M, T) to (B, M, T).
+
+    SpecAugment's time mask (Park et al. 2019), one a call, its width relative to the clip.
+    """
+    B, _, T = log_mel.shape
+    width = widest_share * n_frames[:, None] * torch.rand(B, 1, generator=generator)
+    start = (n_frames[:, None] - width) * torch.rand(B, 1, generator=generator)
+    frame = torch.arange(T)
+    return log_mel * ~((frame >= start) & (frame < start + width))[:, None]
+
+
+def warp_time(log_mel: Tensor, n_frames: Tensor, point: Tensor, moved_point: Tensor) -> Tensor:
+    """Move one moment of each clip, what is before and after it with it: (B, M, T) to (B, M, T).
+
+    SpecAugment's time warp (Park et al. 2019), of first order: one end of the clip, the moment and
+    the other end are fixed, the frames between stand evenly.
+
+    Parameters
+    ----------
+    log_mel, n_frames
+        Normalized log-mel spectrogram, and the frames of each clip (B,).
+    point, moved_point
+        Frame that is moved and where it comes to, (B,), both above zero and below n_frames - 1; a
+        clip of fewer than three frames stays as it is.
+    """
+    last = (n_frames - 1).clamp_min(2)[:, None].to(log_mel.dtype)
+    point, moved = (x[:, None].minimum(last - 1).clamp_min(1) for x in (point, moved_point))
+    frame = torch.arange(log_mel.shape[-1])[None]
+    before = frame * (point / moved)
+    after = point + (frame - moved) * ((last - point) / (last - moved))
+    position = torch.where(frame < moved, before, after)
+    changed = (frame < n_frames[:, None]) & (n_frames[:, None] > 2)
+    position = torch.where(changed, position, frame.to(position.dtype))
+    return _interpolate(log_mel, position.clamp(0, log_mel.shape[-1] - 1))
+
+
+def mixup(
+    log_mel: Tensor, mask: Tensor, targets: Tensor, generator: Generator, alpha: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mix every clip with another one, and what is to be said about it.
+
+    Zhang et al. 2018, equation 1; the share of the clip itself follows Beta(alpha, alpha), drawn
+    for each example by its inverse distribution, and is never the smaller one.
+
+    Parameters
+    ----------
+    log_mel, mask
+        (B, M, T) normalized, zero at padding, and (B, 1, T).
+    targets
+        Probability of each class (B, C), as one-hot rows.
+    alpha
+        Above zero; small values leave most clips nearly alone.
+
+    Returns
+    -------
+    Mixed log_mel (B, M, T), mask of the longer of the two (B, 1, T), mixed targets (B, C).
+    """
+    B = len(log_mel)
+    partner = torch.randperm(B, generator=generator)
+    uniform = torch.rand(B, generator=generator, dtype=torch.float64)
+    drawn = torch.from_numpy(betaincinv(alpha, alpha, uniform.numpy())).to(log_mel.dtype)
+    share = 1 - drawn.maximum(1 - drawn)  # of the partner
+    return (
+        torch.lerp(log_mel, log_mel[partner], share[:, None, None]),
+        torch.where(share[:, None, None] > 0, mask.maximum(mask[partner]), mask),
+        torch.lerp(targets, targets[partner], share[:, None]),
+    )
