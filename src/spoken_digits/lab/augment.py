@@ -5,7 +5,7 @@ Shapes: B batch, L samples, M mel bands, T frames. The transforms themselves are
 policy, from the one generator that is given. A transform that a policy leaves out draws nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
@@ -288,6 +288,18 @@ def augmented_log_mel(
     return log_mel, mask
 
 
+_LIGHT = Policy(margin_ms=60, band_masks=1, frame_masks=1)
+_BASIC = replace(
+    _LIGHT,
+    frequency_warp=0.17,
+    tempo_warp=0.35,
+    equalizer_db=4,
+    noise_snr_db=(0, 50),
+    mixed_styles=1.0,
+)
+# What changes a voice: all of basic, and the pitch apart from the formants.
+_SPEAKER = replace(_BASIC, pitch_warp=0.3)
+
 POLICIES: dict[str, Policy] = {
     "none": Policy(),
     # The original study's transforms. It does not tell their strengths: jitter and scaling are
@@ -301,43 +313,15 @@ POLICIES: dict[str, Policy] = {
         frame_masks=1,
         widest_frame_mask=0.2,
     ),
-    "light": Policy(margin_ms=60, band_masks=1, frame_masks=1),
-    "basic": Policy(
-        margin_ms=60,
-        frequency_warp=0.17,
-        tempo_warp=0.35,
-        equalizer_db=4,
-        noise_snr_db=(0, 50),
-        mixed_styles=1.0,
-        band_masks=1,
-        frame_masks=1,
-    ),
-    # What changes a voice: all of basic, and the pitch apart from the formants.
-    "speaker": Policy(
-        margin_ms=60,
-        pitch_warp=0.3,
-        frequency_warp=0.17,
-        tempo_warp=0.35,
-        equalizer_db=4,
-        noise_snr_db=(0, 50),
-        mixed_styles=1.0,
-        band_masks=1,
-        frame_masks=1,
-    ),
-    "strong": Policy(
-        margin_ms=60,
+    "light": _LIGHT,
+    "basic": _BASIC,
+    "speaker": _SPEAKER,
+    "strong": replace(
+        _SPEAKER,
         rt60_s=(0.1, 0.6),
         bandwidth_hz=(2000, 4000),
         clipping_db=20,
         dropouts=1,
         spoiled_share=0.5,
-        pitch_warp=0.3,
-        frequency_warp=0.17,
-        tempo_warp=0.35,
-        equalizer_db=4,
-        noise_snr_db=(0, 50),
-        mixed_styles=1.0,
-        band_masks=1,
-        frame_masks=1,
     ),
 }

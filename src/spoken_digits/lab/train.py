@@ -175,7 +175,7 @@ def read_recipe(recipe: Path | str) -> dict[str, Any]:
     except FileNotFoundError:
         names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
         raise ConfigError(
-            f"{recipe}: no such file; give a .toml file, or the name of one that ships: {names}"
+            f"{recipe}: no such recipe; give a .toml file or the name of one that ships: {names}"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{recipe}: not a TOML file: {error}") from None
