@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measures import MEASURES
+from spoken_digits.lab.files import write_whole
 
 REPOSITORY = Path(__file__).parents[1]
 RESULTS = REPOSITORY / "results" / "benchmarks.json"
@@ -81,8 +82,8 @@ def publish(measured: dict[str, Any]) -> None:
     """Put what was measured in the place of older measures of the same name, and in the README."""
     older = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     results = {name: (older | measured)[name] for name in MEASURES if name in older | measured}
-    write(RESULTS, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    write(README, with_table(README.read_text("utf-8"), results))
+    write_whole(RESULTS, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
+    write_whole(README, with_table(README.read_text("utf-8"), results).encode())
 
 
 def environment(name: str) -> dict[str, Any]:
@@ -168,12 +169,6 @@ def with_table(readme: str, results: dict[str, Any]) -> str:
     before, rest = readme.split(MARKERS[0])
     after = rest.split(MARKERS[1])[1]
     return f"{before}{MARKERS[0]}\n{table(results)}\n{MARKERS[1]}{after}"
-
-
-def write(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 if __name__ == "__main__":

@@ -117,9 +117,10 @@ def epoch(smoke: bool, model: str, bar: float) -> list[Row]:
     """One epoch of training, batched, against a loop over single clips.
 
     Ours is `train` itself: initial weights, log-mels, averaged weights, a checkpoint and all. The
-    peer trains the same network with the same optimizer as the original study does: for each clip
-    the log-mel spectrogram by librosa, then a step. A second row gives the peer its spectrograms
-    for nothing, computed beforehand.
+    peer trains the same network with the same optimizer on one clip after another, as the original
+    study does: the log-mel spectrogram by librosa, then a step. Whether the original makes its
+    spectrograms in every epoch is our guess: a second row gives the peer its own for nothing,
+    computed beforehand.
     """
     import numpy as np
     import torch

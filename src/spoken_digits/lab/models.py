@@ -126,11 +126,10 @@ class Convolutional(Backbone):
             # A convolution spills sound into the padding beside it: masked before it is counted.
             x = functional.relu(norm(convolution(x) * mask, mask))
             if pool != (1, 1):
-                # Rectified values and padding are at least zero: a maximum may look at both.
-                frames = pool[1]
-                # Half a pool at the end counts as one, as it would with padding behind it.
+                # Rectified values and padding are at least zero: a maximum may look at both. Half a
+                # pool at the end counts as one, as it would with padding behind it.
                 x = functional.max_pool2d(x, pool, ceil_mode=True)
-                mask = mask[..., ::frames]
+                mask = mask[..., :: pool[1]]
         x, mask = x[:, :, 0], mask[:, 0]
         return torch.cat([x.sum(-1) / mask.sum(-1), x.amax(-1)], dim=1)
 
