@@ -19,7 +19,15 @@ from urllib.parse import urlsplit
 
 from spoken_digits.recognize import SHIPPED_MODEL
 
-__all__ = ["CONTENT_POLICY", "PageError", "copy_page", "make_server", "page_address", "page_files", "serve"]
+__all__ = [
+    "CONTENT_POLICY",
+    "PageError",
+    "copy_page",
+    "make_server",
+    "page_address",
+    "page_files",
+    "serve",
+]
 
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self'; "
@@ -143,7 +151,7 @@ def serve(
 
 def page_address(server: ThreadingHTTPServer) -> str:
     """Tell where a browser on this machine finds the page."""
-    host, port = server.server_address[:2]
+    host, port = str(server.server_address[0]), server.server_address[1]
     return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}/"
 
 
