@@ -29,6 +29,8 @@ class Policy:
         Longest silence that random placement adds on either side.
     frequency_warp, tempo_warp
         Vocal tract length and tempo, on power spectrograms: deviation to either side, logarithm.
+    frequency_bend, tempo_bend
+        Smooth distortion of both axes: deviation of its first sine, as a share of the axis.
     equalizer_db
         Deviation of each of the equalizer's cosines.
     noise_snr_db
@@ -78,6 +80,8 @@ class Policy:
     margin_ms: float = 0.0
     frequency_warp: float = 0.0
     tempo_warp: float = 0.0
+    frequency_bend: float = 0.0
+    tempo_bend: float = 0.0
     equalizer_db: float = 0.0
     noise_snr_db: tuple[float, float] | None = None
     mixed_styles: float = 0.0
@@ -266,6 +270,9 @@ def augmented_log_mel(
             for deviation in (policy.frequency_warp, policy.tempo_warp)
         ]
         power, n_frames = spectrograms.warp(power, n_frames, *ratios)
+    if policy.frequency_bend or policy.tempo_bend:
+        deviations = policy.frequency_bend, policy.tempo_bend
+        power = spectrograms.bend(power, n_frames, generator, *deviations)
     mask = frame_mask(n_frames, power.shape[-1])
     if policy.equalizer_db:
         power = spectrograms.equalize(power, generator, policy.equalizer_db)
@@ -293,6 +300,8 @@ _BASIC = replace(
     _LIGHT,
     frequency_warp=0.17,
     tempo_warp=0.35,
+    frequency_bend=0.03,
+    tempo_bend=0.08,
     equalizer_db=4,
     noise_snr_db=(0, 50),
     mixed_styles=1.0,

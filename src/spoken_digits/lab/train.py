@@ -86,7 +86,7 @@ class TrainConfig:
     augmentation: str = "basic"
     split: str = "xsdr"
     seed: int = 0
-    epochs: int = 40
+    epochs: int = 30
     batch_size: int = 64
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
@@ -285,9 +285,13 @@ def _descend(
                 if policy.mixup_alpha:
                     goals = functional.one_hot(targets, len(dataset.label_names)).float().cpu()
                     log_mel, mask, goals = mixup(log_mel, mask, goals, draws, policy.mixup_alpha)
-                scores = net.classify(log_mel.to(device), mask.to(device)).scores  # (B, C)
+                output = net.classify(log_mel.to(device), mask.to(device))
+                # Each member of a committee learns alone: what they get wrong differs the more.
+                members = net.member_scores(output.embedding)  # (members, B, C)
                 loss = functional.cross_entropy(
-                    scores, goals.to(device), label_smoothing=config.label_smoothing
+                    members.flatten(0, 1),
+                    torch.cat([goals.to(device)] * len(members)),
+                    label_smoothing=config.label_smoothing,
                 )
                 done = (epoch + step / len(batches)) / config.epochs
                 for group in optimizer.param_groups:
@@ -298,7 +302,7 @@ def _descend(
                 optimizer.step()
                 _average(average, net, config.averaging, epoch * len(batches) + step)
                 total_loss += loss.item() * len(batch)
-                right += int((scores.argmax(1) == targets).sum())
+                right += int((output.scores.argmax(1) == targets).sum())
             row: dict[str, Any] = {
                 "epoch": epoch + 1,
                 "loss": round(total_loss / len(rows), 5),
