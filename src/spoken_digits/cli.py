@@ -18,7 +18,7 @@ from typing import Any
 
 from spoken_digits import __version__
 from spoken_digits.audio import AudioError
-from spoken_digits.recognize import load
+from spoken_digits.recognize import Recognition, load
 
 __all__ = ["main"]
 
@@ -66,7 +66,7 @@ def _complain(message: str, status: int = 1) -> int:
 
 
 def _recognize(arguments: argparse.Namespace) -> int:
-    recognizer = load(arguments.model)
+    recognizer = load(arguments.model, arguments.threshold)
     status = 0
     for file in arguments.files:
         row: dict[str, object] = {"file": file}
@@ -79,16 +79,37 @@ def _recognize(arguments: argparse.Namespace) -> int:
             else:
                 _complain(str(error))
             continue
+        if answer.utterances > 1:
+            _complain(
+                f"{file}: {answer.utterances} digits or more; the answer is for one of them, for "
+                f"all run: spoken-digits transcribe {shlex.quote(file)}"
+            )
         if arguments.json:
             row["digit"] = answer.digit
             if set(answer.labels) - set("0123456789"):
                 row["label"] = answer.label
             row["probability"] = round(answer.probability, 6)
             row["probabilities"] = [round(p, 6) for p in answer.probabilities]
+            row |= {"reason": answer.reason, "score": round(answer.score, 6)}
+            if answer.utterances > 1:
+                row["digits_heard"] = answer.utterances
             print(json.dumps(row), flush=True)
         else:
-            print(f"{file}: {answer.label} ({100 * answer.probability:.1f} %)", flush=True)
+            print(f"{file}: {_in_words(answer, recognizer.threshold)}", flush=True)
     return status
+
+
+def _in_words(answer: Recognition, threshold: float) -> str:
+    if answer.reason is None:
+        return f"{answer.label} ({100 * answer.probability:.1f} %)"
+    details = {
+        "silence": "",
+        "not a digit": f": score {answer.score:.2f}, below {threshold:.2f}",
+        "unclear": f": {answer.label}, {100 * answer.probability:.1f} %?",
+    }
+    kind = "word" if set(answer.labels) - set("0123456789") else "digit"
+    reason = answer.reason.replace("digit", kind)
+    return f"no {kind} ({reason}{details[answer.reason]})"
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -264,6 +285,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("files", metavar="FILE", nargs="+", help="a recording of one digit")
     verb.add_argument("--json", action="store_true", help="a JSON object a line and file")
     verb.add_argument("--model", metavar="PATH", help="an exported model (default: what ships)")
+    text = "least score of a digit, 0 (refuse nothing but silence) to 1 (default: the model's own)"
+    verb.add_argument("--threshold", metavar="SCORE", type=_share, help=text)
 
     verb = add("show", _show, "draw a recording's waveform and mel spectrogram", "train,report")
     verb.add_argument("file", metavar="FILE", help="a recording of one digit")
@@ -346,6 +369,16 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--only", metavar="NAME", action="append", default=[], help="one measure")
     verb.add_argument("--smoke", action="store_true", help="tiny sizes: only see that it runs")
     return parser
+
+
+def _share(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    try:
+        if 0 <= (value := float(text)) <= 1:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text}: expected a number from 0 to 1")
 
 
 def _whole(least: int) -> Callable[[str], int]:
