@@ -18,8 +18,8 @@ def toy_scores(clips: np.ndarray, classes: int = 10) -> np.ndarray:
 
 
 def toy_rejection(clips: np.ndarray) -> np.ndarray:
-    """How surely the toy calls a clip a digit: (B, L) to (B,), tanh(mean(x^2))."""
-    return np.tanh((clips.astype(np.float64) ** 2).mean(axis=1))
+    """Log-odds by which the toy calls a clip a digit: (B, L) to (B,), mean(x^2) - 1."""
+    return (clips.astype(np.float64) ** 2).mean(axis=1) - 1
 
 
 def write_toy_model(
@@ -37,9 +37,10 @@ def write_toy_model(
     classes = classes or len(labels)
     c = np.arange(classes, dtype=np.float32)
     constants = {"axis": np.array([1]), "weight": (c % 3)[None], "bias": c / 10}
+    constants["one"] = np.array(1, np.float32)
     judging = [
         helper.make_node("ReduceMean", ["power"], ["mean"], axes=[1], keepdims=0),
-        helper.make_node("Tanh", ["mean"], ["rejection"]),
+        helper.make_node("Sub", ["mean", "one"], ["rejection"]),
     ]
     judgement = [helper.make_tensor_value_info("rejection", TensorProto.FLOAT, ["B"])]
     graph = helper.make_graph(

@@ -18,7 +18,7 @@ from typing import Any
 
 from spoken_digits import __version__
 from spoken_digits.audio import AudioError
-from spoken_digits.recognize import Recognition, load
+from spoken_digits.recognize import Recognition, Recognizer, load
 
 __all__ = ["main"]
 
@@ -197,6 +197,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.judge import describe, heard_before, judge, read_test
 
     recognizer = load(arguments.model)
+    if arguments.rejection:
+        return _evaluate_rejection(recognizer, arguments)
     name, clips = read_test(arguments.corpus, arguments.split, arguments.data)
     if known := heard_before(recognizer, clips):
         _complain(f"WARNING: {arguments.model} was trained on {', '.join(known)}, tested here")
@@ -205,6 +207,32 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         print(json.dumps(evaluation.to_dict()))
     else:
         print(f"{arguments.model} on {name}\n\n{describe(evaluation)}")
+    return 0
+
+
+def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.corpora import find_corpus, read_corpus
+    from spoken_digits.lab.judge import heard_before
+    from spoken_digits.lab.rejection import (
+        describe_rejection,
+        evaluate_rejection,
+        score_clips,
+        score_noise,
+    )
+
+    name = arguments.corpus or "speech_commands"
+    clips = read_corpus(name, arguments.data)
+    if known := heard_before(recognizer, clips):
+        _complain(f"WARNING: {arguments.model} was trained on {', '.join(known)}, tested here")
+    folder = find_corpus("speech_commands", arguments.data)
+    noises = sorted(folder.glob("_background_noise_/*.wav")) if folder else []
+    evaluation = evaluate_rejection(
+        score_clips(recognizer, clips), recognizer.threshold, score_noise(recognizer, noises)
+    )
+    if arguments.json:
+        print(json.dumps(evaluation.to_dict()))
+    else:
+        print(f"{arguments.model} on {name}\n\n{describe_rejection(evaluation)}")
     return 0
 
 
@@ -333,6 +361,8 @@ def _parser() -> argparse.ArgumentParser:
         "--corpus", help="corpus, folder or table to test on (default: the best at hand)"
     )
     verb.add_argument("--split", help="named split whose test side is used (default: the corpus')")
+    text = "how well it tells digits from other words and noise (default corpus: speech_commands)"
+    verb.add_argument("--rejection", action="store_true", help=text)
     verb.add_argument("--json", action="store_true", help="one JSON object")
     add_data(verb)
 

@@ -35,7 +35,7 @@ SHIPPED_MODEL = Path(__file__).parent / "assets" / "digits.onnx"
 
 _INPUT = "waveform"  # (B, L) float32 at 8 kHz
 _OUTPUTS = ("scores", "log_mel")  # (B, C) of which softmax makes probabilities; (B, M, T)
-_REJECTION = "rejection"  # (B,), 0 to 1, higher: more surely a digit; a model may lack it
+_REJECTION = "rejection"  # (B,) log-odds of being one of the labels at all; a model may lack it
 
 _QUIETEST_DBFS = -80  # a recording that never gets louder is of no voice: the last bits of 16
 _LEAST_PROBABILITY, _LEAST_MARGIN = 0.4, 0.1  # below, an answer is wrong more often than right
@@ -100,7 +100,8 @@ class Recognizer:
     threshold : float, optional
         Least `score` of a digit, 0 to 1. With 0 nothing is refused but silence, not even what is
         unclear.
-        Without it, the threshold that the model's file names; 0 where it names none.
+        Without it, the threshold that the model's file names; 0 for a model that does not judge
+        by itself what is a digit.
 
     Raises
     ------
@@ -119,7 +120,7 @@ class Recognizer:
         names = [node.name for node in self._session.get_outputs()]
         self._outputs = [*_OUTPUTS, *(name for name in names if name == _REJECTION)]
         if threshold is None:
-            threshold = _threshold(self._path, metadata)
+            threshold = _threshold(self._path, metadata) if self.rejects else 0
         self._threshold = _checked(threshold)
 
     @property
@@ -159,6 +160,12 @@ class Recognizer:
         """
         scores, _, sure = self._infer(np.asarray(waveforms, np.float32))
         return scores, sure
+
+    def embed(self, waveforms: ArrayLike) -> FloatArray:
+        """Return what the network's last layer sees of (B, L) clips: (B, D)."""
+        embedding: FloatArray
+        (embedding,) = self._session.run(["embedding"], {_INPUT: np.asarray(waveforms, np.float32)})
+        return embedding
 
     def __call__(
         self,
@@ -222,7 +229,7 @@ class Recognizer:
         """Scores (B, C), log-mel (B, M, T) and how surely each is a digit (B,)."""
         scores, log_mel, *rejection = self._session.run(self._outputs, {_INPUT: waveforms})
         if rejection:
-            return scores, log_mel, rejection[0].reshape(-1)
+            return scores, log_mel, _sigmoid(rejection[0])
         return scores, log_mel, np.array([_softmax(row).max() for row in scores], np.float32)
 
 
@@ -280,14 +287,19 @@ def _softmax(scores: FloatArray) -> NDArray[np.float64]:
     return probabilities
 
 
+def _sigmoid(log_odds: ArrayLike) -> FloatArray:
+    # So written, nothing overflows.
+    return np.asarray(0.5 + 0.5 * np.tanh(np.asarray(log_odds) / 2), np.float32)
+
+
 def _threshold(path: Path, metadata: Mapping[str, str]) -> float:
-    """Return the threshold that a model's file names, 0 where it names none."""
-    named = metadata.get("rejection_threshold", "0")
+    """Return the threshold that a model's file names, there in log-odds, as a probability."""
+    named = metadata.get("rejection_threshold", "")
     try:
-        return _checked(float(named))
+        return _checked(float(_sigmoid(float(named))))
     except ValueError:
         raise ModelError(
-            f"{path}: rejection_threshold {named}; expected a number from 0 to 1: "
+            f"{path}: rejection_threshold {named}; expected a number, log-odds: "
             "take a file that spoken-digits export wrote"
         ) from None
 
