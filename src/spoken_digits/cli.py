@@ -6,6 +6,7 @@ Answers go to standard output, progress and warnings to standard error. Exit sta
 
 import argparse
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -211,7 +212,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.corpora import find_corpus, read_corpus
+    from spoken_digits.lab.corpora import data_hash, find_corpus, read_corpus
     from spoken_digits.lab.judge import heard_before
     from spoken_digits.lab.rejection import (
         describe_rejection,
@@ -229,8 +230,16 @@ def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -
     evaluation = evaluate_rejection(
         score_clips(recognizer, clips), recognizer.threshold, score_noise(recognizer, noises)
     )
+    if arguments.figure:
+        from spoken_digits.lab.figures import rejection_curves
+        from spoken_digits.lab.files import write_whole
+
+        write_whole(arguments.figure, rejection_curves(evaluation.to_dict()).encode())
     if arguments.json:
-        print(json.dumps(evaluation.to_dict()))
+        model = {"sha256": hashlib.sha256(recognizer.path.read_bytes()).hexdigest()}
+        origin = {"command": arguments.command, "model": model, "corpus": name}
+        origin |= {"hash": data_hash(clips), "heard_before": len(known)}
+        print(json.dumps(origin | evaluation.to_dict()))
     else:
         print(f"{arguments.model} on {name}\n\n{describe_rejection(evaluation)}")
     return 0
@@ -257,6 +266,7 @@ def _study(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.card import update_card
     from spoken_digits.lab.files import write_whole
     from spoken_digits.lab.report import update_readme, write_report
     from spoken_digits.lab.summary import summarize
@@ -273,6 +283,7 @@ def _report(arguments: argparse.Namespace) -> int:
         results = Path("results", f"{summary['study']}.json")
         write_whole(results, (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
         update_readme("README.md", results.parent)
+        update_card("MODEL_CARD.md", results.parent)
         print(f"results: {results}")
     print(f"report: {report}")
     return 0
@@ -363,6 +374,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--split", help="named split whose test side is used (default: the corpus')")
     text = "how well it tells digits from other words and noise (default corpus: speech_commands)"
     verb.add_argument("--rejection", action="store_true", help=text)
+    text = "with --rejection, also draw its curves into this SVG"
+    verb.add_argument("--figure", metavar="SVG", type=Path, help=text)
     verb.add_argument("--json", action="store_true", help="one JSON object")
     add_data(verb)
 

@@ -189,7 +189,12 @@ def test_the_command_judges_a_corpus_with_other_words(tmp_path, monkeypatch, cap
     assert evaluation["auroc"] == 1  # the toy calls a digit what is loud
     assert evaluation["noise_s"] == 4.5
     assert evaluation["default"]["threshold"] == pytest.approx(1 / (1 + np.exp(0.95)))
-    assert main(["evaluate", model, "--rejection", *data]) == 0
+    figure = tmp_path / "curves.svg"
+    assert main(["evaluate", model, "--rejection", "--figure", str(figure), *data]) == 0
+    svg = figure.read_text(encoding="utf-8")
+    assert svg.startswith("<svg")
+    assert "AUROC 1.000, EER 0.000" in svg
+    assert "xmlns=" in svg
     assert "AUROC              100.0%  of 8 digits against 8 other words, 4 speakers" in (
         capsys.readouterr().out
     )
