@@ -178,7 +178,7 @@ CONDITIONS: dict[str, Condition] = {
     "brown noise, 10 dB": noise(2, 10),
     "clicks": clicks,
     "breaths": breath,
-    "everything": everything,
+    "all at once, quiet": everything,
 }
 
 

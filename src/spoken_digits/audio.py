@@ -60,6 +60,8 @@ _BACKGROUND_FRAMES = 10  # background: the quietest 100 ms
 _PEAK_FRAMES = 5  # level: what is exceeded for 50 ms, so that a click does not set it
 _ACTIVE_FRAMES = 3  # speech: what lasts 30 ms
 _RISE_DB, _RANGE_DB, _TRIMMED_RANGE_DB = 7, 50, 45
+_NOISY_DB = -18  # background against voice from which on a weak end is lost in it: the t of "eight"
+_NOISY_END = round(0.14 * SAMPLE_RATE)
 _MARGIN, _PAUSE = round(0.06 * SAMPLE_RATE), round(0.3 * SAMPLE_RATE)
 _LONG_DIGIT = round(1.2 * SAMPLE_RATE)
 # What stands out: 50 ms at least, and 20 dB summed over its frames. Noise, white to brown, reaches
@@ -166,7 +168,8 @@ def find_speech(samples: FloatArray) -> tuple[int, int]:
     Returns
     -------
     start, stop : int
-        Sample indices, with a margin of 60 ms on either side, at most 1.5 s apart.
+        Sample indices, with a margin of 60 ms on either side, in loud noise 140 ms at the end, at
+        most 1.5 s apart.
 
     Raises
     ------
@@ -367,7 +370,10 @@ def _find(samples: FloatArray) -> tuple[int, int, bool, int]:
     utterances = _split(lasting, _PAUSE)
     utterance = max(utterances, key=lambda frames: float(loudness[frames].sum()))
     first, last = int(utterance[0]), int(utterance[-1]) + _ACTIVE_FRAMES - 1
-    start, stop = max(0, first * _HOP - _MARGIN), min(len(samples), last * _HOP + _MARGIN)
+    hiss_db = float(_decibel(background[1:].sum() / peak))  # hum, in the first band, hides no end
+    is_noisy = len(samples) >= _LONG_DIGIT and hiss_db > _NOISY_DB
+    start = max(0, first * _HOP - _MARGIN)
+    stop = min(len(samples), last * _HOP + (_NOISY_END if is_noisy else _MARGIN))
     stands_out = len(samples) < _LONG_DIGIT or any(
         len(frames) >= _OUTSTANDING_FRAMES and excess_db[frames].sum() >= _OUTSTANDING_DB
         for frames in utterances
