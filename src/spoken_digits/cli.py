@@ -202,7 +202,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         return _evaluate_rejection(recognizer, arguments)
     name, clips = read_test(arguments.corpus, arguments.split, arguments.data)
     if known := heard_before(recognizer, clips):
-        _complain(f"WARNING: {arguments.model} was trained on {', '.join(known)}, tested here")
+        names = ", ".join(known) if len(known) <= 6 else f"{len(known)} speakers"
+        _complain(f"WARNING: {arguments.model} was trained on {names}, tested here")
     evaluation = judge(recognizer, clips)
     if arguments.json:
         print(json.dumps(evaluation.to_dict()))
@@ -224,7 +225,8 @@ def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -
     name = arguments.corpus or "speech_commands"
     clips = read_corpus(name, arguments.data)
     if known := heard_before(recognizer, clips):
-        _complain(f"WARNING: {arguments.model} was trained on {', '.join(known)}, tested here")
+        names = ", ".join(known) if len(known) <= 6 else f"{len(known)} speakers"
+        _complain(f"WARNING: {arguments.model} was trained on {names}, tested here")
     folder = find_corpus("speech_commands", arguments.data)
     noises = sorted(folder.glob("_background_noise_/*.wav")) if folder else []
     evaluation = evaluate_rejection(
