@@ -11,6 +11,7 @@ from toy_model import write_toy_model
 
 from spoken_digits.cli import main
 from spoken_digits.lab.rejection import (
+    ACCEPTED,
     WINDOW_S,
     Scored,
     auroc,
@@ -114,6 +115,15 @@ def test_a_cut_counts_what_it_says():
     assert everything.noise_alarms_per_hour == pytest.approx(
         3 / (4 * WINDOW_S / 3600)
     )  # one silent
+
+
+def test_a_threshold_is_found_for_a_share_of_the_digits():
+    evaluation = evaluate_rejection(made_up(), 0.5)
+    for share, cut in zip(ACCEPTED, evaluation.wanted, strict=True):
+        digits = made_up().scores[:400]
+        assert (digits >= cut.threshold).mean() >= share
+        assert (digits > cut.threshold).mean() < share
+        assert cut.digits_accepted == (digits >= cut.threshold).mean()
 
 
 def test_the_curve_encloses_the_area():
