@@ -92,22 +92,27 @@ def test_troubles_are_laid_side_by_side(toy, tmp_path):
 def test_every_table_of_the_shipped_results_is_shown(toy, tmp_path):
     shipped = {
         "command": "spoken-digits study shipped", "commit": "abc", "seeds": [0, 1],
-        "left_out": [
-            {"corpus": "fsdd", "clips": 3000, "accuracy": 0.9612, "confusion": [[1]]},
-            {"corpus": "speech_commands", "clips": 2292, "accuracy": 0.973, "confusion": [[2]]},
+        "accuracy": [
+            {"left_out": "fsdd", "clips": 3000, "accuracy": 0.9612, "confusion": [[1]]},
+            {"left_out": "speech_commands", "clips": 2292, "accuracy": 0.973, "confusion": [[2]]},
         ],
         "noise": {"10 dB": {"accuracy": 0.96}, "0 dB": {"accuracy": 0.88, "note": "loud"}},
         "calibration": {"ece": 0.021, "temperature": 0.8, "curve": [1, 2]},
         "data": {"hash": "ab"}, "empty": [], "numbers": [1, 2],
+        "runs": {"open:0": {"clean": [{"accuracy": 0.9}]}, "open:1": {"clean": []}},
+        "fsdd_speakers": {"theo": {"left_out_with_the_corpus": 0.95, "accuracy": 0.97}},
     }  # fmt: skip
     put(tmp_path, "shipped.json", shipped)
     text = model_card(tmp_path, toy)
-    assert "### Left out\n\n| corpus | clips | accuracy, % |\n| --- | ---: | ---: |\n" in text
+    assert "### Accuracy\n\n| left out | clips | accuracy, % |\n| --- | ---: | ---: |\n" in text
     assert "| fsdd | 3,000 | 96.1 |\n| speech_commands | 2,292 | 97.3 |\n" in text
     assert "### Noise\n\n| noise | accuracy, % | note |" in text
     assert "| 0 dB | 88.0 | loud |" in text
     assert "| ece | 2.1 % |" in text
     assert "| temperature | 0.8 |" in text
+    assert "| fsdd speakers | left out with the corpus, % | accuracy, % |" in text
+    assert "| theo | 95.0 | 97.0 |" in text
+    assert "### Runs" not in text
     assert "### Data" not in text
     assert "### Numbers" not in text
     assert "Not measured yet." not in text

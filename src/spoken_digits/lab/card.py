@@ -16,7 +16,7 @@ from spoken_digits.recognize import SHIPPED_MODEL, Recognizer
 __all__ = ["model_card", "update_card"]
 
 # Columns of results/shipped.json that are shares, shown in percent.
-SHARES = ("accuracy", "auroc", "eer", "ece", "f1", "share", "recall", "precision", "worst", "low")
+SHARES = ("accuracy", "auroc", "eer", "ece", "f1", "share", "recall", "precision", "left_out")
 MOST_NAMES = 12  # speakers that are named rather than counted
 
 
@@ -201,10 +201,18 @@ def _table(rows: Sequence[Mapping[str, Any]], keys: Iterable[str] = ()) -> str:
         for key in dict.fromkeys(key for row in rows for key in row)
         if all(_is_cell(row.get(key)) for row in rows)
     ]
-    if not head:
+    if len(head) < 2:
         return ""
-    numeric = [any(_is_number(row.get(key)) for row in rows) for key in head]
-    lines = [" | ".join(map(_heading, head)), " | ".join("---:" if n else "---" for n in numeric)]
+    columns = [[row.get(key) for row in rows] for key in head]
+    titles = [_title(key).lower() if "_" in key else key for key in head]
+    shares = [
+        any(_is_share(key, v) for v in column) for key, column in zip(head, columns, strict=True)
+    ]
+    rules = ["---:" if any(map(_is_number, column)) else "---" for column in columns]
+    lines = [
+        " | ".join(title + ", %" * share for title, share in zip(titles, shares, strict=True)),
+        " | ".join(rules),
+    ]
     lines += [" | ".join(_cell(key, row.get(key)) for key in head) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)
 
@@ -220,11 +228,6 @@ def _is_cell(value: Any) -> bool:
 def _is_share(key: object, value: Any) -> bool:
     words = str(key).lower()
     return isinstance(value, float) and 0 <= value <= 1 and any(s in words for s in SHARES)
-
-
-def _heading(key: str) -> str:
-    text = _title(key).lower() if "_" in key else key
-    return f"{text}, %" if any(s in text.lower() for s in SHARES) and "," not in text else text
 
 
 def _cell(key: object, value: Any) -> str:
