@@ -77,11 +77,8 @@ def test_recognize_json_is_an_object_a_line(files, toy, capsys):
     assert main(["recognize", "--json", "--model", toy, *files]) == 1
     out, err = capsys.readouterr()
     rows = [json.loads(line) for line in out.splitlines()]
-    assert [list(row) for row in rows] == [
-        ["file", "digit", "probability", "probabilities"],
-        ["file", "error"],
-        ["file", "digit", "probability", "probabilities"],
-    ]
+    answered = ["file", "digit", "probability", "probabilities", "reason", "score"]
+    assert [list(row) for row in rows] == [answered, ["file", "error"], answered]
     assert [row["file"] for row in rows] == files
     assert rows[0]["digit"] == 9
     assert rows[0]["probability"] == max(rows[0]["probabilities"])
@@ -94,8 +91,42 @@ def test_recognize_json_names_the_label_where_it_is_no_digit(files, here, capsys
     model = str(write_toy_model(here / "words.onnx", ("no", "12", "yes")))
     assert main(["recognize", "--json", "--model", model, "a.wav"]) == 0
     row = json.loads(capsys.readouterr().out)
-    assert list(row) == ["file", "digit", "label", "probability", "probabilities"]
+    known = ["file", "digit", "label", "probability", "probabilities", "reason", "score"]
+    assert list(row) == known
     assert (row["digit"], row["label"]) == (None, "yes")
+
+
+def test_recognize_says_why_there_is_no_digit(files, toy, capsys):
+    soundfile.write("silent.wav", np.zeros(8_000), 8_000)
+    refuse = ["recognize", "silent.wav", "a.wav", "--threshold", "0.9"]
+    assert main([*refuse, "--model", toy]) == 0
+    silent, refused = capsys.readouterr().out.splitlines()
+    assert silent == "silent.wav: no digit (silence)"
+    assert refused.startswith("a.wav: no digit (not a digit: score 0.1")
+    assert refused.endswith(", below 0.90)")
+    assert main([*refuse, "--json", "--model", toy]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["digit"], row["reason"]) for row in rows] == [
+        (None, "silence"), (None, "not a digit")
+    ]  # fmt: skip
+    assert rows[0]["score"] == 0
+    assert rows[1]["score"] == rows[1]["probability"]
+    assert main(["recognize", "a.wav", "--threshold", "0.01", "--model", toy]) == 0
+    assert capsys.readouterr().out.startswith("a.wav: no digit (unclear: 9, 1")
+    assert main(["recognize", "a.wav", "--threshold", "0", "--model", toy]) == 0
+    assert capsys.readouterr().out.startswith("a.wav: 9 (")
+
+
+def test_recognize_points_to_transcribe_where_there_are_several_digits(toy, capsys):
+    pause = np.zeros(3_000)
+    soundfile.write("two of them.wav", np.concatenate([speech(1), pause, speech(2)]), 8_000)
+    assert main(["recognize", "two of them.wav", "--json", "--model", toy]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["digits_heard"] == 2
+    assert err == (
+        "spoken-digits: two of them.wav: 2 digits or more; the answer is for one of them, for "
+        "all run: spoken-digits transcribe 'two of them.wav'\n"
+    )
 
 
 def test_all_well_is_status_0(files, toy, capsys):
@@ -157,6 +188,8 @@ def test_what_is_wrong_is_told_in_one_line(here, files, toy, arguments, said, mo
         ["recognize"],
         ["recognize", "a.wav", "--jsn"],
         ["corpus"],
+        ["recognize", "a.wav", "--threshold", "2"],
+        ["recognize", "a.wav", "--threshold", "high"],
         ["study", "--workers", "0"],
         ["study", "--workers", "many"],
         ["train", "--seed", "x"],

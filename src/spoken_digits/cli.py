@@ -6,6 +6,7 @@ Answers go to standard output, progress and warnings to standard error. Exit sta
 
 import argparse
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -18,7 +19,7 @@ from typing import Any
 
 from spoken_digits import __version__
 from spoken_digits.audio import AudioError
-from spoken_digits.recognize import load
+from spoken_digits.recognize import Recognition, Recognizer, load
 
 __all__ = ["main"]
 
@@ -66,7 +67,7 @@ def _complain(message: str, status: int = 1) -> int:
 
 
 def _recognize(arguments: argparse.Namespace) -> int:
-    recognizer = load(arguments.model)
+    recognizer = load(arguments.model, arguments.threshold)
     status = 0
     for file in arguments.files:
         row: dict[str, object] = {"file": file}
@@ -79,16 +80,37 @@ def _recognize(arguments: argparse.Namespace) -> int:
             else:
                 _complain(str(error))
             continue
+        if answer.utterances > 1:
+            _complain(
+                f"{file}: {answer.utterances} digits or more; the answer is for one of them, for "
+                f"all run: spoken-digits transcribe {shlex.quote(file)}"
+            )
         if arguments.json:
             row["digit"] = answer.digit
             if set(answer.labels) - set("0123456789"):
                 row["label"] = answer.label
             row["probability"] = round(answer.probability, 6)
             row["probabilities"] = [round(p, 6) for p in answer.probabilities]
+            row |= {"reason": answer.reason, "score": round(answer.score, 6)}
+            if answer.utterances > 1:
+                row["digits_heard"] = answer.utterances
             print(json.dumps(row), flush=True)
         else:
-            print(f"{file}: {answer.label} ({100 * answer.probability:.1f} %)", flush=True)
+            print(f"{file}: {_in_words(answer, recognizer.threshold)}", flush=True)
     return status
+
+
+def _in_words(answer: Recognition, threshold: float) -> str:
+    if answer.reason is None:
+        return f"{answer.label} ({100 * answer.probability:.1f} %)"
+    details = {
+        "silence": "",
+        "not a digit": f": score {answer.score:.2f}, below {threshold:.2f}",
+        "unclear": f": {answer.label}, {100 * answer.probability:.1f} %?",
+    }
+    kind = "word" if set(answer.labels) - set("0123456789") else "digit"
+    reason = answer.reason.replace("digit", kind)
+    return f"no {kind} ({reason}{details[answer.reason]})"
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -176,14 +198,52 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.judge import describe, heard_before, judge, read_test
 
     recognizer = load(arguments.model)
+    if arguments.rejection:
+        return _evaluate_rejection(recognizer, arguments)
     name, clips = read_test(arguments.corpus, arguments.split, arguments.data)
     if known := heard_before(recognizer, clips):
-        _complain(f"WARNING: {arguments.model} was trained on {', '.join(known)}, tested here")
+        names = ", ".join(known) if len(known) <= 6 else f"{len(known)} speakers"
+        _complain(f"WARNING: {arguments.model} was trained on {names}, tested here")
     evaluation = judge(recognizer, clips)
     if arguments.json:
         print(json.dumps(evaluation.to_dict()))
     else:
         print(f"{arguments.model} on {name}\n\n{describe(evaluation)}")
+    return 0
+
+
+def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.corpora import data_hash, find_corpus, read_corpus
+    from spoken_digits.lab.judge import heard_before
+    from spoken_digits.lab.rejection import (
+        describe_rejection,
+        evaluate_rejection,
+        score_clips,
+        score_noise,
+    )
+
+    name = arguments.corpus or "speech_commands"
+    clips = read_corpus(name, arguments.data)
+    if known := heard_before(recognizer, clips):
+        names = ", ".join(known) if len(known) <= 6 else f"{len(known)} speakers"
+        _complain(f"WARNING: {arguments.model} was trained on {names}, tested here")
+    folder = find_corpus("speech_commands", arguments.data)
+    noises = sorted(folder.glob("_background_noise_/*.wav")) if folder else []
+    evaluation = evaluate_rejection(
+        score_clips(recognizer, clips), recognizer.threshold, score_noise(recognizer, noises)
+    )
+    if arguments.figure:
+        from spoken_digits.lab.figures import rejection_curves
+        from spoken_digits.lab.files import write_whole
+
+        write_whole(arguments.figure, rejection_curves(evaluation.to_dict()).encode())
+    if arguments.json:
+        model = {"sha256": hashlib.sha256(recognizer.path.read_bytes()).hexdigest()}
+        origin = {"command": arguments.command, "model": model, "corpus": name}
+        origin |= {"hash": data_hash(clips), "heard_before": len(known)}
+        print(json.dumps(origin | evaluation.to_dict()))
+    else:
+        print(f"{arguments.model} on {name}\n\n{describe_rejection(evaluation)}")
     return 0
 
 
@@ -208,6 +268,7 @@ def _study(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.card import update_card
     from spoken_digits.lab.files import write_whole
     from spoken_digits.lab.report import update_readme, write_report
     from spoken_digits.lab.summary import summarize
@@ -224,6 +285,7 @@ def _report(arguments: argparse.Namespace) -> int:
         results = Path("results", f"{summary['study']}.json")
         write_whole(results, (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
         update_readme("README.md", results.parent)
+        update_card("MODEL_CARD.md", results.parent)
         print(f"results: {results}")
     print(f"report: {report}")
     return 0
@@ -264,6 +326,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("files", metavar="FILE", nargs="+", help="a recording of one digit")
     verb.add_argument("--json", action="store_true", help="a JSON object a line and file")
     verb.add_argument("--model", metavar="PATH", help="an exported model (default: what ships)")
+    text = "least score of a digit, 0 (refuse nothing but silence) to 1 (default: the model's own)"
+    verb.add_argument("--threshold", metavar="SCORE", type=_share, help=text)
 
     verb = add("show", _show, "draw a recording's waveform and mel spectrogram", "train,report")
     verb.add_argument("file", metavar="FILE", help="a recording of one digit")
@@ -310,6 +374,10 @@ def _parser() -> argparse.ArgumentParser:
         "--corpus", help="corpus, folder or table to test on (default: the best at hand)"
     )
     verb.add_argument("--split", help="named split whose test side is used (default: the corpus')")
+    text = "how well it tells digits from other words and noise (default corpus: speech_commands)"
+    verb.add_argument("--rejection", action="store_true", help=text)
+    text = "with --rejection, also draw its curves into this SVG"
+    verb.add_argument("--figure", metavar="SVG", type=Path, help=text)
     verb.add_argument("--json", action="store_true", help="one JSON object")
     add_data(verb)
 
@@ -346,6 +414,16 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--only", metavar="NAME", action="append", default=[], help="one measure")
     verb.add_argument("--smoke", action="store_true", help="tiny sizes: only see that it runs")
     return parser
+
+
+def _share(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    try:
+        if 0 <= (value := float(text)) <= 1:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text}: expected a number from 0 to 1")
 
 
 def _whole(least: int) -> Callable[[str], int]:
