@@ -85,7 +85,7 @@ def test_with_two_views_and_no_class_shared_the_two_losses_are_one() -> None:
 
 @pytest.mark.parametrize(
     "z",
-    [vectors(6), torch.zeros(6, 8), torch.full((6, 8), 1e4), 1e-4 * vectors(6).half()],
+    [vectors(6), torch.zeros(6, 8), torch.full((6, 8), 1e4), vectors(6).half()],
     ids=["any", "zero", "large", "half"],
 )
 @pytest.mark.parametrize("labels", [[0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 4, 5], [0, 0, 0, 0, 0, 1]])
@@ -108,7 +108,7 @@ def test_a_batch_of_classes_that_stand_alone_costs_nothing() -> None:
     z = vectors(4).requires_grad_()
     loss = supervised_contrastive(z, torch.arange(4), 0.1)
     loss.backward()
-    assert float(loss) == 0
+    assert float(loss.detach()) == 0
     assert not z.grad.any()
 
 

@@ -10,7 +10,8 @@ import math
 import sys
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from spoken_digits.lab.augment import POLICIES, augmented_log_mel
 from spoken_digits.lab.dataset import Dataset, IntArray, epoch_batches
 from spoken_digits.lab.features import FRONT_ENDS, LogMel
 from spoken_digits.lab.files import write_whole
+from spoken_digits.lab.losses import Projection, supervised_contrastive
 from spoken_digits.lab.models import MODELS, DigitNet
 from spoken_digits.lab.spectrograms import mixup
 
@@ -38,6 +40,7 @@ __all__ = [
     "ConfigError",
     "TrainConfig",
     "build_network",
+    "build_projection",
     "load_network",
     "predict",
     "read_recipe",
@@ -46,6 +49,7 @@ __all__ = [
 
 RECIPES = Path(__file__).parent / "recipes"
 _EVALUATION_BATCH = 128
+_OBJECTIVES = ("cross-entropy", "joint")
 
 
 class ConfigError(ValueError):
@@ -72,6 +76,12 @@ class TrainConfig:
         ``weight_decay`` is scikit-learn's ``alpha``.
     label_smoothing
         Share of the target spread over all classes (Szegedy et al. 2016).
+    objective
+        ``cross-entropy``, or ``joint``: `contrast_weight` times the supervised contrastive loss of
+        the batch is added, behind a projection that is thrown away after training (as CLAR does
+        with a contrastive loss of views, Al-Tahan and Mohsenzadeh 2021).
+    contrast_weight, contrast_temperature
+        Weight and temperature of that loss.
     averaging
         Decay a step of the moving average of the weights, the network that is kept.
     temperature
@@ -91,6 +101,9 @@ class TrainConfig:
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
+    objective: str = "cross-entropy"
+    contrast_weight: float = 0.5
+    contrast_temperature: float = 0.1
     averaging: float = 0.99
     temperature: float = 1.0
     device: str = "auto"
@@ -112,17 +125,34 @@ class TrainConfig:
             ("model", MODELS),
             ("front_end", FRONT_ENDS),
             ("augmentation", POLICIES),
+            ("objective", _OBJECTIVES),
         ):
             if getattr(self, key) not in valid:
                 raise ConfigError(
                     f"{key} = {getattr(self, key)!r}: expected one of {', '.join(valid)}"
                 )
-        for key in ("epochs", "batch_size", "learning_rate", "temperature"):
+        for key in (
+            "epochs",
+            "batch_size",
+            "learning_rate",
+            "temperature",
+            "contrast_temperature",
+        ):
             if getattr(self, key) <= 0:
                 raise ConfigError(f"{key} = {getattr(self, key)}: expected more than zero")
-        for key, below in (("label_smoothing", 1), ("averaging", 1), ("weight_decay", math.inf)):
+        for key, below in (
+            ("label_smoothing", 1),
+            ("averaging", 1),
+            ("weight_decay", math.inf),
+            ("contrast_weight", math.inf),
+        ):
             if not 0 <= getattr(self, key) < below:
                 raise ConfigError(f"{key} = {getattr(self, key)}: expected 0 to below {below}")
+        if self.objective == "joint" and POLICIES[self.augmentation].mixup_alpha:
+            raise ConfigError(
+                f"objective = 'joint' with augmentation = {self.augmentation!r}: mixup leaves no "
+                "clip of one class; choose a policy without it"
+            )
 
     @property
     def is_linear(self) -> bool:
@@ -184,12 +214,24 @@ def read_recipe(recipe: Path | str) -> dict[str, Any]:
 def build_network(config: TrainConfig, n_classes: int) -> DigitNet:
     """Build the network of a recipe with the initial weights of its seed."""
     front_end = FRONT_ENDS[config.front_end]
+    with _initial_weights(config.seed, 0):
+        backbone = MODELS[config.model].backbone(front_end.n_mels)
+        return DigitNet(front_end, backbone, n_classes)
+
+
+def build_projection(config: TrainConfig, dimension: int) -> Projection:
+    """Build what stands between embeddings (B, D) and a contrastive loss, as its seed has it."""
+    with _initial_weights(config.seed, 3):
+        return Projection(dimension)
+
+
+@contextmanager
+def _initial_weights(*key: int) -> Iterator[None]:
     # Modules draw their initial weights from torch's global generator: seeded for this block, and
     # put back, so that a caller's own stream is not touched.
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(_key(config.seed, 0))
-        backbone = MODELS[config.model].backbone(front_end.n_mels)
-        return DigitNet(front_end, backbone, n_classes)
+        torch.default_generator.manual_seed(_key(*key))
+        yield
 
 
 def train(
@@ -252,8 +294,12 @@ def _descend(
 ) -> DigitNet:
     device = net.head.weight.device
     average = build_network(config, len(dataset.label_names)).to(device).eval()
-    matrices = [p for p in net.parameters() if p.ndim > 1]
-    vectors = [p for p in net.parameters() if p.ndim <= 1]
+    learner: nn.ModuleList = nn.ModuleList([net])
+    joint = config.objective == "joint"
+    if joint:
+        learner.append(build_projection(config, net.backbone.dimension).to(device))
+    matrices = [p for p in learner.parameters() if p.ndim > 1]
+    vectors = [p for p in learner.parameters() if p.ndim <= 1]
     groups: list[dict[str, Any]] = [
         {"params": matrices},
         {"params": vectors, "weight_decay": 0.0},
@@ -264,7 +310,7 @@ def _descend(
         betas=(0.9, 0.99),
         weight_decay=config.weight_decay,
     )
-    state = _State(net, average, optimizer)
+    state = _State(learner, average, optimizer)
     log = state.load(run_dir)
     front_end = LogMel(FRONT_ENDS[config.front_end])  # augmentation stays on the CPU: same draws
     policy = POLICIES[config.augmentation]
@@ -285,16 +331,21 @@ def _descend(
                 if policy.mixup_alpha:
                     goals = functional.one_hot(targets, len(dataset.label_names)).float().cpu()
                     log_mel, mask, goals = mixup(log_mel, mask, goals, draws, policy.mixup_alpha)
-                scores = net.classify(log_mel.to(device), mask.to(device)).scores  # (B, C)
+                scores, _, embedding = net.classify(log_mel.to(device), mask.to(device))
                 loss = functional.cross_entropy(
                     scores, goals.to(device), label_smoothing=config.label_smoothing
                 )
+                if joint:
+                    contrast = supervised_contrastive(
+                        learner[1](embedding), targets, config.contrast_temperature
+                    )
+                    loss = loss + config.contrast_weight * contrast
                 done = (epoch + step / len(batches)) / config.epochs
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * _one_cycle(done)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+                nn.utils.clip_grad_norm_(learner.parameters(), 5.0)
                 optimizer.step()
                 _average(average, net, config.averaging, epoch * len(batches) + step)
                 total_loss += loss.item() * len(batch)
@@ -460,9 +511,9 @@ class _Progress:
 
 
 class _State:
-    """What a checkpoint holds: both networks, the optimizer's moments and the log so far."""
+    """What a checkpoint holds: what learns, its average, the optimizer's moments, the log."""
 
-    def __init__(self, net: DigitNet, average: DigitNet, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, net: nn.Module, average: DigitNet, optimizer: torch.optim.Optimizer) -> None:
         self.net, self.average, self.optimizer = net, average, optimizer
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -490,7 +541,8 @@ class _State:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except (SafetensorError, KeyError, TypeError):
             raise ConfigError(f"{path}: damaged; remove it, and the run starts anew") from None
-        for prefix, net in (("net.", self.net), ("average.", self.average)):
+        networks: dict[str, nn.Module] = {"net.": self.net, "average.": self.average}
+        for prefix, net in networks.items():
             net.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             )
