@@ -5,6 +5,7 @@ that was killed goes on from its last epoch and ends, on a CPU, with the same by
 not.
 """
 
+import copy
 import json
 import math
 import sys
@@ -27,7 +28,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from spoken_digits.lab.augment import POLICIES, augmented_log_mel
-from spoken_digits.lab.dataset import Dataset, IntArray, epoch_batches
+from spoken_digits.lab.dataset import Dataset, IntArray, draw_rows, epoch_batches
 from spoken_digits.lab.features import FRONT_ENDS, LogMel
 from spoken_digits.lab.files import write_whole
 from spoken_digits.lab.models import MODELS, DigitNet
@@ -40,7 +41,9 @@ __all__ = [
     "build_network",
     "load_network",
     "predict",
+    "predict_all",
     "read_recipe",
+    "start_from",
     "train",
 ]
 
@@ -79,6 +82,12 @@ class TrainConfig:
         speakers.
     device
         ``auto``, or a name torch knows.
+    clips_an_epoch
+        How many clips make an epoch where they are drawn by shares; 0 for as many as there are.
+    other_share
+        Share of them that is none of the labels. Above zero, the network has a class for these.
+    rejection_threshold
+        What an exported model says to reject below: log-odds of being one of the labels.
     """
 
     model: str = "cnn"
@@ -94,6 +103,9 @@ class TrainConfig:
     averaging: float = 0.99
     temperature: float = 1.0
     device: str = "auto"
+    clips_an_epoch: int = 0
+    other_share: float = 0.0
+    rejection_threshold: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -120,7 +132,13 @@ class TrainConfig:
         for key in ("epochs", "batch_size", "learning_rate", "temperature"):
             if getattr(self, key) <= 0:
                 raise ConfigError(f"{key} = {getattr(self, key)}: expected more than zero")
-        for key, below in (("label_smoothing", 1), ("averaging", 1), ("weight_decay", math.inf)):
+        for key, below in (
+            ("label_smoothing", 1),
+            ("averaging", 1),
+            ("weight_decay", math.inf),
+            ("clips_an_epoch", math.inf),
+            ("other_share", 1),
+        ):
             if not 0 <= getattr(self, key) < below:
                 raise ConfigError(f"{key} = {getattr(self, key)}: expected 0 to below {below}")
 
@@ -189,7 +207,7 @@ def build_network(config: TrainConfig, n_classes: int) -> DigitNet:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(_key(config.seed, 0))
         backbone = MODELS[config.model].backbone(front_end.n_mels)
-        return DigitNet(front_end, backbone, n_classes)
+        return DigitNet(front_end, backbone, n_classes, rejects=config.other_share > 0)
 
 
 def train(
@@ -199,6 +217,10 @@ def train(
     run_dir: Path,
     heldout_rows: IntArray | None = None,
     quiet: bool = False,
+    *,
+    shares: NDArray[np.float64] | None = None,
+    background: Tensor | None = None,
+    initial: Mapping[str, Tensor] | None = None,
 ) -> DigitNet:
     """Train on some rows of a dataset, or go on where an earlier call was cut off.
 
@@ -218,6 +240,12 @@ def train(
         out, never test speakers.
     quiet
         No progress on standard error.
+    shares
+        How often each of `rows` is drawn for an epoch; left out, each comes once.
+    background
+        Recorded noise (K,), for policies that add noise to samples.
+    initial
+        Weights to start from, by name, of those that fit; the others start from the seed.
 
     Raises
     ------
@@ -232,7 +260,10 @@ def train(
         write_whole(run_dir / "log.jsonl", b"")
     else:
         net.to(device)
-        net = _descend(config, net, dataset, rows, run_dir, heldout_rows, quiet)
+        if initial is not None:
+            start_from(net, initial)
+        drawn = rows, shares
+        net = _descend(config, net, dataset, drawn, run_dir, heldout_rows, quiet, background)
     with torch.no_grad():
         net.head.weight.div_(config.temperature)
         net.head.bias.div_(config.temperature)
@@ -245,13 +276,15 @@ def _descend(
     config: TrainConfig,
     net: DigitNet,
     dataset: Dataset,
-    rows: IntArray,
+    drawn: tuple[IntArray, NDArray[np.float64] | None],
     run_dir: Path,
     heldout_rows: IntArray | None,
     quiet: bool,
+    background: Tensor | None,
 ) -> DigitNet:
     device = net.head.weight.device
-    average = build_network(config, len(dataset.label_names)).to(device).eval()
+    average = copy.deepcopy(net).eval()
+    all_rows, shares = drawn
     matrices = [p for p in net.parameters() if p.ndim > 1]
     vectors = [p for p in net.parameters() if p.ndim <= 1]
     groups: list[dict[str, Any]] = [
@@ -274,18 +307,24 @@ def _descend(
             began = time.perf_counter()
             order = np.random.default_rng([config.seed, 1, epoch])
             draws = torch.Generator().manual_seed(_key(config.seed, 2, epoch))
+            rows = all_rows
+            if shares is not None:
+                rows = all_rows[draw_rows(shares, config.clips_an_epoch or len(all_rows), order)]
             batches = epoch_batches(dataset.lengths[rows], config.batch_size, order)
             total_loss, right = 0.0, 0
             net.train()
             for step, batch in enumerate(batches):
                 targets = torch.from_numpy(dataset.targets[rows[batch]]).to(device)
                 waveform, lengths = dataset.batch(rows[batch])
-                log_mel, mask = augmented_log_mel(front_end, waveform, lengths, policy, draws)
+                log_mel, mask = augmented_log_mel(
+                    front_end, waveform, lengths, policy, draws, background
+                )
                 goals = targets
                 if policy.mixup_alpha:
-                    goals = functional.one_hot(targets, len(dataset.label_names)).float().cpu()
+                    classes = net.head.out_features
+                    goals = functional.one_hot(targets, classes).float().cpu()
                     log_mel, mask, goals = mixup(log_mel, mask, goals, draws, policy.mixup_alpha)
-                scores = net.classify(log_mel.to(device), mask.to(device)).scores  # (B, C)
+                scores = net.classify(log_mel.to(device), mask.to(device)).logits  # (B, C or C + 1)
                 loss = functional.cross_entropy(
                     scores, goals.to(device), label_smoothing=config.label_smoothing
                 )
@@ -320,9 +359,17 @@ def predict(
     net: DigitNet, dataset: Dataset, rows: IntArray
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Scores (N, C) and embeddings (N, D) of some rows of a dataset, in their order."""
+    scores, embeddings, _ = predict_all(net, dataset, rows)
+    return scores, embeddings
+
+
+def predict_all(
+    net: DigitNet, dataset: Dataset, rows: IntArray
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """As `predict`, and the rejection scores (N,): NaN of a network that rejects nothing."""
     device = net.head.weight.device
     by_length = np.argsort(dataset.lengths[rows], kind="stable")
-    scores, embeddings = [], []
+    scores, embeddings, rejections = [], [], []
     net.eval()
     with torch.inference_mode():
         for start in range(0, len(rows), _EVALUATION_BATCH):
@@ -330,8 +377,23 @@ def predict(
             output = net(waveform.to(device), lengths.to(device))
             scores.append(output.scores.cpu().numpy())
             embeddings.append(output.embedding.cpu().numpy())
+            rejection = torch.full((len(lengths),), torch.nan)
+            if output.rejection is not None:
+                rejection = output.rejection.cpu()
+            rejections.append(rejection.numpy())
     back = np.argsort(by_length, kind="stable")
-    return np.concatenate(scores)[back], np.concatenate(embeddings)[back]
+    return (
+        np.concatenate(scores)[back],
+        np.concatenate(embeddings)[back],
+        np.concatenate(rejections)[back],
+    )
+
+
+def start_from(net: DigitNet, weights: Mapping[str, Tensor]) -> None:
+    """Copy weights into a network wherever name and shape fit; the rest stays as it is."""
+    own = net.state_dict()
+    fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+    net.load_state_dict({**own, **fitting})
 
 
 def load_network(run_dir: Path) -> tuple[TrainConfig, DigitNet]:
@@ -351,7 +413,7 @@ def load_network(run_dir: Path) -> tuple[TrainConfig, DigitNet]:
     config = TrainConfig.from_toml(run_dir / "config.toml")
     try:
         weights = load_file(model)
-        net = build_network(config, len(weights["head.bias"]))
+        net = build_network(config, len(weights["head.bias"]) - (config.other_share > 0))
         net.load_state_dict(weights)
     except (SafetensorError, KeyError, RuntimeError):
         raise ConfigError(
