@@ -81,7 +81,7 @@ def test_a_label_that_is_no_class_is_none_of_them(tone_corpus: Path, tmp_path: P
     assert (dataset.targets == 2).sum() == 8 * 12
 
 
-def test_classes_are_drawn_evenly_and_corpora_and_speakers_by_their_roots() -> None:
+def test_classes_and_corpora_are_drawn_by_weight_and_speakers_by_their_roots() -> None:
     # Class 0: 16 clips of corpus a by one speaker, 1 of b; class 1: a, 4 clips by one speaker and
     # 1 by another; class 2 is none of these.
     rows = [(0, "a", "x")] * 16 + [(0, "b", "y")] + [(1, "a", "x")] * 4 + [(1, "a", "z")]
@@ -89,8 +89,8 @@ def test_classes_are_drawn_evenly_and_corpora_and_speakers_by_their_roots() -> N
     targets, corpora, speakers = zip(*rows, strict=True)
     shares = balanced_shares(np.array(targets), corpora, speakers, {"b": 0.5}, other_share=0.2)
     assert shares.sum() == pytest.approx(1)
-    np.testing.assert_allclose(shares[:16], 0.4 * 2 / 2.5 / 16)  # 16 ** 0.25 = 2 against 0.5
-    assert shares[16] == pytest.approx(0.4 * 0.5 / 2.5)
+    np.testing.assert_allclose(shares[:16], 0.4 / 1.5 / 16)  # 1 against 0.5
+    assert shares[16] == pytest.approx(0.4 * 0.5 / 1.5)
     np.testing.assert_allclose(shares[17:21], 0.4 * (2 / 3) / 4)  # 4 ** 0.5 = 2 against 1
     assert shares[21] == pytest.approx(0.4 / 3)
     np.testing.assert_allclose(shares[22:], 0.2 / 3)

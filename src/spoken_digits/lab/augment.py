@@ -369,7 +369,6 @@ POLICIES: dict[str, Policy] = {
         frequency_warp=0.2,
         tempo_warp=0.3,
         noise_snr_db=(5, 60),
-        mixed_styles=0.5,
         rt60_s=(0.1, 0.7),
         direct_to_reverberant_db=(-3, 20),
         background_snr_db=(-2, 30),
@@ -377,6 +376,6 @@ POLICIES: dict[str, Policy] = {
         low_cut_hz=400,
         clipping_db=25,
         companding=True,
-        spoiled_share=0.3,
+        spoiled_share=0.25,
     ),
 }

@@ -138,11 +138,10 @@ def balanced_shares(
 ) -> NDArray[np.float64]:
     """How often to draw each of N clips, so that no class, corpus or speaker has the say: (N,).
 
-    The classes are drawn evenly; within a class the corpora, by their weight times the fourth root
-    of how many clips they have; within a corpus the groups (speakers, or other words), by the
-    square root of theirs; within a group the clips, evenly. The roots lie between "each clip",
-    where a corpus with 550 clips of one digit and 10 of another would teach that its sound means
-    the former, and "each group", where those 10 would be heard a thousand times.
+    The classes are drawn evenly; within a class the corpora, by their weights; within a corpus the
+    groups (speakers, or other words), by the square root of how many clips they have; within a
+    group the clips, evenly. That a corpus weighs alike in every class is what matters: where one
+    has 550 clips of one digit and 10 of another, its microphones would else mean the former.
 
     Parameters
     ----------
@@ -160,10 +159,7 @@ def balanced_shares(
     members: dict[tuple[int, str], set[str]] = {}
     for target, corpus, group in clips:
         members.setdefault((target, corpus), set()).add(group)
-    in_corpus = Counter((target, corpus) for target, corpus, _ in names)
-    corpus_weight = {
-        key: weights.get(key[1], 1.0) * count**0.25 for key, count in in_corpus.items()
-    }
+    corpus_weight = {key: weights.get(key[1], 1.0) for key in members}
     in_class: dict[int, float] = {}
     for (target, _), weight in corpus_weight.items():
         in_class[target] = in_class.get(target, 0) + weight
