@@ -87,6 +87,11 @@ def bars(shape: tuple[int, int], generator: Generator) -> Tensor:
 
 W, S = waveforms, spectrograms
 SAMPLES: dict[str, Example] = {
+    "trim": Example(
+        "up to 60 ms cut off either end",
+        W.trim,
+        lambda b, g: W.trim(b.samples, b.lengths, g, 480)[0],
+    ),
     "place": Example(
         "up to 150 ms of silence on either side",
         W.place,

@@ -145,8 +145,10 @@ def test_all_well_is_status_0(files, toy, capsys):
         (["show", "a.wav", "-o", "b.wav/a.png"], "b.wav"),
         (["corpus", "check", "nowhere"], "nowhere: no such corpus"),
         (["corpus", "check", "audiomnist"], "audiomnist"),
-        (["corpus", "check", "own"], f"{Path('own', 'eleven', 'ann_0.wav')}: label 'eleven', ex"),
-        (["corpus", "check", "own.csv"], "own.csv, line 2: label 'eleven', expected 0 to 9"),
+        (["corpus", "check", "own.csv"], "own.csv, line 2: no label; fill it in"),
+        (["train", "--corpus", "own"], "eleven: one word, expected two or more to tell apart"),
+        (["train", "--from", "shipped"], "--from: needs --corpus, the words to learn"),
+        (["train", "--corpus", "own", "--from", "no.safetensors"], "no.safetensors: no such file"),
         (["corpus", "check", "a.wav"], "a.wav: no such corpus, folder or table; expected"),
         (["corpus", "list", "--data", "nowhere"], "nowhere: no such folder, expected one that"),
         (["corpus", "make", "voices", "own"], "own: exists, expected a new or empty folder"),
@@ -171,7 +173,7 @@ def test_what_is_wrong_is_told_in_one_line(here, files, toy, arguments, said, mo
     Path("bad.toml").write_text('modle = "cnn"\n')
     Path("own", "eleven").mkdir(parents=True)
     soundfile.write(Path("own", "eleven", "ann_0.wav"), speech(), 8_000)
-    Path("own.csv").write_text("file,label,speaker\na.wav,eleven,ann\n")
+    Path("own.csv").write_text("file,label,speaker\na.wav,,ann\n")
     before = sorted(here.rglob("*"))
     assert main(arguments) == 1
     out, err = capsys.readouterr()

@@ -168,9 +168,12 @@ def _corpus_check(arguments: argparse.Namespace) -> int:
 
 
 def _corpus_make(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.voices import make_voices
+    from spoken_digits.lab.voices import ALL_VOICES, make_voices
 
-    print(make_voices(arguments.output, seed=arguments.seed))
+    if arguments.voices == "all":
+        print(make_voices(arguments.output, ALL_VOICES, takes=4, others=40, seed=arguments.seed))
+    else:
+        print(make_voices(arguments.output, seed=arguments.seed))
     return 0
 
 
@@ -180,12 +183,52 @@ def _train(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.train import TrainConfig
 
     config = _config(TrainConfig, arguments)
+    if arguments.start and not arguments.corpus:
+        return _complain("--from: needs --corpus, the words to learn")
+    if arguments.corpus:
+        return _train_own(config, arguments)
+    if config.split.partition(":")[0] == "open":
+        return _train_open(config, arguments)
     corpus, _ = best_corpus(arguments.data)
     if corpus == "voices" and not arguments.split:
         config = dataclasses.replace(config, split=corpus)
     job = Job(config, corpus, arguments.data, arguments.out, arguments.command)
     print(run_job(job, quiet=False), file=sys.stderr)
     print(job.directory)
+    if arguments.export:
+        from spoken_digits.lab.export import export
+
+        print(export(job.directory, arguments.export))
+    return 0
+
+
+def _train_own(config: Any, arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.corpora import read_corpus
+    from spoken_digits.lab.files import write_whole
+    from spoken_digits.lab.own import own_config, read_start, train_own
+
+    clips = read_corpus(arguments.corpus, arguments.data)
+    begun, weights = read_start(arguments.start) if arguments.start else (None, None)
+    given = [key for key in _OVERRIDES if getattr(arguments, key) is not None]
+    config = own_config(config, given, begun)
+    run = arguments.out / f"{Path(arguments.corpus).stem}-s{config.seed}"
+    model, trust = train_own(config, clips, run, arguments.command, weights, quiet=False)
+    print(trust.text, file=sys.stderr)
+    if arguments.export:
+        model = Path(arguments.export)
+        write_whole(model, (run / "digits.onnx").read_bytes())
+    print(model)
+    return 0
+
+
+def _train_open(config: Any, arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.shipping import ship, train_open
+
+    out, command = arguments.out, arguments.command
+    run = train_open(config, arguments.data, out, command, quiet=False)
+    print(run)
+    if arguments.export:
+        print(ship(run, arguments.export))
     return 0
 
 
@@ -275,6 +318,8 @@ def _export(arguments: argparse.Namespace) -> int:
 def _study(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.study import StudyError, run_study
 
+    if arguments.name == "shipped":
+        return _study_shipped(arguments)
     try:
         report = run_study(
             arguments.name, arguments.data, arguments.out, arguments.quick, arguments.workers
@@ -282,6 +327,15 @@ def _study(arguments: argparse.Namespace) -> int:
     except StudyError as error:
         return _complain(str(error))
     print(f"report: {report}")
+    return 0
+
+
+def _study_shipped(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.shipping import study_shipped
+    from spoken_digits.lab.train import TrainConfig
+
+    config, out = TrainConfig.from_toml("shipped"), arguments.out or Path("runs", "shipped")
+    print(study_shipped(config, arguments.data, out, arguments.command, quiet=False))
     return 0
 
 
@@ -384,9 +438,16 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("kind", choices=["voices"], help="what to make")
     verb.add_argument("output", metavar="DIR", type=Path, help="folder to make; must not exist")
     verb.add_argument("--seed", type=_whole(0), default=0, help="key of its draws (%(default)s)")
+    text = "those that ship, or all that the shipped model learned from, saying other words too"
+    verb.add_argument("--voices", choices=["shipped", "all"], default="shipped", help=text)
 
     verb = add("train", _train, "train a model on some speakers, test it on others", "train,report")
     add_run(verb)
+    text = "words of your own: a folder <label>/<speaker>_<take>.*, or a table"
+    verb.add_argument("--corpus", metavar="PATH", help=text)
+    text = "start from a model's weights: 'shipped', or a .safetensors file (with --corpus)"
+    verb.add_argument("--from", dest="start", metavar="WEIGHTS", help=text)
+    verb.add_argument("--export", metavar="FILE", help="also write the model to this file, .onnx")
     text = "train a model on some speakers without labels, then probe it"
     verb = add("pretrain", _pretrain, text, "train")
     add_run(verb)

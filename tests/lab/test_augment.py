@@ -65,6 +65,8 @@ EACH_TRANSFORM = {
     "rt60_s": {"rt60_s": (0.1, 0.5)},
     "background_snr_db": {"background_snr_db": (0.0, 20.0)},
     "bandwidth_hz": {"bandwidth_hz": (1500.0, 3500.0)},
+    "low_cut_hz": {"low_cut_hz": 800.0},
+    "trim_ms": {"trim_ms": 30.0},
     "widest_rejected_hz": {"widest_rejected_hz": 800.0},
     "clipping_db": {"clipping_db": 20.0},
     "clipped_share": {"clipped_share": 0.3},

@@ -46,6 +46,7 @@ class Output(NamedTuple):
     scores: Tensor  # (B, C), logits
     log_mel: Tensor  # (B, M, T), as the backbone saw it
     embedding: Tensor  # (B, D), what the last linear layer sees
+    rejection: Tensor | None = None  # (B,), logit of being one of the C classes at all
 
 
 class Backbone(nn.Module):
@@ -245,18 +246,29 @@ def _take(x: Tensor, index: Tensor) -> Tensor:
 
 
 class DigitNet(nn.Module):
-    """Front end, backbone and a linear head: waveform in, scores out."""
+    """Front end, backbone and a linear head: waveform in, scores out.
 
-    def __init__(self, front_end: FrontEnd, backbone: Backbone, n_classes: int) -> None:
+    One that `rejects` has a class more, "none of these", of which only the log-odds against all
+    others together are given out: `Output.rejection`, high for what is surely one of the C.
+    """
+
+    def __init__(
+        self, front_end: FrontEnd, backbone: Backbone, n_classes: int, rejects: bool = False
+    ) -> None:
         super().__init__()
         self.front_end = LogMel(front_end)
         self.backbone = backbone
-        self.head = nn.Linear(backbone.dimension, n_classes)
+        self.rejects = rejects
+        self.head = nn.Linear(backbone.dimension, n_classes + rejects)
 
     def classify(self, log_mel: Tensor, mask: Tensor) -> Output:
         """Score normalized log-mel spectrograms (B, M, T) with mask (B, 1, T)."""
         embedding = self.backbone(log_mel, mask)
-        return Output(self.head(embedding), log_mel, embedding)
+        scores = self.head(embedding)
+        if not self.rejects:
+            return Output(scores, log_mel, embedding)
+        scores, other = scores[:, :-1], scores[:, -1]
+        return Output(scores, log_mel, embedding, scores.logsumexp(1) - other)
 
     def member_scores(self, embedding: Tensor) -> Tensor:
         """Score by each member of a committee alone: (B, D) to (n_members, B, C).
@@ -306,4 +318,8 @@ MODELS: dict[str, Model] = {
     "temporal-cnn": Model("Temporal 1D CNN", TemporalConvolutional),
     "cnn": Model("2-D CNN (ours)", partial(Committee, members=2, member=_MEMBER)),
     "cnn-single": Model("2-D CNN, one member", _MEMBER),
+    "cnn-open": Model(
+        "2-D CNN that ships", partial(Convolutional, widths=(16, 32, 56, 80), top=80)
+    ),
+    "cnn-tiny": Model("2-D CNN, tiny", partial(Convolutional, widths=(8, 12, 16, 20), top=20)),
 }

@@ -29,7 +29,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from spoken_digits.lab.augment import POLICIES, augmented_log_mel
-from spoken_digits.lab.dataset import Dataset, IntArray, epoch_batches
+from spoken_digits.lab.dataset import Dataset, IntArray, draw_rows, epoch_batches
 from spoken_digits.lab.features import FRONT_ENDS, LogMel
 from spoken_digits.lab.files import write_whole
 from spoken_digits.lab.losses import Projection, supervised_contrastive
@@ -44,6 +44,7 @@ __all__ = [
     "build_projection",
     "load_network",
     "predict",
+    "predict_all",
     "read_recipe",
     "start_from",
     "train",
@@ -91,6 +92,12 @@ class TrainConfig:
         speakers.
     device
         ``auto``, or a name torch knows.
+    clips_an_epoch
+        How many clips make an epoch where they are drawn by shares; 0 for as many as there are.
+    other_share
+        Share of them that is none of the labels. Above zero, the network has a class for these.
+    rejection_threshold
+        What an exported model says to reject below: log-odds of being one of the labels.
     """
 
     model: str = "cnn"
@@ -109,6 +116,9 @@ class TrainConfig:
     averaging: float = 0.99
     temperature: float = 1.0
     device: str = "auto"
+    clips_an_epoch: int = 0
+    other_share: float = 0.0
+    rejection_threshold: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -147,6 +157,8 @@ class TrainConfig:
             ("averaging", 1),
             ("weight_decay", math.inf),
             ("contrast_weight", math.inf),
+            ("clips_an_epoch", math.inf),
+            ("other_share", 1),
         ):
             if not 0 <= getattr(self, key) < below:
                 raise ConfigError(f"{key} = {getattr(self, key)}: expected 0 to below {below}")
@@ -218,7 +230,7 @@ def build_network(config: TrainConfig, n_classes: int) -> DigitNet:
     front_end = FRONT_ENDS[config.front_end]
     with _initial_weights(config.seed, 0):
         backbone = MODELS[config.model].backbone(front_end.n_mels)
-        return DigitNet(front_end, backbone, n_classes)
+        return DigitNet(front_end, backbone, n_classes, rejects=config.other_share > 0)
 
 
 def build_projection(config: TrainConfig, dimension: int) -> Projection:
@@ -244,6 +256,8 @@ def train(
     heldout_rows: IntArray | None = None,
     quiet: bool = False,
     *,
+    shares: NDArray[np.float64] | None = None,
+    background: Tensor | None = None,
     initial: Mapping[str, Tensor] | None = None,
 ) -> DigitNet:
     """Train on some rows of a dataset, or go on where an earlier call was cut off.
@@ -264,6 +278,10 @@ def train(
         out, never test speakers.
     quiet
         No progress on standard error.
+    shares
+        How often each of `rows` is drawn for an epoch; left out, each comes once.
+    background
+        Recorded noise (K,), for policies that add noise to samples.
     initial
         Weights to start from, by name, of those that fit; the others start from the seed.
 
@@ -282,7 +300,8 @@ def train(
         net.to(device)
         if initial is not None:
             start_from(net, initial)
-        net = _descend(config, net, dataset, rows, run_dir, heldout_rows, quiet)
+        drawn = rows, shares
+        net = _descend(config, net, dataset, drawn, run_dir, heldout_rows, quiet, background)
     with torch.no_grad():
         net.head.weight.div_(config.temperature)
         net.head.bias.div_(config.temperature)
@@ -295,13 +314,15 @@ def _descend(
     config: TrainConfig,
     net: DigitNet,
     dataset: Dataset,
-    rows: IntArray,
+    drawn: tuple[IntArray, NDArray[np.float64] | None],
     run_dir: Path,
     heldout_rows: IntArray | None,
     quiet: bool,
+    background: Tensor | None,
 ) -> DigitNet:
     device = net.head.weight.device
     average = copy.deepcopy(net).eval()
+    all_rows, shares = drawn
     learner: nn.ModuleList = nn.ModuleList([net])
     joint = config.objective == "joint"
     if joint:
@@ -317,20 +338,26 @@ def _descend(
             began = time.perf_counter()
             order = np.random.default_rng([config.seed, 1, epoch])
             draws = torch.Generator().manual_seed(key_of(config.seed, 2, epoch))
+            rows = all_rows
+            if shares is not None:
+                rows = all_rows[draw_rows(shares, config.clips_an_epoch or len(all_rows), order)]
             batches = epoch_batches(dataset.lengths[rows], config.batch_size, order)
             total_loss, right = 0.0, 0
             net.train()
             for step, batch in enumerate(batches):
                 targets = torch.from_numpy(dataset.targets[rows[batch]]).to(device)
                 waveform, lengths = dataset.batch(rows[batch])
-                log_mel, mask = augmented_log_mel(front_end, waveform, lengths, policy, draws)
+                log_mel, mask = augmented_log_mel(
+                    front_end, waveform, lengths, policy, draws, background
+                )
                 goals = targets
                 if policy.mixup_alpha:
-                    goals = functional.one_hot(targets, len(dataset.label_names)).float().cpu()
+                    classes = net.head.out_features
+                    goals = functional.one_hot(targets, classes).float().cpu()
                     log_mel, mask, goals = mixup(log_mel, mask, goals, draws, policy.mixup_alpha)
                 output = net.classify(log_mel.to(device), mask.to(device))
                 # Each member of a committee learns alone: what they get wrong differs the more.
-                members = net.member_scores(output.embedding)  # (members, B, C)
+                members = net.member_scores(output.embedding)  # (members, B, C or C + 1)
                 loss = functional.cross_entropy(
                     members.flatten(0, 1),
                     torch.cat([goals.to(device)] * len(members)),
@@ -350,7 +377,7 @@ def _descend(
                 optimizer.step()
                 move_average(average, net, config.averaging, epoch * len(batches) + step)
                 total_loss += loss.item() * len(batch)
-                right += int((output.scores.argmax(1) == targets).sum())
+                right += int((members.mean(0).argmax(1) == targets).sum())
             row: dict[str, Any] = {
                 "epoch": epoch + 1,
                 "loss": round(total_loss / len(rows), 5),
@@ -372,9 +399,17 @@ def predict(
     net: DigitNet, dataset: Dataset, rows: IntArray
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Scores (N, C) and embeddings (N, D) of some rows of a dataset, in their order."""
+    scores, embeddings, _ = predict_all(net, dataset, rows)
+    return scores, embeddings
+
+
+def predict_all(
+    net: DigitNet, dataset: Dataset, rows: IntArray
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """As `predict`, and the rejection scores (N,): NaN of a network that rejects nothing."""
     device = net.head.weight.device
     by_length = np.argsort(dataset.lengths[rows], kind="stable")
-    scores, embeddings = [], []
+    scores, embeddings, rejections = [], [], []
     net.eval()
     with torch.inference_mode():
         for start in range(0, len(rows), _EVALUATION_BATCH):
@@ -382,8 +417,16 @@ def predict(
             output = net(waveform.to(device), lengths.to(device))
             scores.append(output.scores.cpu().numpy())
             embeddings.append(output.embedding.cpu().numpy())
+            rejection = torch.full((len(lengths),), torch.nan)
+            if output.rejection is not None:
+                rejection = output.rejection.cpu()
+            rejections.append(rejection.numpy())
     back = np.argsort(by_length, kind="stable")
-    return np.concatenate(scores)[back], np.concatenate(embeddings)[back]
+    return (
+        np.concatenate(scores)[back],
+        np.concatenate(embeddings)[back],
+        np.concatenate(rejections)[back],
+    )
 
 
 def start_from(net: DigitNet, weights: Mapping[str, Tensor]) -> None:
@@ -410,7 +453,7 @@ def load_network(run_dir: Path) -> tuple[TrainConfig, DigitNet]:
     config = TrainConfig.from_toml(run_dir / "config.toml")
     try:
         weights = load_file(model)
-        net = build_network(config, len(weights["head.bias"]))
+        net = build_network(config, len(weights["head.bias"]) - (config.other_share > 0))
         net.load_state_dict(weights)
     except (SafetensorError, KeyError, RuntimeError):
         raise ConfigError(
