@@ -87,6 +87,11 @@ def bars(shape: tuple[int, int], generator: Generator) -> Tensor:
 
 W, S = waveforms, spectrograms
 SAMPLES: dict[str, Example] = {
+    "trim": Example(
+        "up to 60 ms cut off either end",
+        W.trim,
+        lambda b, g: W.trim(b.samples, b.lengths, g, 480)[0],
+    ),
     "place": Example(
         "up to 150 ms of silence on either side",
         W.place,
@@ -175,6 +180,11 @@ POWER: dict[str, Example] = {
         "1.3 times as fast",
         S.warp,
         lambda b, _: S.warp(b.power, b.n_frames, full(1), full(1.3))[0],
+    ),
+    "bend": Example(
+        "frequencies and moments moved by a few percent, here more, there less",
+        S.bend,
+        lambda b, g: S.bend(b.power, b.n_frames, g, 0.03, 0.08),
     ),
     "shift_pitch": Example(
         "harmonics 1.3 times as high, formants where they were",

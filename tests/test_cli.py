@@ -77,11 +77,8 @@ def test_recognize_json_is_an_object_a_line(files, toy, capsys):
     assert main(["recognize", "--json", "--model", toy, *files]) == 1
     out, err = capsys.readouterr()
     rows = [json.loads(line) for line in out.splitlines()]
-    assert [list(row) for row in rows] == [
-        ["file", "digit", "probability", "probabilities"],
-        ["file", "error"],
-        ["file", "digit", "probability", "probabilities"],
-    ]
+    answered = ["file", "digit", "probability", "probabilities", "reason", "score"]
+    assert [list(row) for row in rows] == [answered, ["file", "error"], answered]
     assert [row["file"] for row in rows] == files
     assert rows[0]["digit"] == 9
     assert rows[0]["probability"] == max(rows[0]["probabilities"])
@@ -94,8 +91,42 @@ def test_recognize_json_names_the_label_where_it_is_no_digit(files, here, capsys
     model = str(write_toy_model(here / "words.onnx", ("no", "12", "yes")))
     assert main(["recognize", "--json", "--model", model, "a.wav"]) == 0
     row = json.loads(capsys.readouterr().out)
-    assert list(row) == ["file", "digit", "label", "probability", "probabilities"]
+    known = ["file", "digit", "label", "probability", "probabilities", "reason", "score"]
+    assert list(row) == known
     assert (row["digit"], row["label"]) == (None, "yes")
+
+
+def test_recognize_says_why_there_is_no_digit(files, toy, capsys):
+    soundfile.write("silent.wav", np.zeros(8_000), 8_000)
+    refuse = ["recognize", "silent.wav", "a.wav", "--threshold", "0.9"]
+    assert main([*refuse, "--model", toy]) == 0
+    silent, refused = capsys.readouterr().out.splitlines()
+    assert silent == "silent.wav: no digit (silence)"
+    assert refused.startswith("a.wav: no digit (not a digit: score 0.1")
+    assert refused.endswith(", below 0.90)")
+    assert main([*refuse, "--json", "--model", toy]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["digit"], row["reason"]) for row in rows] == [
+        (None, "silence"), (None, "not a digit")
+    ]  # fmt: skip
+    assert rows[0]["score"] == 0
+    assert rows[1]["score"] == rows[1]["probability"]
+    assert main(["recognize", "a.wav", "--threshold", "0.01", "--model", toy]) == 0
+    assert capsys.readouterr().out.startswith("a.wav: no digit (unclear: 9, 1")
+    assert main(["recognize", "a.wav", "--threshold", "0", "--model", toy]) == 0
+    assert capsys.readouterr().out.startswith("a.wav: 9 (")
+
+
+def test_recognize_points_to_transcribe_where_there_are_several_digits(toy, capsys):
+    pause = np.zeros(3_000)
+    soundfile.write("two of them.wav", np.concatenate([speech(1), pause, speech(2)]), 8_000)
+    assert main(["recognize", "two of them.wav", "--json", "--model", toy]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["digits_heard"] == 2
+    assert err == (
+        "spoken-digits: two of them.wav: 2 digits or more; the answer is for one of them, for "
+        "all run: spoken-digits transcribe 'two of them.wav'\n"
+    )
 
 
 def test_all_well_is_status_0(files, toy, capsys):
@@ -114,8 +145,10 @@ def test_all_well_is_status_0(files, toy, capsys):
         (["show", "a.wav", "-o", "b.wav/a.png"], "b.wav"),
         (["corpus", "check", "nowhere"], "nowhere: no such corpus"),
         (["corpus", "check", "audiomnist"], "audiomnist"),
-        (["corpus", "check", "own"], f"{Path('own', 'eleven', 'ann_0.wav')}: label 'eleven', ex"),
-        (["corpus", "check", "own.csv"], "own.csv, line 2: label 'eleven', expected 0 to 9"),
+        (["corpus", "check", "own.csv"], "own.csv, line 2: no label; fill it in"),
+        (["train", "--corpus", "own"], "eleven: one word, expected two or more to tell apart"),
+        (["train", "--from", "shipped"], "--from: needs --corpus, the words to learn"),
+        (["train", "--corpus", "own", "--from", "no.safetensors"], "no.safetensors: no such file"),
         (["corpus", "check", "a.wav"], "a.wav: no such corpus, folder or table; expected"),
         (["corpus", "list", "--data", "nowhere"], "nowhere: no such folder, expected one that"),
         (["corpus", "make", "voices", "own"], "own: exists, expected a new or empty folder"),
@@ -124,6 +157,8 @@ def test_all_well_is_status_0(files, toy, capsys):
         (["train", "bad.toml"], "bad.toml: unknown key 'modle'; the keys are model,"),
         (["train", "--model", "oracle"], "model = 'oracle': expected one of"),
         (["train", "--epochs", "0"], "epochs = 0: expected more than zero"),
+        (["pretrain", "bad.toml"], "bad.toml: unknown key 'modle'; the keys are model,"),
+        (["pretrain", "--model", "sgd-pool"], "model = 'sgd-pool': has no weights to pre-train"),
         (["evaluate", "none.onnx"], "none.onnx: no such file"),
         (["evaluate", "toy.onnx", "--corpus", "nowhere"], "nowhere: no such corpus"),
         (["export", "nowhere"], "nowhere: no model.safetensors"),
@@ -138,7 +173,7 @@ def test_what_is_wrong_is_told_in_one_line(here, files, toy, arguments, said, mo
     Path("bad.toml").write_text('modle = "cnn"\n')
     Path("own", "eleven").mkdir(parents=True)
     soundfile.write(Path("own", "eleven", "ann_0.wav"), speech(), 8_000)
-    Path("own.csv").write_text("file,label,speaker\na.wav,eleven,ann\n")
+    Path("own.csv").write_text("file,label,speaker\na.wav,,ann\n")
     before = sorted(here.rglob("*"))
     assert main(arguments) == 1
     out, err = capsys.readouterr()
@@ -157,6 +192,8 @@ def test_what_is_wrong_is_told_in_one_line(here, files, toy, arguments, said, mo
         ["recognize"],
         ["recognize", "a.wav", "--jsn"],
         ["corpus"],
+        ["recognize", "a.wav", "--threshold", "2"],
+        ["recognize", "a.wav", "--threshold", "high"],
         ["study", "--workers", "0"],
         ["study", "--workers", "many"],
         ["train", "--seed", "x"],
@@ -249,6 +286,18 @@ def test_report_publishes_only_when_told(here, monkeypatch, capsys):
     assert written[-1] == ("README.md", Path("results"))
     assert json.loads(Path("results/other.json").read_text()) == {"study": "other"}
     assert capsys.readouterr().out.splitlines()[-1] == "report: runs/other/report.html"
+
+
+def test_pretrain_hands_on_its_recipe_and_ends_with_the_folder(here, monkeypatch, capsys):
+    def run(config, clips, out):
+        assert (config.seed, config.epochs, len(clips) > 0) == (2, 3, True)
+        return out / "run", "probe: 50.0%"
+
+    monkeypatch.setattr("spoken_digits.lab.contrastive.run_pretraining", run)
+    assert main(["pretrain", "--seed", "2", "--epochs", "3", "--out", "mine"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "mine/run\n"
+    assert "probe: 50.0%" in printed.err
 
 
 def test_corpus_fetch_prints_the_folder(monkeypatch, capsys):

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
-from toy_model import DIGITS, toy_scores, write_toy_model
+from toy_model import DIGITS, toy_rejection, toy_scores, write_toy_model
 
 from spoken_digits import recognize
 from spoken_digits.audio import AudioError, cut_clip
@@ -89,10 +89,97 @@ def test_samples_need_their_rate(recognizer):
         recognizer(voice())
 
 
-def test_a_silent_file_is_named(recognizer, tmp_path):
-    soundfile.write(tmp_path / "silent.wav", np.zeros(8_000), 8_000)
-    with pytest.raises(AudioError, match=r"silent\.wav: no sound"):
-        recognizer(tmp_path / "silent.wav")
+NOISE = np.random.default_rng(0).standard_normal(3 * 8_000)
+CLICK = np.where(np.arange(24_000) // 20 == 600, 1.0, 0.0)  # 2.5 ms
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [np.zeros(8_000), np.zeros(1), 0.1 * NOISE, 1e-5 * voice(), 1e-4 * NOISE + CLICK],
+    ids=["zeros", "one zero", "noise", "-100 dBFS", "a click in a quiet room"],
+)
+@pytest.mark.parametrize("threshold", [None, 0, 0.5])
+def test_silence_is_an_answer_whatever_the_threshold(recognizer, samples, threshold):
+    answer = recognizer(samples, 8_000, threshold=threshold)
+    assert (answer.digit, answer.reason, answer.score) == (None, "silence", 0)
+    assert np.isfinite(answer.probabilities).all()
+    assert 0 <= answer.start_s <= answer.end_s
+
+
+@pytest.mark.parametrize("level_dbfs", [-50, -20, 0])
+def test_what_is_quiet_is_not_silent(recognizer, level_dbfs):
+    assert recognizer(voice(gain=10 ** (level_dbfs / 20)), 8_000).reason is None
+
+
+def test_the_threshold_cuts_the_models_own_score(tmp_path):
+    path = write_toy_model(tmp_path / "a.onnx", rejection=True, rejection_threshold="-0.8")
+    loud, quiet = voice(gain=6.0), voice(gain=0.5)
+    recognizer = load(path)
+    assert recognizer.rejects
+    assert recognizer.threshold == pytest.approx(1 / (1 + np.exp(0.8)))
+    for samples, reason in ((loud, None), (quiet, "not a digit")):
+        answer = recognizer(samples, 8_000)
+        clip, *_ = cut_clip(samples, 8_000)
+        odds = np.exp(toy_rejection(clip[None])[0])
+        assert answer.score == pytest.approx(odds / (1 + odds), rel=1e-5)
+        assert answer.reason == reason
+        assert answer.digit == (8 if reason is None else None)
+        assert answer.label in DIGITS
+    assert recognizer(quiet, 8_000, threshold=0).digit is not None
+    assert load(path, threshold=0)(quiet, 8_000).digit is not None
+
+
+def test_without_a_score_of_its_own_a_model_is_judged_by_its_probability(recognizer):
+    assert not recognizer.rejects
+    assert recognizer.threshold == 0
+    answer = recognizer(voice(), 8_000)
+    assert answer.score == pytest.approx(answer.probability)
+    above, below = answer.score * 1.01, answer.score * 0.99
+    assert recognizer(voice(), 8_000, threshold=above).reason == "not a digit"
+    assert recognizer(voice(), 8_000, threshold=below).reason == "unclear"  # 16 %, ten labels
+
+
+def test_two_close_answers_are_unclear(tmp_path):
+    # They score 0, 0.1 + mean(x^2), 0.2 + 2 mean(x^2): close where it is quiet.
+    recognizer = load(write_toy_model(tmp_path / "two.onnx", ("no", "oh", "yes")))
+    sure, unsure = recognizer(voice(gain=4), 8_000), recognizer(voice(gain=0.3), 8_000)
+    first, second = sorted(unsure.probabilities)[:0:-1]
+    assert first - second < 0.1 or first < 0.4
+    assert recognizer(voice(gain=0.3), 8_000, threshold=0.01).reason == "unclear"
+    assert sure.probability > 0.6
+    assert recognizer(voice(gain=4), 8_000, threshold=0.01).reason is None
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_a_threshold_lies_within_0_to_1(recognizer, threshold):
+    with pytest.raises(ValueError, match=r"expected 0 .* to 1"):
+        recognizer(voice(), 8_000, threshold=threshold)
+    with pytest.raises(ValueError, match=r"expected 0 .* to 1"):
+        load(recognizer.path, threshold=threshold)
+
+
+@pytest.mark.parametrize("named", ["high", None, "nan"])
+def test_a_model_that_names_no_such_threshold_is_refused(tmp_path, named):
+    path = write_toy_model(tmp_path / "a.onnx", rejection=True, rejection_threshold=named)
+    with pytest.raises(ModelError, match=rf"a.onnx: rejection_threshold {named or ''}; expected"):
+        load(path)
+
+
+def test_a_batch_is_judged_as_its_clips_are(tmp_path):
+    clips = np.random.default_rng(0).standard_normal((3, 1_000)).astype(np.float32)
+    path = write_toy_model(tmp_path / "a.onnx", rejection=True, rejection_threshold="0")
+    judged = load(path).judge(clips)
+    np.testing.assert_allclose(judged[0], toy_scores(clips), rtol=1e-5)
+    np.testing.assert_allclose(judged[1], 1 / (1 + np.exp(-toy_rejection(clips))), rtol=1e-5)
+    plain = load(write_toy_model(tmp_path / "b.onnx")).judge(clips)[1]
+    exponentials = np.exp(toy_scores(clips))
+    expected = (exponentials / exponentials.sum(axis=1, keepdims=True)).max(axis=1)
+    np.testing.assert_allclose(plain, expected, rtol=1e-5)
+
+
+def test_several_digits_are_counted(recognizer):
+    assert recognizer(voice(), 8_000).utterances == 1
+    assert recognizer(np.concatenate([voice(), voice()]), 8_000).utterances == 2
 
 
 def foreign(path) -> None:

@@ -6,6 +6,7 @@ the same way. Shapes: L samples, T frames.
 
 import mmap
 import os
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -21,8 +22,10 @@ __all__ = [
     "MIN_SAMPLE_RATE",
     "SAMPLE_RATE",
     "AudioError",
+    "Heard",
     "cut_clip",
     "find_speech",
+    "hear",
     "read_audio",
     "resample",
     "to_clip",
@@ -37,6 +40,7 @@ MAX_DURATION_S = 30.0  # of a recording in which one digit is looked for
 
 _MAX_CHANNELS = 8  # more are samples whose axes were exchanged
 _SILENCE = 1e-6  # -120 dBFS, below the noise of any converter
+_NO_SOUND = "no sound in it; expected speech: check the microphone and its level"
 _LOUDEST = 2.0**32  # floats on the scale of integers pass; beyond, powers would overflow
 _INTEGERS = {"uint8": (128, 128), "int16": (0, 2**15), "int32": (0, 2**31)}  # zero, full scale
 _READ_FRAMES = 1 << 16
@@ -56,8 +60,17 @@ _BACKGROUND_FRAMES = 10  # background: the quietest 100 ms
 _PEAK_FRAMES = 5  # level: what is exceeded for 50 ms, so that a click does not set it
 _ACTIVE_FRAMES = 3  # speech: what lasts 30 ms
 _RISE_DB, _RANGE_DB, _TRIMMED_RANGE_DB = 7, 50, 45
+_NOISY_DB = -18  # background against voice from which on a weak end is lost in it: the t of "eight"
+_NOISY_END = round(0.14 * SAMPLE_RATE)
 _MARGIN, _PAUSE = round(0.06 * SAMPLE_RATE), round(0.3 * SAMPLE_RATE)
 _LONG_DIGIT = round(1.2 * SAMPLE_RATE)
+# What stands out: 50 ms at least, and 20 dB summed over its frames. Noise, white to brown, reaches
+# 40 ms and 4 dB in half a minute; a digit 10 dB above it 70 ms and 90 dB at the least.
+_OUTSTANDING_FRAMES, _OUTSTANDING_DB = 3, 20
+# Several digits: parted by 150 ms (the closures within a digit are shorter), each 150 ms long, a
+# quarter as loud-and-long as the strongest, and within 9 dB of it at its loudest: so no breath.
+_GAP, _SHORT_DIGIT_FRAMES = round(0.15 * SAMPLE_RATE), 13
+_LEAST_STRENGTH, _LEAST_LOUDNESS = 0.25, 0.35
 
 
 class AudioError(ValueError):
@@ -115,45 +128,85 @@ def resample(
     return resampled
 
 
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """A recording cut to the speech in it, and what that was chosen from.
+
+    Attributes
+    ----------
+    clip : (L,) float32
+        At 8 kHz, as `to_clip` makes it.
+    start_s, end_s : float
+        Where in the recording it lies.
+    level_dbfs : float
+        Of the recording's largest sample, its offset removed, in dB of full scale; -inf of zeros.
+    stands_out : bool
+        Whether anything rises out of the background for longer than a click. A recording shorter
+        than a long digit (1.2 s), which may be all speech, is given the benefit of the doubt.
+    utterances : int
+        How many utterances as long and loud as digits it holds, at least: 2 or more are no single
+        digit. Digits spoken in one breath may count as one.
+    """
+
+    clip: FloatArray
+    start_s: float
+    end_s: float
+    level_dbfs: float
+    stands_out: bool
+    utterances: int
+
+
 def find_speech(samples: FloatArray) -> tuple[int, int]:
     """Find the utterance of one digit in (L,) samples at 8 kHz; their level does not matter.
 
     A frame is active where one of four bands stands out of its background, the quietest 100 ms of
-    that band. Pauses below 0.3 s belong to an utterance; of several utterances, the one that is
-    loud for longest wins, so that a click does not. A recording shorter than a long digit (1.2 s)
-    may hold no background at all: there only what is 40 dB below the voice counts as silent.
+    that band. Pauses below 0.3 s belong to an utterance; of several utterances, the one with the
+    largest sum of amplitude over time wins, so that neither a click nor a breath does. A recording
+    shorter than a long digit (1.2 s) may hold no background at all: there only what is 45 dB below
+    the voice counts as silent.
 
     Returns
     -------
     start, stop : int
-        Sample indices, with a margin of 60 ms on either side, at most 1.5 s apart.
+        Sample indices, with a margin of 60 ms on either side, in loud noise 140 ms at the end, at
+        most 1.5 s apart.
 
     Raises
     ------
     AudioError
         When nothing exceeds -120 dBFS.
     """
-    loudest = np.abs(samples).max(initial=0)
-    if loudest <= _SILENCE:
-        raise AudioError("no sound in it; expected speech: check the microphone and its level")
-    power = _band_power(samples / loudest)
-    totals = np.sort(power.sum(axis=1))
-    peak = max(totals[-min(_PEAK_FRAMES, len(totals))], 1e-9 * totals[-1])
-    background = _moving_mean(power, _BACKGROUND_FRAMES).min(axis=0)
-    threshold_db = np.maximum(_decibel(background / peak) + _RISE_DB, -_RANGE_DB)
-    if len(samples) < _LONG_DIGIT:
-        threshold_db = np.minimum(threshold_db, -_TRIMMED_RANGE_DB)
-    excess_db = np.maximum(_decibel(power / peak) - threshold_db, 0).sum(axis=1)
+    if np.abs(samples).max(initial=0) <= _SILENCE:
+        raise AudioError(_NO_SOUND)
+    return _find(samples)[:2]
 
-    lasting = np.flatnonzero(_moving_mean(excess_db > 0, _ACTIVE_FRAMES) == 1)
-    if len(lasting) == 0:
-        return _most_energetic(samples, 0, len(samples))
-    pauses = np.flatnonzero(np.diff(lasting) * _HOP > _PAUSE)
-    utterances = np.split(lasting, pauses + 1)
-    utterance = max(utterances, key=lambda frames: float(excess_db[frames].sum()))
-    first, last = int(utterance[0]), int(utterance[-1]) + _ACTIVE_FRAMES - 1
-    return _most_energetic(
-        samples, max(0, first * _HOP - _MARGIN), min(len(samples), last * _HOP + _MARGIN)
+
+def hear(samples: ArrayLike, sample_rate_hz: float, name: str = "samples") -> Heard:
+    """Cut a recording as `to_clip` does, and say what else is in it; silence is no error here.
+
+    `name` is what an error calls the recording.
+
+    Raises
+    ------
+    AudioError
+        When samples or rate are not what `to_clip` accepts.
+    """
+    mono = _to_mono(np.asarray(samples), name)
+    _check_rate(sample_rate_hz, name)
+    _check_duration(len(mono) / sample_rate_hz, MAX_DURATION_S, name)
+    heard = resample(mono - mono.mean(dtype=np.float64).astype(np.float32), sample_rate_hz)
+    loudest = float(np.abs(heard).max(initial=0))
+    start, stop, stands_out, utterances = 0, 0, False, 0
+    if loudest > _SILENCE:
+        start, stop, stands_out, utterances = _find(heard)
+    lacking = max(0, round(MIN_CLIP_DURATION_S * SAMPLE_RATE) - (stop - start))
+    return Heard(
+        clip=np.pad(heard[start:stop], (0, lacking)),
+        start_s=start / SAMPLE_RATE,
+        end_s=stop / SAMPLE_RATE,
+        level_dbfs=20 * float(np.log10(loudest)) if loudest else -np.inf,
+        stands_out=stands_out,
+        utterances=utterances,
     )
 
 
@@ -164,16 +217,10 @@ def cut_clip(
 
     `name` is what an error calls the recording.
     """
-    mono = _to_mono(np.asarray(samples), name)
-    _check_rate(sample_rate_hz, name)
-    _check_duration(len(mono) / sample_rate_hz, MAX_DURATION_S, name)
-    heard = resample(mono - mono.mean(dtype=np.float64).astype(np.float32), sample_rate_hz)
-    try:
-        start, stop = find_speech(heard)
-    except AudioError as error:
-        raise AudioError(f"{name}: {error}") from None
-    lacking = max(0, round(MIN_CLIP_DURATION_S * SAMPLE_RATE) - (stop - start))
-    return np.pad(heard[start:stop], (0, lacking)), start / SAMPLE_RATE, stop / SAMPLE_RATE
+    heard = hear(samples, sample_rate_hz, name)
+    if heard.end_s == 0:
+        raise AudioError(f"{name}: {_NO_SOUND}")
+    return heard.clip, heard.start_s, heard.end_s
 
 
 def to_clip(samples: ArrayLike, sample_rate_hz: float) -> FloatArray:
@@ -302,6 +349,52 @@ def _check_duration(duration_s: float, max_duration_s: float, name: str) -> None
             f"{name}: {duration_s:,.1f} s long; expected one spoken digit, at most "
             f"{max_duration_s:g} s: cut the digit out"
         )
+
+
+def _find(samples: FloatArray) -> tuple[int, int, bool, int]:
+    """Start and stop as of `find_speech`, and `stands_out` and `utterances` as of `Heard`."""
+    power = _band_power(samples / np.abs(samples).max())
+    totals = np.sort(power.sum(axis=1))
+    peak = max(totals[-min(_PEAK_FRAMES, len(totals))], 1e-9 * totals[-1])
+    background = _moving_mean(power, _BACKGROUND_FRAMES).min(axis=0)
+    threshold_db = np.maximum(_decibel(background / peak) + _RISE_DB, -_RANGE_DB)
+    if len(samples) < _LONG_DIGIT:
+        threshold_db = np.minimum(threshold_db, -_TRIMMED_RANGE_DB)
+    excess_db = np.maximum(_decibel(power / peak) - threshold_db, 0).sum(axis=1)
+    # Amplitude of what is more than background, 1 where it is as loud as the voice gets.
+    loudness = np.sqrt(np.clip((power - background).clip(min=0).sum(axis=1) / peak, 0, 1))
+
+    lasting = np.flatnonzero(_moving_mean(excess_db > 0, _ACTIVE_FRAMES) == 1)
+    if len(lasting) == 0:
+        return *_most_energetic(samples, 0, len(samples)), len(samples) < _LONG_DIGIT, 0
+    utterances = _split(lasting, _PAUSE)
+    utterance = max(utterances, key=lambda frames: float(loudness[frames].sum()))
+    first, last = int(utterance[0]), int(utterance[-1]) + _ACTIVE_FRAMES - 1
+    hiss_db = float(_decibel(background[1:].sum() / peak))  # hum, in the first band, hides no end
+    is_noisy = len(samples) >= _LONG_DIGIT and hiss_db > _NOISY_DB
+    start = max(0, first * _HOP - _MARGIN)
+    stop = min(len(samples), last * _HOP + (_NOISY_END if is_noisy else _MARGIN))
+    stands_out = len(samples) < _LONG_DIGIT or any(
+        len(frames) >= _OUTSTANDING_FRAMES and excess_db[frames].sum() >= _OUTSTANDING_DB
+        for frames in utterances
+    )
+    several = max(1 + (stop - start > _LONG_DIGIT), _count(loudness, _split(lasting, _GAP)))
+    return *_most_energetic(samples, start, stop), stands_out, several if stands_out else 0
+
+
+def _split(frames: NDArray[np.intp], pause: int) -> list[NDArray[np.intp]]:
+    """Split ascending frame numbers where more than `pause` samples lie between two."""
+    return np.split(frames, np.flatnonzero(np.diff(frames) * _HOP > pause) + 1)
+
+
+def _count(loudness: NDArray[np.float64], stretches: list[NDArray[np.intp]]) -> int:
+    """Count the stretches that are long and loud enough for digits beside the strongest."""
+    strength = np.array([loudness[frames].sum() for frames in stretches])
+    loudest = np.array([loudness[frames].max() for frames in stretches])
+    enough = (strength >= _LEAST_STRENGTH * strength.max()) & (
+        loudest >= _LEAST_LOUDNESS * loudest[strength.argmax()]
+    )
+    return int((enough & np.array([len(f) >= _SHORT_DIGIT_FRAMES for f in stretches])).sum())
 
 
 def _band_power(samples: FloatArray) -> NDArray[np.float64]:

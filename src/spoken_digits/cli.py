@@ -6,6 +6,7 @@ Answers go to standard output, progress and warnings to standard error. Exit sta
 
 import argparse
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -18,7 +19,7 @@ from typing import Any
 
 from spoken_digits import __version__
 from spoken_digits.audio import AudioError
-from spoken_digits.recognize import load
+from spoken_digits.recognize import Recognition, Recognizer, load
 
 __all__ = ["main"]
 
@@ -66,7 +67,7 @@ def _complain(message: str, status: int = 1) -> int:
 
 
 def _recognize(arguments: argparse.Namespace) -> int:
-    recognizer = load(arguments.model)
+    recognizer = load(arguments.model, arguments.threshold)
     status = 0
     for file in arguments.files:
         row: dict[str, object] = {"file": file}
@@ -79,16 +80,37 @@ def _recognize(arguments: argparse.Namespace) -> int:
             else:
                 _complain(str(error))
             continue
+        if answer.utterances > 1:
+            _complain(
+                f"{file}: {answer.utterances} digits or more; the answer is for one of them, for "
+                f"all run: spoken-digits transcribe {shlex.quote(file)}"
+            )
         if arguments.json:
             row["digit"] = answer.digit
             if set(answer.labels) - set("0123456789"):
                 row["label"] = answer.label
             row["probability"] = round(answer.probability, 6)
             row["probabilities"] = [round(p, 6) for p in answer.probabilities]
+            row |= {"reason": answer.reason, "score": round(answer.score, 6)}
+            if answer.utterances > 1:
+                row["digits_heard"] = answer.utterances
             print(json.dumps(row), flush=True)
         else:
-            print(f"{file}: {answer.label} ({100 * answer.probability:.1f} %)", flush=True)
+            print(f"{file}: {_in_words(answer, recognizer.threshold)}", flush=True)
     return status
+
+
+def _in_words(answer: Recognition, threshold: float) -> str:
+    if answer.reason is None:
+        return f"{answer.label} ({100 * answer.probability:.1f} %)"
+    details = {
+        "silence": "",
+        "not a digit": f": score {answer.score:.2f}, below {threshold:.2f}",
+        "unclear": f": {answer.label}, {100 * answer.probability:.1f} %?",
+    }
+    kind = "word" if set(answer.labels) - set("0123456789") else "digit"
+    reason = answer.reason.replace("digit", kind)
+    return f"no {kind} ({reason}{details[answer.reason]})"
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -157,9 +179,12 @@ def _corpus_check(arguments: argparse.Namespace) -> int:
 
 
 def _corpus_make(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.voices import make_voices
+    from spoken_digits.lab.voices import ALL_VOICES, make_voices
 
-    print(make_voices(arguments.output, seed=arguments.seed))
+    if arguments.voices == "all":
+        print(make_voices(arguments.output, ALL_VOICES, takes=4, others=40, seed=arguments.seed))
+    else:
+        print(make_voices(arguments.output, seed=arguments.seed))
     return 0
 
 
@@ -168,33 +193,129 @@ def _train(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.study import Job, run_job
     from spoken_digits.lab.train import TrainConfig
 
-    given = {key: getattr(arguments, key) for key in _OVERRIDES}
-    overrides = {key: value for key, value in given.items() if value is not None}
-    if arguments.recipe:
-        config = TrainConfig.from_toml(arguments.recipe, **overrides)
-    else:
-        config = TrainConfig.from_dict(overrides, "train")
+    config = _config(TrainConfig, arguments)
+    if arguments.start and not arguments.corpus:
+        return _complain("--from: needs --corpus, the words to learn")
+    if arguments.corpus:
+        return _train_own(config, arguments)
+    if config.split.partition(":")[0] == "open":
+        return _train_open(config, arguments)
     corpus, _ = best_corpus(arguments.data)
     if corpus == "voices" and not arguments.split:
         config = dataclasses.replace(config, split=corpus)
     job = Job(config, corpus, arguments.data, arguments.out, arguments.command)
     print(run_job(job, quiet=False), file=sys.stderr)
     print(job.directory)
+    if arguments.export:
+        from spoken_digits.lab.export import export
+
+        print(export(job.directory, arguments.export))
     return 0
+
+
+def _train_own(config: Any, arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.corpora import read_corpus
+    from spoken_digits.lab.files import write_whole
+    from spoken_digits.lab.own import own_config, read_start, train_own
+
+    clips = read_corpus(arguments.corpus, arguments.data)
+    begun, weights = read_start(arguments.start) if arguments.start else (None, None)
+    given = [key for key in _OVERRIDES if getattr(arguments, key) is not None]
+    config = own_config(config, given, begun)
+    run = arguments.out / f"{Path(arguments.corpus).stem}-s{config.seed}"
+    model, trust = train_own(config, clips, run, arguments.command, weights, quiet=False)
+    print(trust.text, file=sys.stderr)
+    if arguments.export:
+        model = Path(arguments.export)
+        write_whole(model, (run / "digits.onnx").read_bytes())
+    print(model)
+    return 0
+
+
+def _train_open(config: Any, arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.shipping import ship, train_open
+
+    out, command = arguments.out, arguments.command
+    run = train_open(config, arguments.data, out, command, quiet=False)
+    print(run)
+    if arguments.export:
+        print(ship(run, arguments.export))
+    return 0
+
+
+def _pretrain(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.contrastive import PretrainConfig, run_pretraining
+    from spoken_digits.lab.corpora import best_corpus
+
+    config = _config(PretrainConfig, arguments)
+    corpus, clips = best_corpus(arguments.data)
+    if corpus == "voices" and not arguments.split:
+        config = dataclasses.replace(config, split=corpus)
+    folder, line = run_pretraining(config, clips, arguments.out)
+    print(line, file=sys.stderr)
+    print(folder)
+    return 0
+
+
+def _config(kind: Any, arguments: argparse.Namespace) -> Any:
+    """Resolve the recipe of a run: a file if there is one, and the options, which win over it."""
+    given = {key: getattr(arguments, key) for key in _OVERRIDES}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    if arguments.recipe:
+        return kind.from_toml(arguments.recipe, **overrides)
+    return kind.from_dict(overrides, "options")
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.judge import describe, heard_before, judge, read_test
 
     recognizer = load(arguments.model)
+    if arguments.rejection:
+        return _evaluate_rejection(recognizer, arguments)
     name, clips = read_test(arguments.corpus, arguments.split, arguments.data)
     if known := heard_before(recognizer, clips):
-        _complain(f"WARNING: {arguments.model} was trained on {', '.join(known)}, tested here")
+        names = ", ".join(known) if len(known) <= 6 else f"{len(known)} speakers"
+        _complain(f"WARNING: {arguments.model} was trained on {names}, tested here")
     evaluation = judge(recognizer, clips)
     if arguments.json:
         print(json.dumps(evaluation.to_dict()))
     else:
         print(f"{arguments.model} on {name}\n\n{describe(evaluation)}")
+    return 0
+
+
+def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.corpora import data_hash, find_corpus, read_corpus
+    from spoken_digits.lab.judge import heard_before
+    from spoken_digits.lab.rejection import (
+        describe_rejection,
+        evaluate_rejection,
+        score_clips,
+        score_noise,
+    )
+
+    name = arguments.corpus or "speech_commands"
+    clips = read_corpus(name, arguments.data)
+    if known := heard_before(recognizer, clips):
+        names = ", ".join(known) if len(known) <= 6 else f"{len(known)} speakers"
+        _complain(f"WARNING: {arguments.model} was trained on {names}, tested here")
+    folder = find_corpus("speech_commands", arguments.data)
+    noises = sorted(folder.glob("_background_noise_/*.wav")) if folder else []
+    evaluation = evaluate_rejection(
+        score_clips(recognizer, clips), recognizer.threshold, score_noise(recognizer, noises)
+    )
+    if arguments.figure:
+        from spoken_digits.lab.figures import rejection_curves
+        from spoken_digits.lab.files import write_whole
+
+        write_whole(arguments.figure, rejection_curves(evaluation.to_dict()).encode())
+    if arguments.json:
+        model = {"sha256": hashlib.sha256(recognizer.path.read_bytes()).hexdigest()}
+        origin = {"command": arguments.command, "model": model, "corpus": name}
+        origin |= {"hash": data_hash(clips), "heard_before": len(known)}
+        print(json.dumps(origin | evaluation.to_dict()))
+    else:
+        print(f"{arguments.model} on {name}\n\n{describe_rejection(evaluation)}")
     return 0
 
 
@@ -208,6 +329,8 @@ def _export(arguments: argparse.Namespace) -> int:
 def _study(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.study import StudyError, run_study
 
+    if arguments.name == "shipped":
+        return _study_shipped(arguments)
     try:
         report = run_study(
             arguments.name, arguments.data, arguments.out, arguments.quick, arguments.workers
@@ -218,7 +341,17 @@ def _study(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _study_shipped(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.shipping import study_shipped
+    from spoken_digits.lab.train import TrainConfig
+
+    config, out = TrainConfig.from_toml("shipped"), arguments.out or Path("runs", "shipped")
+    print(study_shipped(config, arguments.data, out, arguments.command, quiet=False))
+    return 0
+
+
 def _report(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.card import update_card
     from spoken_digits.lab.files import write_whole
     from spoken_digits.lab.report import update_readme, write_report
     from spoken_digits.lab.summary import summarize
@@ -235,6 +368,7 @@ def _report(arguments: argparse.Namespace) -> int:
         results = Path("results", f"{summary['study']}.json")
         write_whole(results, (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
         update_readme("README.md", results.parent)
+        update_card("MODEL_CARD.md", results.parent)
         print(f"results: {results}")
     print(f"report: {report}")
     return 0
@@ -271,10 +405,24 @@ def _parser() -> argparse.ArgumentParser:
         text = "folder of corpora (default: SPOKEN_DIGITS_DATA, else the cache of fetch)"
         verb.add_argument("--data", metavar="DIR", type=Path, help=text)
 
+    def add_run(verb: argparse.ArgumentParser) -> None:
+        verb.add_argument("recipe", metavar="RECIPE", nargs="?", help="a TOML file, or its name")
+        for key in _OVERRIDES:
+            verb.add_argument(
+                f"--{key.replace('_', '-')}",
+                type=_whole(0) if key in ("seed", "epochs") else str,
+                help=f"{key.replace('_', ' ')}, whatever the recipe says",
+            )
+        text = "folder of runs (%(default)s)"
+        verb.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help=text)
+        add_data(verb)
+
     verb = add("recognize", _recognize, "tell which digit is spoken in recordings", "train")
     verb.add_argument("files", metavar="FILE", nargs="+", help="a recording of one digit")
     verb.add_argument("--json", action="store_true", help="a JSON object a line and file")
     verb.add_argument("--model", metavar="PATH", help="an exported model (default: what ships)")
+    text = "least score of a digit, 0 (refuse nothing but silence) to 1 (default: the model's own)"
+    verb.add_argument("--threshold", metavar="SCORE", type=_share, help=text)
 
     verb = add("serve", _serve, "serve the page that hears what is spoken to a browser", "train")
     verb.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
@@ -310,19 +458,19 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("kind", choices=["voices"], help="what to make")
     verb.add_argument("output", metavar="DIR", type=Path, help="folder to make; must not exist")
     verb.add_argument("--seed", type=_whole(0), default=0, help="key of its draws (%(default)s)")
+    text = "those that ship, or all that the shipped model learned from, saying other words too"
+    verb.add_argument("--voices", choices=["shipped", "all"], default="shipped", help=text)
 
     verb = add("train", _train, "train a model on some speakers, test it on others", "train,report")
-    verb.add_argument("recipe", metavar="RECIPE", nargs="?", help="a TOML file, or its name")
-    for key in _OVERRIDES:
-        verb.add_argument(
-            f"--{key.replace('_', '-')}",
-            type=_whole(0) if key in ("seed", "epochs") else str,
-            help=f"{key.replace('_', ' ')}, whatever the recipe says",
-        )
-    verb.add_argument(
-        "--out", metavar="DIR", type=Path, default=Path("runs"), help="folder of runs (%(default)s)"
-    )
-    add_data(verb)
+    add_run(verb)
+    text = "words of your own: a folder <label>/<speaker>_<take>.*, or a table"
+    verb.add_argument("--corpus", metavar="PATH", help=text)
+    text = "start from a model's weights: 'shipped', or a .safetensors file (with --corpus)"
+    verb.add_argument("--from", dest="start", metavar="WEIGHTS", help=text)
+    verb.add_argument("--export", metavar="FILE", help="also write the model to this file, .onnx")
+    text = "train a model on some speakers without labels, then probe it"
+    verb = add("pretrain", _pretrain, text, "train")
+    add_run(verb)
 
     verb = add("evaluate", _evaluate, "judge an exported model on speakers it never heard", "train")
     verb.add_argument("model", metavar="MODEL", help="an exported model, .onnx")
@@ -330,6 +478,10 @@ def _parser() -> argparse.ArgumentParser:
         "--corpus", help="corpus, folder or table to test on (default: the best at hand)"
     )
     verb.add_argument("--split", help="named split whose test side is used (default: the corpus')")
+    text = "how well it tells digits from other words and noise (default corpus: speech_commands)"
+    verb.add_argument("--rejection", action="store_true", help=text)
+    text = "with --rejection, also draw its curves into this SVG"
+    verb.add_argument("--figure", metavar="SVG", type=Path, help=text)
     verb.add_argument("--json", action="store_true", help="one JSON object")
     add_data(verb)
 
@@ -366,6 +518,16 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--only", metavar="NAME", action="append", default=[], help="one measure")
     verb.add_argument("--smoke", action="store_true", help="tiny sizes: only see that it runs")
     return parser
+
+
+def _share(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    try:
+        if 0 <= (value := float(text)) <= 1:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text}: expected a number from 0 to 1")
 
 
 def _whole(least: int) -> Callable[[str], int]:

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from spoken_digits.lab.corpora import DIGIT_WORDS, DIGITS
+from spoken_digits.lab.splits import XSDR_TEST, XSDR_TRAIN
+
 SPEAKERS = {"ann": 1.0, "bob": 0.96, "cid": 1.04, "dora": 1.02}  # name: pitch
 
 
@@ -26,3 +29,30 @@ def tone_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 path.parent.mkdir(exist_ok=True)
                 soundfile.write(path, samples, 8000)
     return folder
+
+
+@pytest.fixture(scope="session")
+def open_corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made-up tones in the layouts of FSDD, Speech Commands and a folder of voices."""
+    root = tmp_path_factory.mktemp("corpora")
+    rng = np.random.default_rng(0)
+
+    def write(path: Path, seconds: float = 0.3) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        t = np.arange(round(8000 * seconds)) / 8000
+        tone = np.sin(2 * np.pi * rng.uniform(300, 2000) * t) + 0.1 * rng.standard_normal(len(t))
+        soundfile.write(path, 0.2 * tone, 8000)
+
+    for name in XSDR_TRAIN + XSDR_TEST:
+        for digit in DIGITS:
+            write(root / "fsdd" / "recordings" / f"{digit}_{name}_0.wav")
+    commands = root / "speech_commands"
+    for number in range(6):
+        for word in (*DIGIT_WORDS, "cat", "dog", "go", "up"):
+            write(commands / word / f"s{number}_nohash_0.wav")
+    for noise in ("a", "b", "c"):
+        write(commands / "_background_noise_" / f"{noise}.wav", 3)
+    for voice in ("v", "w"):
+        for label in (*DIGITS, "cat", "tree"):
+            write(root / "made" / label / f"{voice}_0.wav")
+    return root

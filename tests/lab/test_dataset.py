@@ -6,7 +6,7 @@ import soundfile
 
 from spoken_digits.audio import AudioError, to_clip
 from spoken_digits.lab.corpora import read_corpus
-from spoken_digits.lab.dataset import epoch_batches, prepare
+from spoken_digits.lab.dataset import balanced_shares, draw_rows, epoch_batches, prepare
 
 
 def test_each_row_holds_what_the_recording_gives(tone_corpus: Path, tmp_path: Path) -> None:
@@ -73,3 +73,32 @@ def test_batches_of_similar_length_halve_the_padding() -> None:
 
     shuffled = np.array_split(np.random.default_rng(1).permutation(2000), 31)
     assert padded(epoch_batches(lengths, 64, np.random.default_rng(1))) < 0.5 * padded(shuffled)
+
+
+def test_a_label_that_is_no_class_is_none_of_them(tone_corpus: Path, tmp_path: Path) -> None:
+    dataset = prepare(read_corpus(tone_corpus), tmp_path, ("0", "1"))
+    assert set(dataset.targets) == {0, 1, 2}
+    assert (dataset.targets == 2).sum() == 8 * 12
+
+
+def test_classes_and_corpora_are_drawn_by_weight_and_speakers_by_their_roots() -> None:
+    # Class 0: 16 clips of corpus a by one speaker, 1 of b; class 1: a, 4 clips by one speaker and
+    # 1 by another; class 2 is none of these.
+    rows = [(0, "a", "x")] * 16 + [(0, "b", "y")] + [(1, "a", "x")] * 4 + [(1, "a", "z")]
+    rows += [(2, "a", "down")] * 3
+    targets, corpora, speakers = zip(*rows, strict=True)
+    shares = balanced_shares(np.array(targets), corpora, speakers, {"b": 0.5}, other_share=0.2)
+    assert shares.sum() == pytest.approx(1)
+    np.testing.assert_allclose(shares[:16], 0.4 / 1.5 / 16)  # 1 against 0.5
+    assert shares[16] == pytest.approx(0.4 * 0.5 / 1.5)
+    np.testing.assert_allclose(shares[17:21], 0.4 * (2 / 3) / 4)  # 4 ** 0.5 = 2 against 1
+    assert shares[21] == pytest.approx(0.4 / 3)
+    np.testing.assert_allclose(shares[22:], 0.2 / 3)
+
+
+def test_rows_are_drawn_as_often_as_their_shares_say() -> None:
+    shares = np.random.default_rng(0).random(50)
+    shares /= shares.sum()
+    drawn = draw_rows(shares, 1000, np.random.default_rng(1))
+    assert np.abs(np.bincount(drawn, minlength=50) - 1000 * shares).max() < 1
+    assert np.array_equal(drawn, draw_rows(shares, 1000, np.random.default_rng(1)))

@@ -11,11 +11,12 @@ from safetensors.torch import save_file
 from spoken_digits.lab import export as exporting
 from spoken_digits.lab.export import ExportError, export
 from spoken_digits.lab.features import FRONT_ENDS, log_mel
-from spoken_digits.lab.models import MODELS
+from spoken_digits.lab.models import MODELS, DigitNet
 from spoken_digits.lab.train import ConfigError, TrainConfig, build_network
+from spoken_digits.recognize import Recognizer
 
 
-def finished_run(run_dir: Path, **values: object) -> torch.nn.Module:
+def finished_run(run_dir: Path, **values: object) -> DigitNet:
     config = TrainConfig(**values)
     net = build_network(config, 10).eval()
     run_dir.mkdir()
@@ -47,6 +48,27 @@ def test_onnx_says_what_torch_says_at_any_length_and_batch_size(tmp_path: Path, 
         np.testing.assert_allclose(
             spectrogram[0], log_mel(waveform[0], FRONT_ENDS["ours"]), atol=1e-3
         )
+
+
+def test_log_odds_of_being_a_digit_come_out_of_a_network_that_rejects(tmp_path: Path) -> None:
+    net = finished_run(tmp_path / "run", other_share=0.2, rejection_threshold=0.7)
+    path = export(tmp_path / "run")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    waveform = 0.1 * np.random.default_rng(0).standard_normal((3, 4000)).astype(np.float32)
+    scores, rejection, embedding = session.run(
+        ["scores", "rejection", "embedding"], {"waveform": waveform}
+    )
+    assert scores.shape == (3, 10)
+    logits = embedding @ net.head.weight.detach().numpy().T + net.head.bias.detach().numpy()
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)  # (3, 11)
+    is_digit = probabilities[:, :10].sum(1)
+    np.testing.assert_allclose(rejection, np.log(is_digit / probabilities[:, 10]), atol=1e-4)
+    recognizer = Recognizer(path)
+    assert recognizer.threshold == pytest.approx(1 / (1 + np.exp(-0.7)), abs=1e-6)
+    np.testing.assert_allclose(recognizer.judge(waveform)[1], is_digit, atol=1e-4)
+    with torch.inference_mode():  # what is learned is the softmax over all eleven
+        learned = net(torch.from_numpy(waveform)).logits.softmax(1).numpy()
+    np.testing.assert_allclose(learned, probabilities, atol=1e-5)
 
 
 def test_the_file_describes_itself(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ TRANSFORMS: dict[str, Callable[[Tensor, Tensor, torch.Generator], Tensor]] = {
     "scale": lambda x, n, g: w.scale(x, g, 0.1),
     "gain": lambda x, n, g: w.gain(x, full(6, len(x))),
     "shift": lambda x, n, g: w.shift(x, n, torch.full((len(x),), 300)),
+    "trim": lambda x, n, g: w.trim(x, n, g, 100)[0],
     "place": lambda x, n, g: w.place(x, n, g, 100)[0],
     "add_noise": lambda x, n, g: w.add_noise(
         x, n, w.colored_noise(x.shape, g, full(-1, len(x))), full(10, len(x))
@@ -78,8 +79,8 @@ TRANSFORMS: dict[str, Callable[[Tensor, Tensor, torch.Generator], Tensor]] = {
     "quantize": lambda x, n, g: w.quantize(x, torch.full((len(x),), 6)),
     "compand": lambda x, n, g: w.compand(x),
 }
-DRAWN = {"jitter", "scale", "place", "add_noise", "reverberate", "equalize", "drop_time"}
-OTHER_LENGTH = {"place", "change_speed", "change_tempo"}
+DRAWN = {"jitter", "scale", "trim", "place", "add_noise", "reverberate", "equalize", "drop_time"}
+OTHER_LENGTH = {"trim", "place", "change_speed", "change_tempo"}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -126,6 +127,7 @@ def test_zero_strength_is_the_identity() -> None:
         "scale": w.scale(x, g, 0.0),
         "gain": w.gain(x, zero),
         "shift": w.shift(x, n, torch.zeros(3, dtype=torch.long)),
+        "trim": w.trim(x, n, g, 0)[0],
         "place": w.place(x, n, g, 0)[0],
         "add_noise": w.add_noise(x, n, torch.randn(x.shape, generator=g), full(200, 3)),
         "change_speed": w.change_speed(x, n, one)[0],
@@ -367,3 +369,17 @@ def test_companding_is_librosas_mu_law_and_keeps_its_noise_at_every_level() -> N
     for level in (1.0, 0.1, 0.03):
         tone = level * sine(441.3, 80_000)
         assert level_db(tone) - level_db(w.compand(tone) - tone) > 30
+
+
+def test_trimming_cuts_either_end_and_never_more_than_a_fifth() -> None:
+    n = torch.tensor([2000] * 200 + [100] * 200)
+    x = torch.arange(1.0, 2001).repeat(400, 1) * (torch.arange(2000) < n[:, None])
+    cut, lengths = w.trim(x, n, generator(), 200)
+    lead = cut[:, 0].long() - 1
+    last = cut.gather(1, lengths[:, None] - 1)[:, 0].long()
+    trail = n - last
+    assert torch.equal(lead + trail, n - lengths)
+    for side in (lead, trail):
+        assert 190 < int(side[:200].max()) <= 200
+        assert int(side[200:].max()) == 20
+        assert int(side.min()) == 0

@@ -5,6 +5,7 @@ Shapes: B batch, L samples, M mel bands, T frames. The transforms themselves are
 policy, from the one generator that is given. A transform that a policy leaves out draws nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,10 +26,14 @@ class Policy:
 
     Attributes
     ----------
+    trim_ms
+        Most that is cut off either end, where a clip's endpoints were imprecise.
     margin_ms
         Longest silence that random placement adds on either side.
     frequency_warp, tempo_warp
         Vocal tract length and tempo, on power spectrograms: deviation to either side, logarithm.
+    frequency_bend, tempo_bend
+        Smooth distortion of both axes: deviation of its first sine, as a share of the axis.
     equalizer_db
         Deviation of each of the equalizer's cosines.
     noise_snr_db
@@ -62,6 +67,8 @@ class Policy:
         hand, otherwise noise between brown and white.
     bandwidth_hz
         Lowest and highest limit.
+    low_cut_hz
+        Highest frequency up to which all is taken away, as on a telephone line.
     widest_rejected_hz
         Widest band that is rejected, anywhere below half the sample rate.
     clipping_db, clipped_share
@@ -75,9 +82,12 @@ class Policy:
         Share of clips that meet each of the transforms from `rt60_s` on.
     """
 
+    trim_ms: float = 0.0
     margin_ms: float = 0.0
     frequency_warp: float = 0.0
     tempo_warp: float = 0.0
+    frequency_bend: float = 0.0
+    tempo_bend: float = 0.0
     equalizer_db: float = 0.0
     noise_snr_db: tuple[float, float] | None = None
     mixed_styles: float = 0.0
@@ -99,6 +109,7 @@ class Policy:
     direct_to_reverberant_db: tuple[float, float] = (0.0, 20.0)
     background_snr_db: tuple[float, float] | None = None
     bandwidth_hz: tuple[float, float] | None = None
+    low_cut_hz: float = 0.0
     widest_rejected_hz: float = 0.0
     clipping_db: float = 0.0
     clipped_share: float = 0.0
@@ -146,6 +157,9 @@ def augmented_waveform(
         waveform = waveforms.gain(waveform, gain_db)
     if policy.scaling:
         waveform = waveforms.scale(waveform, generator, policy.scaling)
+    if policy.trim_ms:
+        farthest_cut = round(policy.trim_ms * sample_rate_hz / 1000)
+        waveform, lengths = waveforms.trim(waveform, lengths, generator, farthest_cut)
     if policy.margin_ms:
         margin = round(policy.margin_ms * sample_rate_hz / 1000)
         waveform, lengths = waveforms.place(waveform, lengths, generator, margin)
@@ -169,57 +183,84 @@ def _spoiled(
     responses: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Let each clip meet some of the room, the noise and the faults of microphone and line."""
-    B = len(waveform)
 
-    def some(changed: Tensor, unchanged: Tensor) -> Tensor:
+    def some(waveform: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Change the share of clips that is spoiled; only they are computed."""
         if policy.spoiled_share == 1:
-            return changed
-        chosen = torch.rand((B, 1), generator=generator) < policy.spoiled_share
-        return torch.where(chosen, changed, unchanged)
+            return change(waveform, lengths)
+        chosen = torch.rand(len(waveform), generator=generator) < policy.spoiled_share
+        if not chosen.any():
+            return waveform
+        spoiled = waveform.clone()
+        spoiled[chosen] = change(waveform[chosen], lengths[chosen])
+        return spoiled
 
-    if policy.rt60_s:
-        if responses is None:
-            rt60_s = _uniform(B, *policy.rt60_s, generator)
-            ratio_db = _uniform(B, *policy.direct_to_reverberant_db, generator)
+    def reverberate(x: Tensor, n: Tensor) -> Tensor:
+        if responses is None and policy.rt60_s:
+            rt60_s = _uniform(len(x), *policy.rt60_s, generator)
+            ratio_db = _uniform(len(x), *policy.direct_to_reverberant_db, generator)
             room = waveforms.make_responses(generator, rt60_s, ratio_db, sample_rate_hz)
-        else:
-            room = responses[torch.randint(0, len(responses), (B,), generator=generator)]
-        waveform = some(waveforms.reverberate(waveform, lengths, room), waveform)
-    if policy.background_snr_db:
-        shape = (B, waveform.shape[1])
+        elif responses is not None:
+            room = responses[torch.randint(0, len(responses), (len(x),), generator=generator)]
+        return waveforms.reverberate(x, n, room)
+
+    def add_noise(x: Tensor, n: Tensor) -> Tensor:
         if background is None:
-            noise = waveforms.colored_noise(shape, generator, _uniform(B, -2, 0, generator))
+            exponent = _uniform(len(x), -2, 0, generator)
+            noise = waveforms.colored_noise((len(x), x.shape[1]), generator, exponent)
         else:
-            noise = waveforms.random_stretches(shape, generator, background)
-        snr_db = _uniform(B, *policy.background_snr_db, generator)
-        waveform = some(waveforms.add_noise(waveform, lengths, noise, snr_db), waveform)
-    if policy.bandwidth_hz:
-        f_hz = _uniform(B, *policy.bandwidth_hz, generator)
-        limited = waveforms.limit_bandwidth(waveform, lengths, f_hz, sample_rate_hz)
-        waveform = some(limited, waveform)
-    if policy.widest_rejected_hz:
-        width_hz = _uniform(B, 0, policy.widest_rejected_hz, generator)
-        low_hz = (sample_rate_hz / 2 - width_hz) * torch.rand((B,), generator=generator)
-        edges = low_hz, low_hz + width_hz
-        rejected = waveforms.reject_band(waveform, lengths, *edges, sample_rate_hz)
-        waveform = some(rejected, waveform)
-    if policy.clipping_db:
-        below_db = _uniform(B, 0, policy.clipping_db, generator)
-        level = waveform.abs().amax(1) * 10 ** (-below_db / 20)
-        waveform = some(waveforms.clip_level(waveform, level), waveform)
-    if policy.clipped_share:
-        share = _uniform(B, 0, policy.clipped_share, generator)
-        waveform = some(waveforms.clip_share(waveform, lengths, share), waveform)
-    if policy.bits:
-        fewest, most = policy.bits
-        bits = torch.randint(fewest, most + 1, (B,), generator=generator)
-        peak = waveform.abs().amax(1, keepdim=True).clamp_min(torch.finfo(waveform.dtype).tiny)
-        waveform = some(waveforms.quantize(waveform / peak, bits) * peak, waveform)
-    if policy.companding:
-        waveform = some(waveforms.compand(waveform), waveform)
-    for _ in range(policy.dropouts):
-        widest = torch.full((B,), policy.widest_dropout)
-        waveform = some(waveforms.drop_time(waveform, lengths, generator, widest), waveform)
+            noise = waveforms.random_stretches((len(x), x.shape[1]), generator, background)
+        lowest_db, highest_db = policy.background_snr_db or (0.0, 0.0)
+        snr_db = _uniform(len(x), lowest_db, highest_db, generator)
+        return waveforms.add_noise(x, n, noise, snr_db)
+
+    def limit(x: Tensor, n: Tensor) -> Tensor:
+        lowest_hz, highest_hz = policy.bandwidth_hz or (0.0, 0.0)
+        f_hz = _uniform(len(x), lowest_hz, highest_hz, generator)
+        return waveforms.limit_bandwidth(x, n, f_hz, sample_rate_hz)
+
+    def cut_low(x: Tensor, n: Tensor) -> Tensor:
+        below_all = torch.full((len(x),), -2.0 * sample_rate_hz)
+        high_hz = _uniform(len(x), 0, policy.low_cut_hz, generator)
+        return waveforms.reject_band(x, n, below_all, high_hz, sample_rate_hz)
+
+    def reject(x: Tensor, n: Tensor) -> Tensor:
+        width_hz = _uniform(len(x), 0, policy.widest_rejected_hz, generator)
+        low_hz = (sample_rate_hz / 2 - width_hz) * torch.rand((len(x),), generator=generator)
+        return waveforms.reject_band(x, n, low_hz, low_hz + width_hz, sample_rate_hz)
+
+    def clip(x: Tensor, _: Tensor) -> Tensor:
+        below_db = _uniform(len(x), 0, policy.clipping_db, generator)
+        return waveforms.clip_level(x, x.abs().amax(1) * 10 ** (-below_db / 20))
+
+    def clip_share(x: Tensor, n: Tensor) -> Tensor:
+        share = _uniform(len(x), 0, policy.clipped_share, generator)
+        return waveforms.clip_share(x, n, share)
+
+    def quantize(x: Tensor, _: Tensor) -> Tensor:
+        fewest, most = policy.bits or (16, 16)
+        bits = torch.randint(fewest, most + 1, (len(x),), generator=generator)
+        peak = x.abs().amax(1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+        return waveforms.quantize(x / peak, bits) * peak
+
+    def drop(x: Tensor, n: Tensor) -> Tensor:
+        return waveforms.drop_time(x, n, generator, torch.full((len(x),), policy.widest_dropout))
+
+    steps = (
+        (policy.rt60_s, reverberate),
+        (policy.background_snr_db, add_noise),
+        (policy.bandwidth_hz, limit),
+        (policy.low_cut_hz, cut_low),
+        (policy.widest_rejected_hz, reject),
+        (policy.clipping_db, clip),
+        (policy.clipped_share, clip_share),
+        (policy.bits, quantize),
+        (policy.companding, lambda x, _: waveforms.compand(x)),
+        *((True, drop) for _ in range(policy.dropouts)),
+    )
+    for wanted, change in steps:
+        if wanted:
+            waveform = some(waveform, change)
     return waveform, lengths
 
 
@@ -266,6 +307,9 @@ def augmented_log_mel(
             for deviation in (policy.frequency_warp, policy.tempo_warp)
         ]
         power, n_frames = spectrograms.warp(power, n_frames, *ratios)
+    if policy.frequency_bend or policy.tempo_bend:
+        deviations = policy.frequency_bend, policy.tempo_bend
+        power = spectrograms.bend(power, n_frames, generator, *deviations)
     mask = frame_mask(n_frames, power.shape[-1])
     if policy.equalizer_db:
         power = spectrograms.equalize(power, generator, policy.equalizer_db)
@@ -293,6 +337,8 @@ _BASIC = replace(
     _LIGHT,
     frequency_warp=0.17,
     tempo_warp=0.35,
+    frequency_bend=0.03,
+    tempo_bend=0.08,
     equalizer_db=4,
     noise_snr_db=(0, 50),
     mixed_styles=1.0,
@@ -323,5 +369,24 @@ POLICIES: dict[str, Policy] = {
         clipping_db=20,
         dropouts=1,
         spoiled_share=0.5,
+    ),
+    # Two hearings of one clip as of two people, for contrastive pre-training.
+    "views": replace(_SPEAKER, frequency_warp=0.25, tempo_warp=0.4, equalizer_db=6),
+    # For what ships: any voice, room, microphone and line.
+    "open": replace(
+        _SPEAKER,
+        trim_ms=25,
+        margin_ms=100,
+        frequency_warp=0.2,
+        tempo_warp=0.3,
+        noise_snr_db=(5, 60),
+        rt60_s=(0.1, 0.7),
+        direct_to_reverberant_db=(-3, 20),
+        background_snr_db=(-2, 30),
+        bandwidth_hz=(2200, 4000),
+        low_cut_hz=400,
+        clipping_db=25,
+        companding=True,
+        spoiled_share=0.25,
     ),
 }

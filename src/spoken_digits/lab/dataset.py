@@ -6,7 +6,8 @@ the same door that a recording to be recognized passes through.
 
 import csv
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from spoken_digits.audio import read_audio, to_clip
 from spoken_digits.lab.corpora import Clip
 from spoken_digits.lab.files import whole_file
 
-__all__ = ["Dataset", "epoch_batches", "prepare"]
+__all__ = ["Dataset", "balanced_shares", "draw_rows", "epoch_batches", "prepare"]
 
 IntArray = NDArray[np.int64]
 
@@ -44,7 +45,7 @@ class Dataset:
     label_names
         Names of the classes, sorted: C of them.
     targets
-        Index of each clip's label in `label_names`: (N,).
+        Index of each clip's label in `label_names`, or C for what is none of these: (N,).
     """
 
     clips: tuple[Clip, ...]
@@ -84,7 +85,8 @@ def prepare(clips: Sequence[Clip], folder: Path, label_names: Sequence[str] = ()
         Where the array (`<key>.npy`) and its table (`<key>.csv`) are kept; the key names the
         recordings' contents and the code of `audio.py`, so neither can change unseen.
     label_names
-        Names of the classes; left out, the labels of the clips, sorted.
+        Names of the classes, any other label being none of them; left out, the labels of the clips,
+        sorted.
 
     Raises
     ------
@@ -107,7 +109,10 @@ def prepare(clips: Sequence[Clip], folder: Path, label_names: Sequence[str] = ()
         starts=np.cumsum(lengths) - lengths,
         lengths=lengths,
         label_names=names,
-        targets=np.array([names.index(clip.label) for clip in clips], dtype=np.int64),
+        targets=np.array(
+            [names.index(clip.label) if clip.label in names else len(names) for clip in clips],
+            dtype=np.int64,
+        ),
     )
 
 
@@ -122,6 +127,65 @@ def _write(clips: Sequence[Clip], array: Path, table: Path) -> None:
         writer.writerow(["file", "label", "speaker", "corpus", "samples"])
         for clip, x in zip(clips, samples, strict=True):
             writer.writerow([clip.file.name, clip.label, clip.speaker, clip.corpus, len(x)])
+
+
+def balanced_shares(
+    targets: IntArray,
+    corpora: Sequence[str],
+    groups: Sequence[str],
+    weights: Mapping[str, float],
+    other_share: float = 0.0,
+) -> NDArray[np.float64]:
+    """How often to draw each of N clips, so that no class, corpus or speaker has the say: (N,).
+
+    The classes are drawn evenly; within a class the corpora, by their weights; within a corpus the
+    groups (speakers, or other words), by the square root of how many clips they have; within a
+    group the clips, evenly. That a corpus weighs alike in every class is what matters: where one
+    has 550 clips of one digit and 10 of another, its microphones would else mean the former.
+
+    Parameters
+    ----------
+    targets
+        Class of each clip, the highest of which is "none of these" where `other_share` is given.
+    corpora, groups
+        Where each clip comes from.
+    weights
+        Of the corpora; 1 for one that is not named.
+    other_share
+        Share of "none of these".
+    """
+    names = list(zip(targets.tolist(), corpora, groups, strict=True))
+    clips = Counter(names)
+    members: dict[tuple[int, str], set[str]] = {}
+    for target, corpus, group in clips:
+        members.setdefault((target, corpus), set()).add(group)
+    corpus_weight = {key: weights.get(key[1], 1.0) for key in members}
+    in_class: dict[int, float] = {}
+    for (target, _), weight in corpus_weight.items():
+        in_class[target] = in_class.get(target, 0) + weight
+    group_sum = {
+        key: sum(clips[(*key, group)] ** 0.5 for group in groups_there)
+        for key, groups_there in members.items()
+    }
+    classes, other = sorted(in_class), max(in_class)
+    shares = np.empty(len(names))
+    for i, (target, corpus, group) in enumerate(names):
+        if other_share:
+            share = other_share if target == other else (1 - other_share) / (len(classes) - 1)
+        else:
+            share = 1 / len(classes)
+        share *= corpus_weight[target, corpus] / in_class[target]
+        shares[i] = share / group_sum[target, corpus] / clips[target, corpus, group] ** 0.5
+    return shares
+
+
+def draw_rows(shares: NDArray[np.float64], count: int, generator: np.random.Generator) -> IntArray:
+    """Draw `count` indices, each as often as its share says, give or take one (systematically)."""
+    order = generator.permutation(len(shares))
+    edges = np.cumsum(shares[order])
+    points = (np.arange(count) + generator.random()) / count * edges[-1]
+    rows: IntArray = order[np.searchsorted(edges, points, side="right").clip(max=len(order) - 1)]
+    return rows
 
 
 def epoch_batches(

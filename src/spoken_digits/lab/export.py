@@ -25,7 +25,7 @@ from spoken_digits.lab.train import ConfigError, TrainConfig, load_network
 
 __all__ = ["OUTPUTS", "ExportError", "check_parity", "export"]
 
-OUTPUTS = ("scores", "log_mel", "embedding")
+OUTPUTS = ("scores", "log_mel", "embedding")  # and "rejection", of a network that rejects
 _TOLERANCE = 1e-4
 _OPSET = 17
 
@@ -41,17 +41,22 @@ class _WaveformOnly(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, waveform: Tensor) -> tuple[Tensor, ...]:
         output = self.net(waveform)
-        return output.scores, output.log_mel, output.embedding
+        return tuple(getattr(output, name) for name in _outputs(self.net))
+
+
+def _outputs(net: DigitNet) -> tuple[str, ...]:
+    return (*OUTPUTS, "rejection") if net.rejects else OUTPUTS
 
 
 def export(run_dir: Path | str, output: Path | str | None = None) -> Path:
     """Write a finished run as ONNX, once ONNX and torch agree to 1e-4 on every output.
 
     The file takes ``waveform`` (B, L), float32 at 8 kHz, any B and any L of a tenth of a second or
-    more, and gives ``scores`` (B, C), logits, ``log_mel`` (B, M, T) and ``embedding`` (B, D). Its
-    metadata name the labels, the front end, the recipe, the training data and their licence.
+    more, and gives ``scores`` (B, C), logits, ``log_mel`` (B, M, T) and ``embedding`` (B, D); of a
+    network that rejects also ``rejection`` (B,), log-odds of being one of the labels. Its metadata
+    name the labels, the front end, the recipe, the training data and their licence.
 
     Parameters
     ----------
@@ -104,12 +109,13 @@ def _to_onnx(net: DigitNet) -> bytes:
             dynamo=False,
             opset_version=_OPSET,
             input_names=["waveform"],
-            output_names=list(OUTPUTS),
+            output_names=list(_outputs(net)),
             dynamic_axes={
                 "waveform": {0: "B", 1: "L"},
                 "scores": {0: "B"},
                 "log_mel": {0: "B", 2: "T"},
                 "embedding": {0: "B"},
+                **({"rejection": {0: "B"}} if net.rejects else {}),
             },
         )
     return buffer.getvalue()
@@ -128,6 +134,8 @@ def _metadata(config: TrainConfig, net: DigitNet, environment: dict[str, object]
         "parameters": str(parameters),
         "version": spoken_digits.__version__,
         "training_data": json.dumps(environment["data"]),
+        **({"rejection_threshold": str(config.rejection_threshold)} if net.rejects else {}),
+        "temperature": str(config.temperature),
         "licence": "Apache-2.0; trained on the corpora of training_data, under their licences",
         "command": str(environment["command"]),
         "commit": str(environment["commit"]),
@@ -155,8 +163,8 @@ def check_parity(net: DigitNet, content: bytes) -> None:
         waveform = 0.1 * torch.randn(batch, length, generator=generator)
         with torch.inference_mode():
             expected = net(waveform)
-        found = session.run(list(OUTPUTS), {"waveform": waveform.numpy()})
-        for name, array in zip(OUTPUTS, found, strict=True):
+        found = session.run(list(_outputs(net)), {"waveform": waveform.numpy()})
+        for name, array in zip(_outputs(net), found, strict=True):
             want = getattr(expected, name).numpy()
             difference = np.abs(array - want).max() if array.shape == want.shape else np.inf
             if not difference <= _TOLERANCE:

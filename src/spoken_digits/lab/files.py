@@ -1,11 +1,13 @@
 """Files that are written whole or not at all."""
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["whole_file", "write_whole"]
+__all__ = ["whole_file", "write_json", "write_whole"]
 
 
 @contextmanager
@@ -32,3 +34,8 @@ def write_whole(path: Path | str, content: bytes) -> None:
     """Write a file's bytes under a temporary name, then rename it; see `whole_file`."""
     with whole_file(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_json(path: Path | str, value: Mapping[str, Any]) -> None:
+    """Write an object as JSON, indented, whole or not at all."""
+    write_whole(path, (json.dumps(value, indent=1) + "\n").encode())

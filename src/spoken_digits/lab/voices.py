@@ -2,7 +2,8 @@
 
 espeak-ng speaks them: accents of English, times vocal tracts ("variants"), times pitch and rate.
 The same call gives the same samples, for which espeak-ng needs a fresh process a voice, its
-random numbers seeded, and the words in one order.
+random numbers seeded, and the words in one order. `VOICES` ship; `ALL_VOICES` are three times as
+many, and help to train the recognizer that ships.
 """
 
 import ctypes
@@ -12,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,13 +27,13 @@ import soundfile as sf
 from spoken_digits.audio import SAMPLE_RATE, resample
 from spoken_digits.lab.corpora import DIGIT_WORDS, DIGITS, CorpusError
 
-__all__ = ["TAKES", "VOICES", "Voice", "make_voices"]
+__all__ = ["ALL_VOICES", "OTHER_WORDS", "TAKES", "VOICES", "Voice", "make_voices"]
 
 TAKES = 2
 ESPEAK_RATE_HZ = 22_050
 PITCH_SPREAD = 10  # a take's pitch lies within +- this of the voice's, on a scale of 0 to 100
 RATE_SPREAD = 0.18  # a take's rate lies within +- this share of the voice's
-PEAK = 0.15  # of full scale: quieter than it could be, for smaller files
+PEAK = 0.03  # of full scale: quieter than it could be, for files half as large
 TRIM_DB = -40.0  # relative to the peak; quieter beginnings and ends are cut ...
 MARGIN_S = 0.015  # ... but for this
 
@@ -53,6 +55,7 @@ def make_voices(
     *,
     takes: int = TAKES,
     seed: int = 0,
+    others: int = 0,
 ) -> Path:
     """Speak the ten digits with every voice into `output/<digit>/<speaker>_<take>.flac`.
 
@@ -68,7 +71,10 @@ def make_voices(
     takes : int
         Clips a digit and voice.
     seed : int
-        Key of the pitches and rates.
+        Key of the pitches and rates, and of the other words.
+    others : int
+        How many of `OTHER_WORDS`, drawn anew for each voice, it says as well, once each:
+        `output/<word>/<speaker>_0.flac`. They are what is no digit.
 
     Returns
     -------
@@ -93,24 +99,43 @@ def make_voices(
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         folder = Path(scratch, output.name)
-        for digit in DIGITS:
-            (folder / digit).mkdir(parents=True)
-        plans = [_plan(voice, takes, [seed, index]) for index, voice in enumerate(voices)]
-        for voice, clips in zip(voices, pool.map(_in_fresh_process, voices, plans), strict=True):
-            for (take, digit), samples in zip(product(range(takes), DIGITS), clips, strict=True):
-                file = folder / digit / f"{voice.speaker}_{take}.flac"
+        keys = [[seed, index] for index, _ in enumerate(voices)]
+        words = [_other_words(others, key) for key in keys]
+        plans = [
+            _plan(voice, takes, said, key)
+            for voice, said, key in zip(voices, words, keys, strict=True)
+        ]
+        spoken = pool.map(_in_fresh_process, voices, plans)
+        for voice, said, clips in zip(voices, words, spoken, strict=True):
+            names = [(digit, take) for take, digit in product(range(takes), DIGITS)]
+            names += [(word, 0) for word in said]
+            for (label, take), samples in zip(names, clips, strict=True):
+                file = folder / label / f"{voice.speaker}_{take}.flac"
+                file.parent.mkdir(parents=True, exist_ok=True)
                 sf.write(file, _finish(samples), SAMPLE_RATE, "PCM_16", compression_level=1)
         folder.replace(output)
     return output
 
 
-def _plan(voice: Voice, takes: int, key: list[int]) -> list[tuple[str, int, int]]:
+def _other_words(count: int, key: list[int]) -> list[str]:
+    """Draw some of `OTHER_WORDS` for a voice, each at most once."""
+    if not 0 <= count <= len(OTHER_WORDS):
+        raise CorpusError(f"{count} other words: expected 0 to {len(OTHER_WORDS)}")
+    # A stream of its own: the digits sound the same, whatever else is said.
+    rng = np.random.default_rng([*key, 1])
+    return [OTHER_WORDS[i] for i in rng.choice(len(OTHER_WORDS), count, replace=False)]
+
+
+def _plan(
+    voice: Voice, takes: int, others: Sequence[str], key: list[int]
+) -> list[tuple[str, int, int]]:
     """Return (word, pitch, rate) of every utterance of a voice, take by take."""
     rng = np.random.default_rng(key)
+    # Every take draws from a part of its own of [-1, 1], so that no two come out alike.
+    said = [(word, take, takes) for take, word in product(range(takes), DIGIT_WORDS)]
     plan = []
-    for take, word in product(range(takes), DIGIT_WORDS):
-        # Every take draws from a part of its own of [-1, 1], so that no two come out alike.
-        higher, faster = 2 * (take + rng.uniform(0.2, 0.8, size=2)) / takes - 1
+    for word, part, parts in [*said, *((word, 0, 1) for word in others)]:
+        higher, faster = 2 * (part + rng.uniform(0.2, 0.8, size=2)) / parts - 1
         pitch = np.clip(voice.pitch + PITCH_SPREAD * higher, 0, 100)
         plan.append((word, round(pitch), round(voice.rate_wpm * (1 + RATE_SPREAD * faster))))
     return plan
@@ -184,8 +209,38 @@ def _speak(accent: str, variant: str, plan: Sequence[tuple[str, int, int]]) -> N
     sys.stdout.buffer.write(archive.getvalue())
 
 
-# Sixteen speakers: eight accents, a lower and a higher voice each, in the order of their names, so
-# that the every fourth that the split "voices" holds out are two of either kind.
+def _cast(accents: dict[str, str], variants: str) -> tuple[Voice, ...]:
+    """Give each variant, in turn, one of the accents (by short name), and a pitch and a rate."""
+    voices = []
+    for index, variant in enumerate(variants.split()):
+        name = list(accents)[index % len(accents)]
+        speaker = f"{name}-{variant.lower()}"
+        rng = np.random.default_rng(zlib.crc32(speaker.encode()))
+        pitch, rate_wpm = int(rng.integers(35, 66)), int(rng.integers(130, 186))
+        voices.append(Voice(speaker, accents[name], variant, pitch, rate_wpm))
+    return tuple(voices)
+
+
+_ACCENTS = {
+    "us": "en-us",
+    "gb": "en",
+    "rp": "en-gb-x-rp",
+    "scotland": "en-gb-scotland",
+    "nyc": "en-us-nyc",
+    "midlands": "en-gb-x-gbcwmd",
+    "caribbean": "en-029",
+    "lancaster": "en-gb-x-gbclan",
+}
+# Variants that sound like people; the robots, whispers and jokes are left out.
+_SHIPPED_VARIANTS = (
+    "m1 f2 Alex Alicia m2 Andrea m3 f3 Henrique linda Michael steph m8 Gene f4 aunty Lee belinda "
+    "edward f1 Mario Nguyen paul f5 rob steph2 travis Hugo"
+)
+_MORE_VARIANTS = (
+    "Andy Jacky Marco Mike Reed antonio benjamin boris caleb david ed gustave ian iven iven2 iven3 "
+    "john kaukovalta klatt klatt2 klatt3 klatt4 marcelo max michel miguel norbert pablo pedro "
+    "quincy robert sandro shelby steph3 victor zac Denis Gene2 edward2 grandpa mike2 anika adam"
+)
 VOICES = (
     Voice("caribbean-f3", "en-029", "f3", 45, 160),
     Voice("caribbean-m4", "en-029", "m4", 55, 150),
@@ -203,7 +258,47 @@ VOICES = (
     Voice("scotland-m3", "en-gb-scotland", "m3", 35, 155),
     Voice("us-diogo", "en-us", "Diogo", 50, 160),
     Voice("us-f1", "en-us", "f1", 60, 170),
+    *_cast(_ACCENTS, _SHIPPED_VARIANTS),
 )
+_REVERSED = dict(reversed(_ACCENTS.items()))
+_MANY = (
+    *VOICES,
+    *_cast(_ACCENTS, _MORE_VARIANTS),
+    *_cast(_REVERSED, f"{_SHIPPED_VARIANTS} Diogo grandma Annie"),
+    *_cast(_REVERSED, _MORE_VARIANTS),
+)
+# One voice a name: the first of it.
+ALL_VOICES = tuple(
+    voice for i, voice in enumerate(_MANY) if voice.speaker not in {v.speaker for v in _MANY[:i]}
+)
+# Words that are no digits: such as sound like one ("tree", "fine", "sick"), and others. None that
+# sounds the same ("won", "for", "ate").
+_OTHER_WORDS = """
+    tree free thread threw through they there see me be key tea bee knee
+    do you who new blue true food tune tooth
+    wine fine mine nice night line dine time knife pine
+    fire find fight life hive drive dive alive rival
+    sick sit sex fix mix kicks stick sing section city seeks
+    heaven sever several eleven second send severe clever lesson
+    hate late wait gate date great rate bait make day say
+    hero near hear clear zebra zoo year nearly serious real yellow
+    fork form force fall far more door store floor before
+    wonder want when run fun son once woman on off
+    bed bird cat dog down go happy house left marvin no right sheila stop up wow yes
+    backward forward follow learn visual
+    apple bottle water music window table paper people open close play pause start continue
+    hello goodbye please thanks okay sorry maybe never always today tomorrow morning evening
+    red green black white orange purple silver
+    north south east west above under over between inside outside
+    mother father sister brother friend family child baby doctor teacher
+    lamp light kitchen garden bathroom volume louder softer heating channel
+    call message email phone number name street country hundred thousand million
+    ten twelve thirteen fourteen fifteen sixteen twenty thirty forty fifty sixty
+    jump walk sleep think speak listen write read cook buy sell
+    computer keyboard television radio camera battery internet
+    a the and but or because very about
+"""
+OTHER_WORDS = tuple(_OTHER_WORDS.split())
 
 if __name__ == "__main__":
     _speak(**json.load(sys.stdin))

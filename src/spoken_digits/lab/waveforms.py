@@ -37,6 +37,7 @@ __all__ = [
     "scale",
     "shift",
     "shift_pitch",
+    "trim",
 ]
 
 _TAPS = 512  # of every filter here: edges 62 Hz wide, 32 ms to either side
@@ -71,6 +72,21 @@ def place(
     index = torch.arange(int(placed_lengths.max())) - lead[:, None]
     inside = (index >= 0) & (index < lengths[:, None])
     return waveform.gather(1, index.clamp(0, L - 1)) * inside, placed_lengths
+
+
+def trim(
+    waveform: Tensor, lengths: Tensor, generator: Generator, farthest: int
+) -> tuple[Tensor, Tensor]:
+    """Imprecise endpoints: cut 0 to `farthest` samples off either end, at most a fifth of a clip.
+
+    (B, L) and (B,) to (B, L') and (B,).
+    """
+    most = (lengths / 5).clamp(max=farthest)
+    lead, trail = (torch.rand(2, len(lengths), generator=generator) * (most + 1)).long()
+    trimmed_lengths = lengths - lead - trail
+    index = torch.arange(int(trimmed_lengths.max())) + lead[:, None]
+    inside = _inside(trimmed_lengths, index.shape[1])
+    return waveform.gather(1, index.clamp(max=waveform.shape[1] - 1)) * inside, trimmed_lengths
 
 
 def shift(waveform: Tensor, lengths: Tensor, shift_samples: Tensor) -> Tensor:

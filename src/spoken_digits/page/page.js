@@ -116,7 +116,7 @@ async function hearSoFar() {
   hearing = true;
   try {
     const samples = await microphone.samples();
-    const utterances = endpointer.update(samples).filter((one) => one.settled);
+    const utterances = endpointer.update(samples).filter((one) => one.settled && !one.silent);
     const network = at("loading").hidden ? await load() : null;
     const heard = network ? await hearEach(network, samples, utterances, show.heard) : [];
     if (state !== "listening") return;
@@ -161,8 +161,11 @@ async function answer(samples, remark) {
 async function hearEach(network, samples, utterances, known) {
   const heard = [];
   for (const one of utterances) {
-    const same = known.find(({ start, stop }) => start === one.start && stop === one.stop);
-    const recognition = same?.recognition ?? (await network.hear(cutClip(samples, one)));
+    const same = known.find(
+      ({ start, stop, silent }) =>
+        start === one.start && stop === one.stop && silent === one.silent,
+    );
+    const recognition = same?.recognition ?? (await network.hear(cutClip(samples, one), one.silent));
     heard.push({ ...one, recognition });
   }
   return heard;
