@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from toy_model import write_toy_model
 
 import spoken_digits as sd
 from spoken_digits import serve
@@ -163,6 +164,26 @@ def test_what_python_refuses_as_silence_is_refused(page, tmp_path):
     give(page, tmp_path / "noise.wav")
     assert "Nothing stands out" in status(page, "result")
     assert string(page) == "?"
+
+
+@pytest.mark.parametrize("threshold", [-0.9999, -0.98, 1.0])
+def test_what_a_model_calls_no_digit_or_leaves_unclear_is_refused(browser, tmp_path, threshold):
+    model = write_toy_model(
+        tmp_path / "toy.onnx", rejection=True, rejection_threshold=str(threshold)
+    )
+    reason = sd.load(model)(GOLDEN[0]).reason
+    words = {"not a digit": "That sounds like no digit.", "unclear": "Unclear: "}
+    with serve.make_server(model_path=model) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            for page in watched(browser, serve.page_address(server)):
+                give(page, GOLDEN[0])
+                assert status(page, "result").startswith(words[reason])
+                assert string(page) == "?"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_the_network_sees_and_says_what_it_does_in_python(page, address):

@@ -96,6 +96,8 @@ async function stop(reason = "") {
 async function open(files) {
   if (!files?.length || state !== "idle") return;
   enter("answering");
+  Object.assign(show, { samples: new Float32Array(0), heard: [], selected: -1, live: false });
+  draw();
   load().catch(() => {});
   try {
     const samples = await readFile(files[0]);
@@ -137,14 +139,13 @@ async function hearSoFar() {
  */
 async function answer(samples, remark) {
   const stopped = performance.now();
-  Object.assign(show, { samples, heard: [], selected: -1, live: false });
-  draw();
   if (samples.length < MIN_DURATION_S * SAMPLE_RATE) {
     throw new HearingError("That was too short. Press, speak, and press again.");
   }
   const utterances = findUtterances(samples);
-  show.heard = await hearEach(await load(), samples, utterances, []);
-  show.selected = utterances.indexOf(strongest(utterances));
+  const heard = await hearEach(await load(), samples, utterances, []);
+  const selected = utterances.indexOf(strongest(utterances));
+  Object.assign(show, { samples, heard, selected, live: false });
   draw();
   enter("idle");
   tell(`${sentence(show.heard)} ${remark}`.trim(), "result");
@@ -257,6 +258,7 @@ function tell(text, kind) {
 /** @param {unknown} error */
 function fail(error) {
   show.live = false;
+  draw();
   enter("idle");
   const text = error instanceof Error ? error.message : String(error);
   tell(error instanceof HearingError ? text : `This should not happen: ${text}. Reload.`, "error");
