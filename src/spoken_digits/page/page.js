@@ -22,6 +22,7 @@ const MIN_DURATION_S = 0.1;
 const HOLD_MS = 400; // held for longer, a key or button is one to talk while it is down
 const DIGITS = "0123456789";
 
+/** @param {string} id @returns {any} the element of that id */
 const at = (id) => document.getElementById(id);
 const show = {
   /** @type {Float32Array} */
@@ -32,7 +33,8 @@ const show = {
   live: false,
 };
 
-/** @type {"idle" | "opening" | "listening" | "answering"} */
+/** @typedef {"idle" | "opening" | "listening" | "answering"} State */
+/** @type {State} */
 let state = "idle";
 /** @type {Microphone | null} */
 let microphone = null;
@@ -236,7 +238,7 @@ function drawDigits() {
   });
 }
 
-/** @param {typeof state} next */
+/** @param {State} next */
 function enter(next) {
   state = next;
   document.documentElement.dataset.state = state;
