@@ -115,10 +115,9 @@ def search(
                 before = blank if k == last else either  # a digit twice needs a blank between
                 _add(following, prefix + str(k), _NEVER, before + row[k])
         beams = _prune(following, bool(grammar.pattern or grammar.luhn))
-    found = [
-        (digits, float(np.logaddexp(*p))) for digits, p in beams.items() if grammar.allows(digits)
-    ]
-    return sorted(found, key=lambda entry: -entry[1])[:count]
+    found = ((digits, float(np.logaddexp(*p))) for digits, p in beams.items())
+    allowed = [(digits, p) for digits, p in found if p > _NEVER and grammar.allows(digits)]
+    return sorted(allowed, key=lambda entry: -entry[1])[:count]
 
 
 def _add(beams: dict[str, tuple[float, float]], prefix: str, blank: float, digit: float) -> None:

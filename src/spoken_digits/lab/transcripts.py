@@ -192,12 +192,13 @@ def judge_transcriber(
                 delays_ms += _delays_ms(transcriber, string)
     if sets:
         results["strings"]["all of the split"] = score(all_references, all_heard).to_dict()
-    results["delay_ms"] = {
-        "of": len(delays_ms),
-        "median": float(np.median(delays_ms)),
-        "95 %": float(np.percentile(delays_ms, 95)),
-        "most": float(np.max(delays_ms)),
-    }
+    if delays_ms:
+        results["delay_ms"] = {
+            "of": len(delays_ms),
+            "median": float(np.median(delays_ms)),
+            "95 %": float(np.percentile(delays_ms, 95)),
+            "most": float(np.max(delays_ms)),
+        }
     results["false_digits"] = _false_digits(transcriber, data)
     return results
 
