@@ -75,7 +75,7 @@ def fake_sounddevice(monkeypatch, **replaced) -> types.ModuleType:
 def test_a_microphone_is_heard_until_it_falls_silent(monkeypatch, model):
     fake_sounddevice(monkeypatch)
     heard: list[Segment] = []
-    with pytest.raises(MicrophoneError, match="given no sound for 0.05 s"):
+    with pytest.raises(MicrophoneError, match=r"given no sound for 0\.05 s"):
         listen(Transcriber(model), from_microphone(), heard.append)
     assert [segment.digit for segment in heard] == [2, 7]
 
