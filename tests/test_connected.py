@@ -56,16 +56,20 @@ def test_the_digits_of_the_toy_and_when_each_is_said(toy):
     first = answer.segments[0]
     assert first.start_s == pytest.approx(max(0, now_s - SINCE_START_S), abs=1e-6)
     assert first.end_s == pytest.approx(now_s - SINCE_END_S, abs=1e-6)
-    # The nearest class is 0.05 away: exp(-8000 * 0.05 ** 2).
-    assert first.probability == pytest.approx(1 / (1 + 2 * math.exp(-20)), abs=1e-6)
+    assert first.probability == pytest.approx(1, abs=1e-6)
 
 
-def test_a_run_below_the_threshold_is_no_digit(tmp_path):
-    # Between blank (0) and "0" (0.05), nearer to the digit: 0.03 is "0" with 0.98, 0.0255 0.6.
-    signal = np.repeat(np.float32([0, 0.0255, 0]), STEP * 4)
-    loose = Transcriber(write_toy_strings(tmp_path / "a.onnx", threshold="0.5"))
-    strict = Transcriber(write_toy_strings(tmp_path / "b.onnx", threshold="0.7"))
-    assert loose(signal, SAMPLE_RATE).digits == "0"
+@pytest.mark.parametrize(("steps", "level"), [(1, 0.0255), (3, 0.0235)])
+def test_a_run_is_as_probable_as_any_of_its_steps(tmp_path, steps, level):
+    # Between blank (0) and "0" (0.05) the toy is not sure, and says so at each step.
+    signal = np.repeat(np.float32([0, level, 0]), [4 * STEP, steps * STEP, 4 * STEP])
+    p = 1 / (1 + math.exp(8_000 * ((level - 0.05) ** 2 - level**2)))
+    expected = 1 - (1 - p) ** steps
+    loose = Transcriber(write_toy_strings(tmp_path / "a.onnx", threshold=str(expected - 0.01)))
+    strict = Transcriber(write_toy_strings(tmp_path / "b.onnx", threshold=str(expected + 0.01)))
+    (segment,) = loose(signal, SAMPLE_RATE).segments
+    assert segment.digit == 0
+    assert segment.probability == pytest.approx(expected, abs=1e-3)
     assert strict(signal, SAMPLE_RATE).digits == ""
 
 

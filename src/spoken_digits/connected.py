@@ -9,7 +9,7 @@ when that began and ended. Files and streams take this same way, so their answer
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -42,6 +42,7 @@ _OUTPUTS = ("scores", "edges")  # (1, U, C) logits; (1, U, 2) seconds since a di
 _STATE, _NEW_STATE = "state_", "new_state_"  # what goes in is what came out of the block before
 _RESAMPLED_S = 0.03  # of sound is resampled at once, so that it does not matter how it arrives
 _BLANK = 10
+_FAINTEST = 0.1  # probability of a digit at a step, below which it is not being announced
 _SILENCE = 1e-6  # -120 dBFS, below the noise of any converter
 _PORTION_S = 10  # of samples at hand that are taken at once
 
@@ -56,7 +57,7 @@ class Segment:
     start_s, end_s : float
         Where in the recording it is spoken, to some hundredths of a second.
     probability : float
-        That it is this digit, 0 to 1.
+        That it is there and is this digit, 0 to 1.
     """
 
     digit: int
@@ -348,16 +349,19 @@ class _Blocks:
 
 
 class _Spotter:
-    """Makes segments of steps: a run of steps at which one digit is the most probable class.
+    """Makes segments of steps: a run of steps at which one digit is not improbable.
 
-    The usual best-path decoding of CTC (Graves et al. 2006, section 3.2), and a run counts only
-    where its probability reaches the threshold somewhere.
+    The best-path decoding of CTC (Graves et al. 2006, section 3.2), but for this: the network may
+    be sure of a digit and not of the step to announce it at, so that at each of two or three steps
+    the blank is more probable. Therefore a run goes on while its digit has a probability of a
+    tenth, and its own probability is that the digit is announced at any of its steps.
     """
 
     def __init__(self, threshold: float, step: int) -> None:
         self._threshold, self._step = threshold, step
         self._steps = 0
-        self._previous = _BLANK
+        self._digit = _BLANK
+        self._missed, self._peak = 1.0, 0.0
         self._run: Segment | None = None
 
     @property
@@ -368,21 +372,27 @@ class _Spotter:
     def add(self, log_p: FloatArray, edges: FloatArray) -> list[Segment]:
         segments: list[Segment] = []
         for row, edge in zip(log_p, edges, strict=True):
-            best = int(row.argmax())
             self._steps += 1
-            if best != self._previous:
+            best = int(row[:_BLANK].argmax())
+            p = float(np.exp(row[best]))
+            digit = best if p >= _FAINTEST else _BLANK
+            if digit != self._digit:
                 segments += self.end()
-            self._previous = best
-            if best == _BLANK:
+            self._digit = digit
+            if digit == _BLANK:
                 continue
-            probability = float(np.exp(row[best]))
-            if self._run is None or probability > self._run.probability:
-                self._run = _segment(best, self._steps * self._step, edge, probability)
+            self._missed *= 1 - p
+            if self._run is None or p > self._peak:
+                self._peak = p
+                self._run = _segment(digit, self._steps * self._step, edge, 1 - self._missed)
+            else:
+                self._run = replace(self._run, probability=1 - self._missed)
         return segments
 
     def end(self) -> list[Segment]:
         """End the run that is going on; return it if it counts."""
         ended, self._run = self.partial, None
+        self._missed = 1.0
         return [ended] if ended else []
 
 
