@@ -33,7 +33,7 @@ from spoken_digits.lab.splits import Split, one_split
 from spoken_digits.lab.summary import summarize
 from spoken_digits.lab.train import ConfigError, TrainConfig, predict, read_recipe, train
 
-__all__ = ["Job", "StudyError", "run_job", "run_study"]
+__all__ = ["Job", "StudyError", "commit", "run_job", "run_study"]
 
 _SCOPE = {"split": str, "watch": str, "front_ends": list, "seeds": list, "epochs_share": float}
 _SECTIONS: dict[str, dict[str, type] | None] = {  # None: the keys are checked with each run
@@ -274,7 +274,7 @@ def _environment(
 ) -> dict[str, Any]:
     return {
         "command": job.command,
-        "commit": _commit(),
+        "commit": commit(),
         "version": spoken_digits.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -295,7 +295,7 @@ def _environment(
     }
 
 
-def _commit() -> str:
+def commit() -> str:
     """Return the commit of the source tree, with -dirty behind it if it was changed, or unknown."""
     try:
         described = subprocess.run(

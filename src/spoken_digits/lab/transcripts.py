@@ -6,7 +6,6 @@ speakers of Speech Commands, words as well as digits, and two recordings of nois
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +28,7 @@ from spoken_digits.lab.strings import (
     read_spoken,
     score,
 )
+from spoken_digits.lab.study import commit
 from spoken_digits.lab.transcriber import (
     Material,
     StringConfig,
@@ -138,7 +138,7 @@ def train_transcriber(
         "licence": "Apache-2.0; trained on FSDD (CC BY-SA 4.0), Speech Commands (CC BY 4.0) and "
         "synthetic voices",
         "command": command,
-        "commit": _commit(),
+        "commit": commit(),
     }
     write_whole(output, export_strings(net, metadata))
     return Path(output)
@@ -241,11 +241,3 @@ def _false_digits(transcriber: Transcriber, data: Path | str | None) -> dict[str
         hours = len(samples) / SAMPLE_RATE / 3600
         rows[name] = {"digits": digits, "seconds": 3600 * hours, "an_hour": len(digits) / hours}
     return rows
-
-
-def _commit() -> str:
-    git = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return git.stdout.strip() or "unknown"
