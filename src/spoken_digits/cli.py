@@ -184,6 +184,17 @@ def _listen(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _serve(arguments: argparse.Namespace) -> int:
+    from spoken_digits.serve import copy_page, serve
+
+    model = load(arguments.model).path  # a file that is no model is told here, not in the browser
+    if arguments.copy:
+        print(copy_page(arguments.copy, model))
+    else:
+        serve(arguments.host, arguments.port, model, arguments.open)
+    return 0
+
+
 def _show(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.show import show
 
@@ -560,6 +571,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--json", action="store_true", help="a JSON object a digit")
     verb.add_argument("--model", metavar="PATH", help="a model of strings (default: what ships)")
+
+    verb = add("serve", _serve, "serve the page that hears what is spoken to a browser", "train")
+    verb.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    text = "port to listen at, 0: any that is free (%(default)s)"
+    verb.add_argument("--port", type=_whole(0), default=8000, help=text)
+    verb.add_argument("--open", action="store_true", help="open it in the browser")
+    verb.add_argument("--model", metavar="PATH", help="an exported model (default: what ships)")
+    text = "do not serve: copy the page to a new folder, for any static host"
+    verb.add_argument("--copy", metavar="DIR", type=Path, help=text)
 
     verb = add("show", _show, "draw a recording's waveform and mel spectrogram", "train,report")
     verb.add_argument("file", metavar="FILE", help="a recording of one digit")
