@@ -4,8 +4,10 @@
 the same way. Shapes: L samples, T frames.
 """
 
+import math
 import mmap
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,8 +29,10 @@ __all__ = [
     "find_speech",
     "hear",
     "read_audio",
+    "read_blocks",
     "resample",
     "to_clip",
+    "to_mono",
 ]
 
 FloatArray = NDArray[np.float32]
@@ -101,12 +105,24 @@ def read_audio(
         When the file is missing, a folder, unreadable, empty, no audio, truncated, too long, at a
         rate outside 4 to 192 kHz, without samples, or holds NaN or infinite ones.
     """
+    blocks = list(read_blocks(path, max_duration_s))
+    return np.concatenate([samples for samples, _ in blocks]), blocks[0][1]
+
+
+def read_blocks(
+    path: str | os.PathLike[str], max_duration_s: float = math.inf
+) -> Iterator[tuple[FloatArray, int]]:
+    """Read a recording as `read_audio` does, block by block: (L,) float32 and the rate in Hz.
+
+    What is wrong with its header is said before the first block; of a file that ends early, or
+    holds NaN, the blocks before that come.
+    """
     path, name = Path(path), str(path)
     if path.is_dir():
         raise AudioError(f"{name}: a folder; expected a recording: name the files in it")
     try:
         with path.open("rb") as stream:
-            return _read(stream, name, max_duration_s)
+            yield from _read(stream, name, max_duration_s)
     except FileNotFoundError:
         raise AudioError(f"{name}: no such file; expected a recording: check its name") from None
     except OSError as error:
@@ -249,8 +265,14 @@ def to_clip(samples: ArrayLike, sample_rate_hz: float) -> FloatArray:
     return cut_clip(samples, sample_rate_hz)[0]
 
 
-def _read(stream: BinaryIO, name: str, max_duration_s: float) -> tuple[FloatArray, int]:
-    """Read what `read_audio` has opened."""
+def to_mono(samples: ArrayLike, sample_rate_hz: float, name: str = "samples") -> FloatArray:
+    """Check samples and rate as `to_clip` does, and average the channels: (L,) float32."""
+    _check_rate(sample_rate_hz, name)
+    return _to_mono(np.asarray(samples), name)
+
+
+def _read(stream: BinaryIO, name: str, max_duration_s: float) -> Iterator[tuple[FloatArray, int]]:
+    """Read what `read_blocks` has opened."""
     import soundfile  # late: it takes a tenth of a second, and samples at hand do not need it
 
     if os.fstat(stream.fileno()).st_size == 0:
@@ -266,7 +288,7 @@ def _read(stream: BinaryIO, name: str, max_duration_s: float) -> tuple[FloatArra
         source = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
         source[start - 4 : start] = min(present, 2**32 - 1).to_bytes(4, order)
     source.seek(0)
-    blocks: list[FloatArray] = []
+    count = 0
     try:
         with soundfile.SoundFile(source) as file:
             rate, frames = int(file.samplerate), int(file.frames)
@@ -274,20 +296,21 @@ def _read(stream: BinaryIO, name: str, max_duration_s: float) -> tuple[FloatArra
             _check_duration(frames / rate, max_duration_s, name)
             # Not file.blocks: where a file ends early, it yields memory that was never written.
             while len(block := file.read(_READ_FRAMES, dtype="float32", always_2d=True)):
-                blocks.append(block.mean(axis=1))
+                count += len(block)
+                yield _to_mono(block, name), rate
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: .raw, without a header
         reason = getattr(error, "error_string", "no header").removeprefix("Error : ").rstrip(".")
         raise AudioError(
             f"{name}: cannot be read as audio ({reason}); expected WAV, FLAC, OGG, MP3 or AIFF: "
             "copy it again, or convert it (ffmpeg -i FILE FILE.flac)"
         ) from None
-    samples = _to_mono(np.concatenate(blocks) if blocks else np.empty(0, np.float32), name)
-    if len(samples) < frames:
+    if not count:
+        _to_mono(np.empty(0, np.float32), name)  # raises
+    if count < frames:
         raise AudioError(
-            f"{name}: truncated, it holds {len(samples):,} of {frames:,} samples; "
+            f"{name}: truncated, it holds {count:,} of {frames:,} samples; "
             "expected a whole file: copy or record it again"
         )
-    return samples, rate
 
 
 def _sound_chunk(stream: BinaryIO) -> tuple[int, int, int, Literal["little", "big"]]:

@@ -113,6 +113,77 @@ def _in_words(answer: Recognition, threshold: float) -> str:
     return f"no {kind} ({reason}{details[answer.reason]})"
 
 
+def _transcribe(arguments: argparse.Namespace) -> int:
+    from spoken_digits.connected import Transcriber
+    from spoken_digits.grammar import Grammar
+
+    pattern = arguments.pattern or "d" * (arguments.length or 0)
+    grammar = Grammar(pattern, arguments.luhn) if pattern or arguments.luhn else None
+    transcriber = Transcriber(arguments.model)
+    status = 0
+    for file in arguments.files:
+        try:
+            answer = transcriber(file, grammar=grammar, nbest=arguments.nbest)
+        except AudioError as error:
+            status = 1
+            if arguments.json:
+                print(json.dumps({"file": file, "error": str(error)}), flush=True)
+            else:
+                _complain(str(error))
+            continue
+        if arguments.json:
+            row: dict[str, object] = {"file": file, "digits": answer.digits}
+            row["segments"] = [_rounded(segment) for segment in answer.segments]
+            row["duration_s"] = round(answer.duration_s, 3)
+            if arguments.nbest:
+                row["alternatives"] = [
+                    {"digits": digits, "probability": round(p, 6)}
+                    for digits, p in answer.alternatives
+                ]
+            print(json.dumps(row), flush=True)
+        else:
+            print(f"{file}: {answer.digits or 'no digits'}", flush=True)
+            for digits, p in answer.alternatives:
+                print(f"    {digits or 'no digits'} ({100 * p:.1f} %)", flush=True)
+    return status
+
+
+def _rounded(segment: Any) -> dict[str, object]:
+    row: dict[str, object] = dataclasses.asdict(segment)
+    return {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
+
+
+def _listen(arguments: argparse.Namespace) -> int:
+    from spoken_digits.connected import Transcriber
+    from spoken_digits.microphone import from_file, from_microphone, level_meter, listen
+
+    transcriber = Transcriber(arguments.model)
+    chunks = from_file(arguments.wav) if arguments.wav else from_microphone(arguments.device)
+    digits: list[str] = []
+
+    def show(level_db: float | None = None) -> None:
+        if sys.stderr.isatty():  # the line is drawn again and again
+            meter = level_meter(level_db) if level_db is not None else ""
+            print(f"\r{meter}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def heard(segment: Any) -> None:
+        show()
+        digits.append(str(segment.digit))
+        print(json.dumps(_rounded(segment)) if arguments.json else segment.digit, flush=True)
+
+    if not arguments.wav:
+        print("Listening; Ctrl+C ends it.", file=sys.stderr, flush=True)
+    try:
+        listen(transcriber, chunks, heard, show)
+    except KeyboardInterrupt:  # the usual way to end it
+        pass
+    finally:
+        show()
+    if not arguments.json:
+        print(f"heard: {''.join(digits) or 'no digits'}", file=sys.stderr)
+    return 0
+
+
 def _serve(arguments: argparse.Namespace) -> int:
     from spoken_digits.serve import copy_page, serve
 
@@ -179,12 +250,66 @@ def _corpus_check(arguments: argparse.Namespace) -> int:
 
 
 def _corpus_make(arguments: argparse.Namespace) -> int:
+    if arguments.kind == "strings":
+        return _make_strings(arguments)
     from spoken_digits.lab.voices import ALL_VOICES, make_voices
 
     if arguments.voices == "all":
         print(make_voices(arguments.output, ALL_VOICES, takes=4, others=40, seed=arguments.seed))
     else:
         print(make_voices(arguments.output, seed=arguments.seed))
+    return 0
+
+
+def _make_strings(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.judge import read_test
+    from spoken_digits.lab.strings import StringStyle, make_strings, read_spoken, write_strings
+
+    style = StringStyle(arguments.fewest, arguments.most)
+    name, clips = read_test(arguments.corpus, arguments.split, arguments.data)
+    print(f"of {name}", file=sys.stderr)
+    strings = make_strings(read_spoken(clips), arguments.count, style, arguments.seed)
+    print(write_strings(strings, arguments.output))
+    return 0
+
+
+def _strings_train(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.transcriber import StringConfig
+    from spoken_digits.lab.transcripts import train_transcriber
+
+    def progress(step: int, loss: float, _: object) -> None:
+        if (step + 1) % 100 == 0:
+            print(f"{step + 1:,} of {config.steps:,}: {loss:.2f}", file=sys.stderr, flush=True)
+
+    config = StringConfig(seed=arguments.seed)
+    if arguments.steps:
+        config = dataclasses.replace(config, steps=arguments.steps)
+    print(
+        train_transcriber(
+            arguments.output, arguments.split, arguments.data, config, arguments.command,
+            progress=progress,
+        )
+    )  # fmt: skip
+    return 0
+
+
+def _strings_score(arguments: argparse.Namespace) -> int:
+    from spoken_digits.connected import Transcriber
+    from spoken_digits.lab.files import write_whole
+    from spoken_digits.lab.strings import read_references, score
+    from spoken_digits.lab.transcripts import judge_transcriber
+
+    transcriber = Transcriber(arguments.model)
+    if arguments.table:
+        references = read_references(arguments.table)
+        heard = [transcriber(file).digits for file, _ in references]
+        results: dict[str, Any] = score([digits for _, digits in references], heard).to_dict()
+    else:
+        results = judge_transcriber(transcriber, arguments.split, arguments.data, arguments.seed)
+    text = json.dumps({"command": arguments.command} | results, indent=1)
+    if arguments.output:
+        write_whole(arguments.output, f"{text}\n".encode())
+    print(text)
     return 0
 
 
@@ -424,6 +549,29 @@ def _parser() -> argparse.ArgumentParser:
     text = "least score of a digit, 0 (refuse nothing but silence) to 1 (default: the model's own)"
     verb.add_argument("--threshold", metavar="SCORE", type=_share, help=text)
 
+    text = "tell the digits spoken in recordings of any length"
+    verb = add("transcribe", _transcribe, text, "train")
+    verb.add_argument("files", metavar="FILE", nargs="+", help="a recording of a string of digits")
+    verb.add_argument("--json", action="store_true", help="a JSON object a line and file")
+    verb.add_argument("--model", metavar="PATH", help="a model of strings (default: what ships)")
+    shape = verb.add_mutually_exclusive_group()
+    shape.add_argument("--length", metavar="N", type=_whole(1), help="digits that there must be")
+    shape.add_argument(
+        "--pattern", help="what they must be like: d for any digit, such as ddd-dddd"
+    )
+    text = "the last digit must be the check digit of the others, as on payment cards"
+    verb.add_argument("--luhn", action="store_true", help=text)
+    text = "also give the N most probable strings"
+    verb.add_argument("--nbest", metavar="N", type=_whole(1), default=0, help=text)
+
+    verb = add("listen", _listen, "tell digits while they are spoken", "mic")
+    verb.add_argument("--wav", metavar="FILE", help="listen to a file, as if it were spoken now")
+    verb.add_argument(
+        "--device", metavar="NAME", help="microphone (default: the system's); part of its name"
+    )
+    verb.add_argument("--json", action="store_true", help="a JSON object a digit")
+    verb.add_argument("--model", metavar="PATH", help="a model of strings (default: what ships)")
+
     verb = add("serve", _serve, "serve the page that hears what is spoken to a browser", "train")
     verb.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
     text = "port to listen at, 0: any that is free (%(default)s)"
@@ -454,12 +602,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_data(verb)
 
-    verb = add("make", _corpus_make, "make a corpus of synthetic voices", "train,synth", actions)
-    verb.add_argument("kind", choices=["voices"], help="what to make")
+    text = "make a corpus of synthetic voices, or strings of digits of speakers held out"
+    verb = add("make", _corpus_make, text, "train,synth", actions)
+    verb.add_argument("kind", choices=["voices", "strings"], help="what to make")
     verb.add_argument("output", metavar="DIR", type=Path, help="folder to make; must not exist")
     verb.add_argument("--seed", type=_whole(0), default=0, help="key of its draws (%(default)s)")
     text = "those that ship, or all that the shipped model learned from, saying other words too"
     verb.add_argument("--voices", choices=["shipped", "all"], default="shipped", help=text)
+    strings = verb.add_argument_group("of strings")
+    text = "corpus, folder or table of single digits (default: the best at hand)"
+    strings.add_argument("--corpus", help=text)
+    text = "named split whose test side speaks (default: the corpus')"
+    strings.add_argument("--split", help=text)
+    text = "strings to make, of the speakers in turn (%(default)s)"
+    strings.add_argument("--count", metavar="N", type=_whole(1), default=100, help=text)
+    for name, number, word in (("fewest", 2, "least"), ("most", 13, "most")):
+        text = f"digits in a string, at {word} (%(default)s)"
+        strings.add_argument(f"--{name}", metavar="N", type=_whole(1), default=number, help=text)
+    add_data(verb)
 
     verb = add("train", _train, "train a model on some speakers, test it on others", "train,report")
     add_run(verb)
@@ -471,6 +631,32 @@ def _parser() -> argparse.ArgumentParser:
     text = "train a model on some speakers without labels, then probe it"
     verb = add("pretrain", _pretrain, text, "train")
     add_run(verb)
+
+    text = "train or judge the network that transcribes strings of digits"
+    actions = verbs.add_parser("strings", help=text, description=text).add_subparsers(
+        title="verbs", metavar="VERB", required=True
+    )
+    text = "train it on FSDD, Speech Commands and synthetic speech"
+    verb = add("train", _strings_train, text, "train,synth", actions)
+    text = "file to write (%(default)s)"
+    verb.add_argument("-o", "--output", metavar="FILE", default="strings.onnx", help=text)
+    text = "split of FSDD whose training side is learned from (default: all speakers)"
+    verb.add_argument("--split", help=text)
+    verb.add_argument("--seed", type=_whole(0), default=0, help="key of its draws (%(default)s)")
+    verb.add_argument("--steps", metavar="N", type=_whole(1), help="instead of the recipe's")
+    add_data(verb)
+    text = "judge it on strings, latency and false digits of speakers held out"
+    verb = add("score", _strings_score, text, "train,bench", actions)
+    text = "a model of strings (default: what ships)"
+    verb.add_argument("model", metavar="MODEL", nargs="?", help=text)
+    text = "instead judge it on a table of recordings, with the columns file and digits"
+    verb.add_argument("--table", metavar="TSV", type=Path, help=text)
+    text = "split of FSDD whose test side speaks (default: none)"
+    verb.add_argument("--split", help=text)
+    verb.add_argument("--seed", type=_whole(0), default=0, help="key of the strings (%(default)s)")
+    text = "JSON file to write as well"
+    verb.add_argument("-o", "--output", metavar="FILE", type=Path, help=text)
+    add_data(verb)
 
     verb = add("evaluate", _evaluate, "judge an exported model on speakers it never heard", "train")
     verb.add_argument("model", metavar="MODEL", help="an exported model, .onnx")

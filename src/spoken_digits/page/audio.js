@@ -25,7 +25,7 @@ const PAUSE = 2400;
 const LONG_DIGIT = 9600;
 const MIN_CLIP = 800;
 const MAX_CLIP = 12000;
-const NOISY_DB = -18;
+const NOISY_DB = -18; // background against voice from which on a weak end is lost in it
 const NOISY_END = 1120;
 const OUTSTANDING_FRAMES = 3;
 const OUTSTANDING_DB = 20;
@@ -43,7 +43,7 @@ export class HearingError extends Error {}
  * @property {number} stop sample index
  * @property {number} strength its amplitude, 0 to 1 of the loudest, summed over its frames
  * @property {boolean} silent whether it is no voice: nothing of the recording stands out
- * @property {boolean} settled whether its margin of 60 ms has been heard, too
+ * @property {boolean} settled whether the margin at its end has been heard, too
  * @property {boolean} closed whether a pause has followed it
  */
 
@@ -190,7 +190,7 @@ function segment(power, frames, samples, short) {
 
   const excess = new Float64Array(frames); // dB, summed over bands
   const loudness = new Float64Array(frames); // amplitude, 1 where as loud as the voice gets
-  let hiss = 0;
+  let hiss = 0; // background, but for hum, which hides no end
   for (let band = 0; band < BANDS; band++) {
     const background = quietest(power, frames, band);
     if (band > 0) hiss += background;
