@@ -24,7 +24,7 @@ from spoken_digits.audio import find_speech, read_audio, resample
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: extra dev")
 expect = playwright.expect
-expect.set_options(timeout=20_000)  # a busy machine; most take some tens of milliseconds
+expect.set_options(timeout=60_000)  # for a busy machine; most take some tens of milliseconds
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 PAGE = Path(serve.__file__).parent / "page"
@@ -43,7 +43,7 @@ pytestmark = [
 def spoken(digits: str, pause_s: float = 0.4, voice: str = "gb-f5_0") -> np.ndarray:
     """Digits one by one in faint noise, 8 kHz."""
     pause = np.zeros(round(8_000 * pause_s))
-    parts = [np.zeros(6_000)]
+    parts = [np.zeros(20_000)]  # a busy machine needs long to open its microphone
     for digit in digits:
         parts += [read_audio(VOICES / digit / f"{voice}.flac")[0], pause]
     samples = np.concatenate([*parts, pause])
@@ -90,7 +90,7 @@ def page(browser, address):
 def watched(browser, address: str, setup: str = "", **options):
     """A page of which nothing may leave, and that may not complain to the console."""
     page = browser.new_page(**options)
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     complaints, left, origin = [], [], re.match(r"http://[^/]+/", address)[0]
     page.on("console", lambda m: m.type in ("error", "warning") and complaints.append(m.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -66,7 +66,6 @@ async function listen() {
   if (state !== "idle") return;
   enter("opening");
   stopSoon = false;
-  load().catch(() => {}); // what fails here is told when the answer is wanted
   try {
     microphone = await Microphone.open({ onSamples: hearSoFar, onEnd: stop });
   } catch (error) {
@@ -76,6 +75,9 @@ async function listen() {
   endpointer = new Endpointer();
   enter("listening");
   draw();
+  // Only now: to fetch and compile it takes the time in which the first word would be lost. What
+  // fails here is told when the answer is wanted.
+  load().catch(() => {});
   if (stopSoon) stop();
   else if (document.hidden) stop(HIDDEN);
 }
