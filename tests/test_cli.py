@@ -227,15 +227,19 @@ def test_an_interruption_is_status_130(monkeypatch, capsys):
 
 
 def test_study_hands_on_its_options_and_ends_with_the_report(here, monkeypatch, capsys):
-    def fake(name, data, out, quick, workers):
+    def fake(name, data, out, quick, workers, cluster):
         print("progress", file=sys.stderr)
-        return Path(f"{name}-{data}-{out}-{quick}-{workers}")
+        return Path(f"{name}-{data}-{out}-{quick}-{workers or cluster}")
 
     monkeypatch.setattr(study, "run_study", fake)
     assert main(["study", "--quick", "--workers", "3", "--data", "d", "--out", "o"]) == 0
     assert capsys.readouterr().out == "report: models-d-o-True-3\n"
     assert main(["study", "mine.toml"]) == 0
     assert capsys.readouterr().out == "report: mine.toml-None-None-False-None\n"
+    assert main(["study", "all", "--cluster", "tcp://127.0.0.1:8786", "--out", "o"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "report: models-None-o/models-False-tcp://127.0.0.1:8786"
+    assert len(lines) == 6
 
 
 def test_report_publishes_only_when_told(here, monkeypatch, capsys):

@@ -344,8 +344,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("run", metavar="RUN", help="folder of a finished run")
     verb.add_argument("-o", "--output", metavar="FILE", help="default: digits.onnx in RUN")
 
-    text = "train and judge many models, write a report"
-    verb = add("study", _study, text, "train,report,study")
+    verb = add("study", _study, "train and judge many models, write a report", "train,report")
     verb.add_argument(
         "name",
         metavar="NAME",

@@ -15,7 +15,7 @@ import soundfile
 from spoken_digits.lab.evaluate import Evaluation, Predictions
 from spoken_digits.lab.splits import SplitError
 from spoken_digits.lab.study import StudyError, run_study
-from spoken_digits.lab.train import RECIPES, ConfigError
+from spoken_digits.lab.train import ConfigError
 
 # One worker runs them all: they share a finished study, which takes a while.
 pytestmark = pytest.mark.xdist_group("study")
@@ -38,25 +38,6 @@ split = "inner:theo"
 seed = [0]
 epochs_share = 0.5
 """
-XSDR = ("george", "jackson", "nicolas", "theo", "lucas", "yweweler")
-
-
-@pytest.fixture(scope="module")
-def made_up_fsdd(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with an FSDD of six made-up people, three takes a digit."""
-    data = tmp_path_factory.mktemp("data")
-    recordings = data / "fsdd" / "recordings"
-    recordings.mkdir(parents=True)
-    for digit in range(10):
-        for i, speaker in enumerate(XSDR):
-            for take in range(2):
-                source = (
-                    tone_corpus / str(digit) / f"{('ann', 'bob', 'cid', 'dora')[i % 4]}_{take}.wav"
-                )
-                samples, rate = soundfile.read(source)
-                path = recordings / f"{digit}_{speaker}_{take}.wav"
-                soundfile.write(path, samples * (0.5 + 0.05 * i), rate)
-    return data
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,8 @@ def run_all(
     """
     tell = _Progress(jobs, costs)
     workers = min(workers, len(jobs))
+    if cluster is not None and not _has_dask():
+        raise StudyError(f"distributed is not installed, which --cluster needs: {INSTALL}")
     if cluster is None and workers > 1 and not _has_dask():
         say(f"distributed is not installed: one run after another; for more at once, {INSTALL}")
         workers = 1
