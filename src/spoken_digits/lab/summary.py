@@ -44,6 +44,7 @@ class Run:
     environment: Mapping[str, Any]
     log: tuple[Mapping[str, float], ...]
     predictions: Predictions
+    directory: Path
 
     @property
     def title(self) -> str:
@@ -155,6 +156,7 @@ def _read_run(directory: Path) -> Run:
         environment={key: environment[key] for key in ENVIRONMENT},
         log=tuple(map(json.loads, lines)),
         predictions=Predictions.load(directory / "predictions.npz"),
+        directory=directory,
     )
 
 
