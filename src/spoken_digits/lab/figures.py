@@ -88,7 +88,7 @@ class Line:
     high: tuple[float, ...] = ()
 
 
-def speaker_strip(rows: Sequence[Mapping[str, Any]], chance: float) -> str:
+def speaker_strip(rows: Sequence[Mapping[str, Any]], chance: float, name: str = "strip") -> str:
     """Draw each speaker's accuracy in each of a summary's rows: seeds small, their mean large."""
     speakers = sorted(rows[0]["per_speaker_seed"])
     told_apart = len(speakers) <= len(COLORS)
@@ -129,11 +129,11 @@ def speaker_strip(rows: Sequence[Mapping[str, Any]], chance: float) -> str:
             figure.legend(loc="outside upper right", ncols=len(speakers), handletextpad=0.1)
 
     means = "; ".join(f"{row['title']} {100 * row['accuracy_mean']:.1f} %" for row in rows)
-    return _svg("strip", (10, 1 + 0.36 * len(rows)), draw, f"Accuracy for each speaker. {means}.")
+    return _svg(name, (10, 1 + 0.36 * len(rows)), draw, f"Accuracy for each speaker. {means}.")
 
 
 def interval_strip(
-    rows: Sequence[Mapping[str, Any]], chance: float, baseline: str | None = None
+    name: str, rows: Sequence[Mapping[str, Any]], chance: float, baseline: str | None = None
 ) -> str:
     """Draw the mean of each of a summary's rows with its interval over speakers.
 
@@ -170,7 +170,7 @@ def interval_strip(
 
     means = "; ".join(f"{row['title']} {100 * row['accuracy_mean']:.1f} %" for row in rows)
     size = (8, 1 + 0.3 * len(rows))
-    return _svg(f"interval {rows[0]['title']}", size, draw, f"Accuracy with intervals. {means}.")
+    return _svg(f"interval {name}", size, draw, f"Accuracy with intervals. {means}.")
 
 
 def heat_map(title: str, sources: Sequence[str], targets: Sequence[str], shares: ArrayLike) -> str:
@@ -306,7 +306,7 @@ def confusion_matrix(name: str, counts: ArrayLike, labels: Sequence[str]) -> str
     return _svg(f"confusion-{name}", (side, side - 0.1), draw, alt)
 
 
-def learning_curves(curves: Sequence[Curves]) -> str:
+def learning_curves(curves: Sequence[Curves], name: str = "curves") -> str:
     """Draw loss above, accuracy below, a column a model: networks thin, their mean bold."""
     models = list(dict.fromkeys(curve.model for curve in curves))
     bands = sorted({curve.n_mels for curve in curves}, reverse=True)
@@ -345,7 +345,7 @@ def learning_curves(curves: Sequence[Curves]) -> str:
         figure.legend(loc="outside upper center", ncols=4)
 
     names = ", ".join(models)
-    return _svg("curves", (10, 4.6), draw, f"Loss and accuracy after each epoch of {names}.")
+    return _svg(name, (10, 4.6), draw, f"Loss and accuracy after each epoch of {names}.")
 
 
 def spectrograms(pictures: Sequence[Spectrogram], band_hz: FloatArray, hop_ms: float) -> str:

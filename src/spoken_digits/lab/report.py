@@ -187,7 +187,8 @@ def _part(
 ) -> dict[str, Any]:
     """Gather what the template shows of a study; without `draw`, what its tables need."""
     rows, labels = summary["rows"], summary["label_names"]
-    reference, chance = reference_row(rows), 1 / len(labels)
+    named = (row for row in rows if row["title"] == summary.get("reference"))
+    reference, chance = next(named, reference_row(rows)), 1 / len(labels)
     part = {
         **summary,
         "prefix": f"{summary['study']}-" if several else "",
@@ -208,7 +209,7 @@ def _part(
         shown = [best_row(rows)]
     kind = next((key for key in FIGURES if summary["study"].startswith(key)), None)
     return part | {
-        "drawings": FIGURES[kind](summary) if kind else [_strip(summary)],
+        "drawings": FIGURES[kind](summary) if kind else _strip(summary),
         "confusions": [
             {
                 "title": row["title"],
@@ -220,7 +221,7 @@ def _part(
             for row in shown
             if row["front_end"] == reference["front_end"] and row.get("confusion")
         ],
-        "curves": figures.learning_curves(curves) if curves else None,
+        "curves": figures.learning_curves(curves, f"{part['prefix']}curves") if curves else None,
         "heldout": any(curve.heldout_accuracy for curve in curves),
     }
 
@@ -273,17 +274,6 @@ def _mistakes(
     return shown
 
 
-def _strip(summary: Summary) -> tuple[str, str, str]:
-    drawn = figures.speaker_strip(summary["rows"], 1 / len(summary["label_names"]))
-    return (
-        drawn,
-        "Accuracy for each test speaker.",
-        "Large marks are a speaker's mean over seeds, small ones single networks, the black bar is "
-        "the mean over speakers. Marks far apart in a row say that the model hears some voices "
-        "much better than others.",
-    )
-
-
 def _curves(runs: Sequence[Run]) -> list[figures.Curves]:
     """Gather training curves, and from the runs that left one out, a held-out speaker's."""
     groups: dict[tuple[str, str], list[Run]] = {}
@@ -320,5 +310,133 @@ def _confused(counts: Sequence[Sequence[float]], labels: Sequence[str]) -> str:
     )
 
 
-# What is drawn of a study: (figure, title, caption) of each. The others get the strip of speakers.
-FIGURES: dict[str, Callable[[Summary], list[tuple[str, str, str]]]] = {}
+# The figures of a study. Each reads, of a summary's rows, what was varied: `augmentation`,
+# `source`, `condition`, `labels`, `noise`, `snr_db`; without it the strip of speakers is drawn.
+
+Drawing = tuple[str, str, str]  # figure, title, caption
+Rows = Sequence[Mapping[str, Any]]
+
+
+def _strip(summary: Summary) -> list[Drawing]:
+    drawn = figures.speaker_strip(
+        summary["rows"], 1 / len(summary["label_names"]), f"{summary['study']} strip"
+    )
+    caption = (
+        "Large marks are a speaker's mean over seeds, small ones single networks, the black bar is "
+        "the mean over speakers. Marks far apart in a row say that some voices are heard much "
+        "better than others."
+    )
+    return [(drawn, "Accuracy for each test speaker.", caption)]
+
+
+def _augmentation(summary: Summary) -> list[Drawing]:
+    """Draw each group of rows with intervals, and a line where nothing is done to the clips."""
+    drawings = []
+    for name, rows in _grouped(summary["rows"], "group", "model").items():
+        plain = next((r["title"] for r in rows if r.get("augmentation") == "none"), None)
+        drawn = figures.interval_strip(
+            f"augmentation {name}", rows, 1 / len(summary["label_names"]), plain
+        )
+        caption = "Dotted: without augmentation. Intervals are bootstrapped over test speakers."
+        drawings.append((drawn, f"{name}.", caption))
+    return drawings
+
+
+def _one_voice(summary: Summary) -> list[Drawing]:
+    """Draw a map for each condition: which voice was learned from, and which were heard."""
+    drawings = []
+    for name, rows in _grouped(summary["rows"], "condition", "augmentation").items():
+        if not all("source" in row for row in rows):
+            return _strip(summary)
+        sources = [row["source"] for row in rows]
+        targets = sorted({speaker for row in rows for speaker in row["per_speaker"]})
+        shares = [
+            [row["per_speaker"].get(target, {}).get("accuracy", np.nan) for target in targets]
+            for row in rows
+        ]
+        means = np.nanmean(shares, axis=1)
+        worst = sources[int(means.argmin())]
+        caption = (
+            f"Mean over the {len(sources)} sources {100 * means.mean():.1f} %, worst {worst} "
+            f"{100 * means.min():.1f} %. No voice is tested on itself."
+        )
+        drawings.append((figures.heat_map(name, sources, targets, shares), f"{name}.", caption))
+    return drawings
+
+
+def _contrastive(summary: Summary) -> list[Drawing]:
+    """Draw accuracy over the number of labels, and every condition with its interval."""
+    chance = 1 / len(summary["label_names"])
+    drawings = []
+    labeled = [row for row in summary["rows"] if "labels" in row]
+    if counts := sorted({row["labels"] for row in labeled if row["labels"]}):
+        everything = 2 * counts[-1]  # all labels, a step to the right of the most that are counted
+        ticks = {**{count: str(count) for count in counts}, everything: "all"}
+        curves = [
+            _line(name, rows, [row["labels"] or everything for row in rows])
+            for name, rows in _grouped(labeled, "condition").items()
+        ]
+        label = "labels for each digit and training speaker"
+        drawn = figures.line_plot("labels", curves, label, ticks, chance, log_x=True)
+        caption = "Shaded: 95 % over speakers. Dotted: chance."
+        drawings.append((drawn, "What pre-training is worth with few labels.", caption))
+    drawn = figures.interval_strip("contrastive", summary["rows"], chance)
+    caption = "Intervals are bootstrapped over test speakers."
+    return [*drawings, (drawn, "Every condition.", caption)]
+
+
+def _noise(summary: Summary) -> list[Drawing]:
+    """Draw accuracy over the ratio of speech to noise, a figure for each noise."""
+    rows = [row for row in summary["rows"] if "snr_db" in row and "noise" in row]
+    clean = [row for row in rows if row["snr_db"] is None]
+    drawings = []
+    for noise, noisy in _grouped([r for r in rows if r["snr_db"] is not None], "noise").items():
+        levels = sorted({row["snr_db"] for row in noisy}, reverse=True)
+        place: dict[float | None, float] = {None: 0.0} | {
+            level: float(i) for i, level in enumerate(levels, 1)
+        }
+        ticks = {0.0: "clean"} | {place[level]: f"{level:g}" for level in levels}
+        curves = [
+            _line(name, theirs, [place[row["snr_db"]] for row in theirs])
+            for name, theirs in _grouped([*clean, *noisy], "system", "model").items()
+        ]
+        drawn = figures.line_plot(
+            f"noise {noise}",
+            curves,
+            "signal-to-noise ratio, dB",
+            ticks,
+            1 / len(summary["label_names"]),
+        )
+        drawings.append((drawn, f"{noise}.", "Shaded: 95 % over speakers. Dotted: chance."))
+    return drawings or _strip(summary)
+
+
+def _grouped(rows: Rows, *keys: str) -> dict[str, list[Mapping[str, Any]]]:
+    """Gather rows under the first of these keys that they have, in order."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        name = next((row[key] for key in keys if row.get(key) is not None), "")
+        name = MODELS[name].title if name in MODELS else str(name)
+        groups.setdefault(name, []).append(row)
+    return groups
+
+
+def _line(title: str, rows: Rows, x: Sequence[float]) -> figures.Line:
+    """Return the curve through the means of rows at `x`."""
+    order = np.argsort(x)
+    ranked = [rows[i] for i in order]
+    return figures.Line(
+        title,
+        tuple(float(x[i]) for i in order),
+        tuple(row["accuracy_mean"] for row in ranked),
+        tuple(row["speaker_interval"][0] for row in ranked),
+        tuple(row["speaker_interval"][1] for row in ranked),
+    )
+
+
+FIGURES: dict[str, Callable[[Summary], list[Drawing]]] = {
+    "augmentation": _augmentation,
+    "one-voice": _one_voice,
+    "contrastive": _contrastive,
+    "noise": _noise,
+}

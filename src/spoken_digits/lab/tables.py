@@ -87,7 +87,8 @@ def unhelpful(summary: Mapping[str, Any]) -> list[str]:
         return []
     lines = []
     for test in summary["comparisons"]:
-        gain, p = -100 * test["difference"], test["p_holm"]
+        p = test.get("sign_flip_p_holm")
+        p, gain = test.get("p_holm") if p is None else p, -100 * test["difference"]
         if gain <= 0 or p is None or p >= 0.05:
             lines.append(f"{test['title']}: {gain:+.1f} points, p {p_value(p)} (Holm).")
     return lines
