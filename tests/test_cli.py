@@ -124,6 +124,8 @@ def test_all_well_is_status_0(files, toy, capsys):
         (["train", "bad.toml"], "bad.toml: unknown key 'modle'; the keys are model,"),
         (["train", "--model", "oracle"], "model = 'oracle': expected one of"),
         (["train", "--epochs", "0"], "epochs = 0: expected more than zero"),
+        (["pretrain", "bad.toml"], "bad.toml: unknown key 'modle'; the keys are model,"),
+        (["pretrain", "--model", "sgd-pool"], "model = 'sgd-pool': has no weights to pre-train"),
         (["evaluate", "none.onnx"], "none.onnx: no such file"),
         (["evaluate", "toy.onnx", "--corpus", "nowhere"], "nowhere: no such corpus"),
         (["export", "nowhere"], "nowhere: no model.safetensors"),
@@ -264,6 +266,18 @@ def test_report_takes_several_studies_or_all_of_them(here, monkeypatch, capsys):
         ([Path("runs/models"), Path("runs/noise")], Path("runs/report.html"), None),
         ([Path("runs/noise"), Path("runs/mine")], Path("runs/report.html"), None),
     ]
+
+
+def test_pretrain_hands_on_its_recipe_and_ends_with_the_folder(here, monkeypatch, capsys):
+    def run(config, clips, out):
+        assert (config.seed, config.epochs, len(clips) > 0) == (2, 3, True)
+        return out / "run", "probe: 50.0%"
+
+    monkeypatch.setattr("spoken_digits.lab.contrastive.run_pretraining", run)
+    assert main(["pretrain", "--seed", "2", "--epochs", "3", "--out", "mine"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "mine/run\n"
+    assert "probe: 50.0%" in printed.err
 
 
 def test_corpus_fetch_prints_the_folder(monkeypatch, capsys):

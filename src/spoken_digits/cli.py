@@ -157,12 +157,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.study import Job, run_job
     from spoken_digits.lab.train import TrainConfig
 
-    given = {key: getattr(arguments, key) for key in _OVERRIDES}
-    overrides = {key: value for key, value in given.items() if value is not None}
-    if arguments.recipe:
-        config = TrainConfig.from_toml(arguments.recipe, **overrides)
-    else:
-        config = TrainConfig.from_dict(overrides, "train")
+    config = _config(TrainConfig, arguments)
     corpus, _ = best_corpus(arguments.data)
     if corpus == "voices" and not arguments.split:
         config = dataclasses.replace(config, split=corpus)
@@ -170,6 +165,29 @@ def _train(arguments: argparse.Namespace) -> int:
     print(run_job(job, quiet=False), file=sys.stderr)
     print(job.directory)
     return 0
+
+
+def _pretrain(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.contrastive import PretrainConfig, run_pretraining
+    from spoken_digits.lab.corpora import best_corpus
+
+    config = _config(PretrainConfig, arguments)
+    corpus, clips = best_corpus(arguments.data)
+    if corpus == "voices" and not arguments.split:
+        config = dataclasses.replace(config, split=corpus)
+    folder, line = run_pretraining(config, clips, arguments.out)
+    print(line, file=sys.stderr)
+    print(folder)
+    return 0
+
+
+def _config(kind: Any, arguments: argparse.Namespace) -> Any:
+    """Resolve the recipe of a run: a file if there is one, and the options, which win over it."""
+    given = {key: getattr(arguments, key) for key in _OVERRIDES}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    if arguments.recipe:
+        return kind.from_toml(arguments.recipe, **overrides)
+    return kind.from_dict(overrides, "options")
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -259,6 +277,18 @@ def _parser() -> argparse.ArgumentParser:
         text = "folder of corpora (default: SPOKEN_DIGITS_DATA, else the cache of fetch)"
         verb.add_argument("--data", metavar="DIR", type=Path, help=text)
 
+    def add_run(verb: argparse.ArgumentParser) -> None:
+        verb.add_argument("recipe", metavar="RECIPE", nargs="?", help="a TOML file, or its name")
+        for key in _OVERRIDES:
+            verb.add_argument(
+                f"--{key.replace('_', '-')}",
+                type=_whole(0) if key in ("seed", "epochs") else str,
+                help=f"{key.replace('_', ' ')}, whatever the recipe says",
+            )
+        text = "folder of runs (%(default)s)"
+        verb.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help=text)
+        add_data(verb)
+
     verb = add("recognize", _recognize, "tell which digit is spoken in recordings", "train")
     verb.add_argument("files", metavar="FILE", nargs="+", help="a recording of one digit")
     verb.add_argument("--json", action="store_true", help="a JSON object a line and file")
@@ -291,17 +321,10 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--seed", type=_whole(0), default=0, help="key of its draws (%(default)s)")
 
     verb = add("train", _train, "train a model on some speakers, test it on others", "train,report")
-    verb.add_argument("recipe", metavar="RECIPE", nargs="?", help="a TOML file, or its name")
-    for key in _OVERRIDES:
-        verb.add_argument(
-            f"--{key.replace('_', '-')}",
-            type=_whole(0) if key in ("seed", "epochs") else str,
-            help=f"{key.replace('_', ' ')}, whatever the recipe says",
-        )
-    verb.add_argument(
-        "--out", metavar="DIR", type=Path, default=Path("runs"), help="folder of runs (%(default)s)"
-    )
-    add_data(verb)
+    add_run(verb)
+    text = "train a model on some speakers without labels, then probe it"
+    verb = add("pretrain", _pretrain, text, "train")
+    add_run(verb)
 
     verb = add("evaluate", _evaluate, "judge an exported model on speakers it never heard", "train")
     verb.add_argument("model", metavar="MODEL", help="an exported model, .onnx")

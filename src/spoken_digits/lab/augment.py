@@ -324,4 +324,6 @@ POLICIES: dict[str, Policy] = {
         dropouts=1,
         spoiled_share=0.5,
     ),
+    # Two hearings of one clip as of two people, for contrastive pre-training.
+    "views": replace(_SPEAKER, frequency_warp=0.25, tempo_warp=0.4, equalizer_db=6),
 }
