@@ -33,6 +33,7 @@ import spoken_digits as sd
 from spoken_digits.audio import SAMPLE_RATE, read_audio, to_clip
 from spoken_digits.lab import figures, waveforms
 from spoken_digits.lab.augment import POLICIES, augmented_log_mel
+from spoken_digits.lab.contrastive import PretrainConfig, fit_probe, pretrain
 from spoken_digits.lab.corpora import best_corpus
 from spoken_digits.lab.dataset import prepare
 from spoken_digits.lab.embeddings import map_embeddings
@@ -40,7 +41,7 @@ from spoken_digits.lab.evaluate import Predictions, evaluate
 from spoken_digits.lab.features import FRONT_ENDS, LogMel, log_mel
 from spoken_digits.lab.models import MODELS
 from spoken_digits.lab.splits import XSDR_TRAIN, split_by_speaker
-from spoken_digits.lab.train import TrainConfig, predict, train
+from spoken_digits.lab.train import TrainConfig, build_network, predict, train
 
 torch.set_num_threads(1)
 WORK = Path(mkdtemp(prefix="spoken-digits-"))
@@ -199,7 +200,7 @@ train_rows, test_rows = dataset.indices(split.train), dataset.indices(split.test
 train_rows = np.random.default_rng(1).permutation(train_rows)[:600]
 quick = TrainConfig(epochs=6, batch_size=32)
 networks, heard = {}, {}
-for model in ("sgd-pool", "rnn", "lstm", "temporal-cnn", "cnn"):
+for model in ("logistic-pool", "rnn", "lstm", "temporal-cnn", "cnn"):
     config = replace(quick, model=model)
     networks[model], heard[model] = judge(config, train_rows, test_rows, model)
     print(f"{MODELS[model].title:>40}: {heard[model].correct.mean():.1%} of {speakers[-1]}")
@@ -219,6 +220,30 @@ chosen = [dataset.clips[row] for row in some]
 drawn = map_embeddings("cnn", embeddings, [c.label for c in chosen], [c.speaker for c in chosen])
 print(f"a linear probe of digits, by {drawn.digit_probe_by}: {drawn.digit_probe:.1%}")
 print(f"a linear probe of speakers: {drawn.speaker_probe:.1%}")
+display(SVG(figures.embedding_map(drawn)))
+
+# %% [markdown]
+# ## Contrastive embeddings
+#
+# The same kind of network, taught without a single label: each clip is heard twice, in two made-up
+# voices, and the two must lie nearer to each other than to other clips. A few epochs on a few
+# clips, here; then a linear probe is fitted with the labels, beside one on a network that has
+# learned nothing.
+
+# %%
+pretraining = PretrainConfig(epochs=6, batch_size=64, probe_views=1)
+pretrained = pretrain(pretraining, dataset, train_rows, WORK / "pretrain", quiet=True)
+untrained = build_network(pretraining, len(dataset.label_names))
+for name, net in (("pre-trained without labels", pretrained), ("untrained", untrained)):
+    fit_probe(pretraining, net, dataset, train_rows)
+    scores, _ = predict(net, dataset, test_rows)
+    share = (scores.argmax(1) == dataset.targets[test_rows]).mean()
+    print(f"linear probe, {name}: {share:.1%} of {speakers[-1]}")
+
+_, embeddings = predict(pretrained, dataset, some)
+drawn = map_embeddings(
+    "pre-trained", embeddings, [c.label for c in chosen], [c.speaker for c in chosen]
+)
 display(SVG(figures.embedding_map(drawn)))
 
 # %% [markdown]
