@@ -12,6 +12,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; d
 
 help:
 	@echo "make study          train and judge every model, write runs/.../report.html"
+	@echo "make study STUDY=all every study"
 	@echo "make study QUICK=1  the same in minutes: one seed, fewer epochs"
 	@echo "make test           run the tests"
 	@echo "make lint           style, types and the layers of the code"
@@ -20,8 +21,8 @@ help:
 	@echo "make bench          time it against its peers"
 	@echo "make clean          remove .venv and what tools leave behind; runs/ stays"
 
-study: $(VENV)/.installed-train,report
-	$(BIN)/spoken-digits study $(if $(QUICK),--quick)
+study: $(VENV)/.installed-train,report,study
+	$(BIN)/spoken-digits study $(STUDY) $(if $(QUICK),--quick)
 
 report: $(VENV)/.installed-train,report
 	$(BIN)/spoken-digits report --publish

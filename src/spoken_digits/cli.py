@@ -213,15 +213,19 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _study(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.plan import studies
     from spoken_digits.lab.study import StudyError, run_study
 
-    try:
-        report = run_study(
-            arguments.name, arguments.data, arguments.out, arguments.quick, arguments.workers
-        )
-    except StudyError as error:
-        return _complain(str(error))
-    print(f"report: {report}")
+    names = studies() if arguments.name == "all" else (arguments.name,)
+    for name in names:
+        out = arguments.out and (arguments.out / name if len(names) > 1 else arguments.out)
+        try:
+            report = run_study(
+                name, arguments.data, out, arguments.quick, arguments.workers, arguments.cluster
+            )
+        except StudyError as error:
+            return _complain(str(error))
+        print(f"report: {report}", flush=True)
     return 0
 
 
@@ -339,13 +343,21 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("run", metavar="RUN", help="folder of a finished run")
     verb.add_argument("-o", "--output", metavar="FILE", help="default: digits.onnx in RUN")
 
-    verb = add("study", _study, "train and judge many models, write a report", "train,report")
+    text = "train and judge many models, write a report"
+    verb = add("study", _study, text, "train,report,study")
     verb.add_argument(
-        "name", metavar="NAME", nargs="?", default="models", help="study (%(default)s), or its TOML"
+        "name",
+        metavar="NAME",
+        nargs="?",
+        default="models",
+        help="study (%(default)s), its TOML, or all",
     )
     verb.add_argument("--quick", action="store_true", help="one seed, fewer epochs: minutes")
+    where = verb.add_mutually_exclusive_group()
     text = "processes (default: one a core)"
-    verb.add_argument("--workers", metavar="N", type=_whole(1), help=text)
+    where.add_argument("--workers", metavar="N", type=_whole(1), help=text)
+    text = "address of a dask scheduler whose workers do it, such as tcp://10.0.0.1:8786"
+    where.add_argument("--cluster", metavar="ADDRESS", help=text)
     verb.add_argument(
         "--out", metavar="DIR", type=Path, help="folder of the runs (default: runs/NAME)"
     )

@@ -203,11 +203,7 @@ def test_a_directory_without_results_is_named_with_the_remedy(tmp_path, what):
 
 
 def test_runs_that_do_not_belong_together_are_refused(study):
-    other = make_run(study, "rnn", split="loso:theo")
-    with pytest.raises(ValueError, match="runs on the splits loso:theo, xsdr, expected one"):
-        summary.summarize(study)
-    text = (other / "config.toml").read_text().replace("loso:theo", "xsdr")
-    (other / "config.toml").write_text(text)
+    other = make_run(study, "rnn")
     environment = json.loads((other / "environment.json").read_text())
     environment["data"]["hash"] = "cd" * 32
     (other / "environment.json").write_text(json.dumps(environment))
