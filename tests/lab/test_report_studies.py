@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from spoken_digits.lab import exhibits, report, tables
+from spoken_digits.lab.comparisons import FACTORS
 from spoken_digits.lab.evaluate import Predictions, aggregate
 
 ROOT = Path(__file__).parents[2]
@@ -28,13 +29,14 @@ def predictions(skill, speakers=PEOPLE[:2], key=0, takes=2):
     )
 
 
-def row(title, skill, speakers=PEOPLE[:2], **varied):
+def row(title, skill, speakers=PEOPLE[:2], **factors):
     """A row as `summarize` gives it, of two seeds."""
     runs = [(seed, predictions(skill, speakers, [seed, len(title)])) for seed in (0, 1)]
     total = asdict(aggregate(runs, np.random.default_rng(0)))
-    del total["label_names"], total["note"]
-    known = {"title": title, "model": "cnn", "front_end": "ours", "parameters": 1000, "epochs": 2}
-    return known | total | varied
+    del total["label_names"]
+    known = dict.fromkeys(FACTORS, "") | {"grid": "results", "model": "cnn", "front_end": "ours"}
+    known |= {"title": title, "parameters": 1000, "epochs": 2, "sources": None}
+    return known | {"track": "fsdd-only", "condition": "test"} | total | factors
 
 
 def made_up(study, rows, comparisons=()):
@@ -63,19 +65,35 @@ def made_up(study, rows, comparisons=()):
     return json.loads(json.dumps(summary))
 
 
-def compared(title, gain, p):
-    return {"title": title, "difference": -gain, "sign_flip_p_holm": p}
+def compared(title, reference, gain, p, shown):
+    test = {"title": title, "reference": reference, "difference": -gain, "shown": shown}
+    test |= {"difference_interval": [-gain - 0.01, -gain + 0.01]}
+    test |= {"only_reference": None, "only_other": None, "p": None, "p_holm": None}
+    return test | {"sign_flip_p_holm": p}
 
 
+def sources(skill):
+    """Accuracies by the voice that was learned from; lower in the first than in the others."""
+    table = {}
+    for k, source in enumerate(PEOPLE):
+        shares = {name: (skill + k + j) / 20 for j, name in enumerate(PEOPLE) if name != source}
+        table[source] = {"accuracy": float(np.mean(list(shares.values()))), "accuracy_sd": 0.01}
+        worst = min(shares, key=shares.get)
+        table[source] |= {"worst_speaker": worst, "per_speaker": shares, "xsdr_accuracy": None}
+    return table
+
+
+NOISES = [f"{kind}-{level}" for kind in ("white", "recorded") for level in (20, 10, 5, 0)]
 STUDIES = {
     "noise": made_up(
         "noise",
         [
-            row(f"cnn, {noise or 'clean'} {snr_db}", skill, noise=noise, snr_db=snr_db)
-            for noise, snr_db, skill in [
-                ("", None, 4),
-                *(("white", level, level / 5) for level in (20, 10, 5, 0)),
-                *(("recorded", level, level / 4) for level in (20, 10, 5, 0)),
+            row(f"cnn, {policy}, {condition}", skill, condition=condition, augmentation=policy)
+            for policy in ("none", "speaker")
+            for condition, skill in [
+                ("clean", 4),
+                *((noise, int(noise.rpartition("-")[2]) / 5) for noise in NOISES),
+                ("reverberation", 2),
             ]
         ],
     ),
@@ -83,15 +101,8 @@ STUDIES = {
     "one-voice": made_up(
         "one-voice",
         [
-            row(
-                f"{source}, {condition}",
-                3,
-                [name for name in PEOPLE if name != source],
-                source=source,
-                condition=condition,
-            )
-            for condition in ("no augmentation", "speaker")
-            for source in PEOPLE
+            row(name, 2, PEOPLE, split="single", augmentation=name, sources=sources(k))
+            for k, name in enumerate(("none", "speaker"), 8)
         ],
     ),
     "contrastive": made_up(
@@ -99,23 +110,33 @@ STUDIES = {
         [
             row("linear probe", 2, condition="probe"),
             *(
-                row(f"{start}, {labels or 'all'}", 1 + n, condition=start, labels=labels)
-                for start in ("fine-tuned", "from scratch")
-                for n, labels in enumerate((1, 5, 20, None))
+                row(f"{start}-{labels}", 1 + n, condition=f"{start}-{labels}")
+                for start in ("finetune", "scratch")
+                for n, labels in enumerate((1, 5, 20, "all"))
             ),
         ],
     ),
     "augmentation": made_up(
         "augmentation",
-        [row(name, k, augmentation=name) for k, name in enumerate(("none", "light", "strong"), 2)],
-        [compared("light", 0.02, 0.4), compared("strong", 0.1, 0.01)],
+        [
+            row(f"cnn, {name}", k, augmentation=name)
+            for k, name in enumerate(("none", "light", "strong"), 2)
+        ],
+        [
+            compared("cnn, light", "cnn, none", 0.02, 0.4, False),
+            compared("cnn, strong", "cnn, none", 0.1, 0.01, True),
+        ],
     ),
     "models": made_up("models", [row("2-D CNN (ours), 40 mels", 3)]),
 }
+STUDIES["models"]["inner"] = [
+    row(f"rnn {rate}", rate / 1e-3, grid="learning-rate", model="rnn", learning_rate=rate)
+    for rate in (1e-3, 2e-3, 4e-3)
+]
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory):
+def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     for name, summary in STUDIES.items():
         (folder / f"{name}.json").write_text(json.dumps(summary))
@@ -123,9 +144,9 @@ def sources(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(sources, tmp_path_factory):
+def page(files, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
-    report.write_report(sources, path, data=path.parent)
+    report.write_report(files, path, data=path.parent)
     return path.read_text(encoding="utf-8")
 
 
@@ -154,37 +175,52 @@ def test_each_study_has_the_figures_that_fit_it(page):
     assert sum("accuracy by training and test speaker" in alt for alt in alts) == 2
     assert sum("signal-to-noise ratio" in alt for alt in alts) == 2
     assert sum("labels for each digit" in alt for alt in alts) == 1
-    assert sum(alt.startswith("Accuracy with intervals") for alt in alts) == 2
+    assert sum("learning rate" in alt for alt in alts) == 1
+    # Augmentation, one voice, contrastive and the room.
+    assert sum(alt.startswith("Accuracy with intervals") for alt in alts) == 4
     assert sum(alt.startswith("Accuracy for each speaker") for alt in alts) == 2
+
+
+def percents(study, *conditions):
+    by_condition = {row["condition"]: row for row in STUDIES[study]["rows"]}
+    return ", ".join(f"{100 * by_condition[c]['accuracy_mean']:.0f}" for c in conditions)
 
 
 def test_curves_run_from_clean_to_noisy_and_from_few_labels_to_all(page):
     alts = " ".join(re.findall(r'<svg role="img" aria-label="([^"]+)"', page))
-    for noise in ("white", "recorded"):
-        rows = [r for r in STUDIES["noise"]["rows"] if r["noise"] in ("", noise)]
-        means = ", ".join(f"{100 * r['accuracy_mean']:.0f}" for r in rows)
-        assert f"2-D CNN (ours) {means} %" in alts
-    rows = [r for r in STUDIES["contrastive"]["rows"] if r["condition"] == "fine-tuned"]
-    means = ", ".join(f"{100 * r['accuracy_mean']:.0f}" for r in rows)
-    assert f"fine-tuned {means} %" in alts
+    for kind in ("white", "recorded"):
+        conditions = [f"{kind}-{level}" for level in (20, 10, 5, 0)]
+        assert f"cnn, speaker {percents('noise', 'clean', *conditions)} %" in alts
+    conditions = [f"finetune-{labels}" for labels in (1, 5, 20, "all")]
+    assert f"pre-trained, fine-tuned {percents('contrastive', *conditions)} %" in alts
 
 
-def test_a_voice_is_never_tested_on_itself(page):
+def test_a_map_shows_every_source_and_no_voice_on_itself(page):
     svg = page[page.index('aria-label="speaker: accuracy by training') :]
-    cells = re.findall(r">(\d+)</text>", svg[: svg.index("accuracy, %")])
-    assert len(cells) >= 30
+    svg = svg[: svg.index("</svg>")]
+    shares = [f"{5 * (9 + k + j)}" for k in range(6) for j in range(6) if k != j]
+    cells = re.findall(r">(\d+)</text>", svg)  # and the numbers of the color bar
+    for share in set(shares):
+        assert cells.count(share) >= shares.count(share)
 
 
 def test_what_did_not_help_is_named(page):
     section = page[page.index('<section id="unhelpful"') : page.index('<section id="provenance"')]
-    assert "light: +2.0 points, p 0.4" in section
+    assert "cnn, light, set against cnn, none: +2.0 points, no difference shown, p 0.4." in section
     assert "strong" not in section
 
 
-def test_the_readme_begins_with_the_answers(sources, tmp_path):
+def test_an_answer_is_cut_between_sentences():
+    text = "The first is 92.2 % of them. The second is long. Third."
+    assert tables.short(text) == text
+    assert tables.short(text, most=50) == "The first is 92.2 % of them. The second is long."
+    assert tables.short(text, most=5) == "The first is 92.2 % of them."
+
+
+def test_the_readme_begins_with_the_answers(files, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("<!-- results:begin --><!-- results:end -->")
-    assert tables.update_readme(readme, sources[0].parent)
+    assert tables.update_readme(readme, files[0].parent)
     text = readme.read_text(encoding="utf-8")
     answers = [STUDIES[name]["answer"] for name in tables.ORDER]
     places = [text.index(answer) for answer in answers]
@@ -192,12 +228,12 @@ def test_the_readme_begins_with_the_answers(sources, tmp_path):
     assert places[-1] < text.index("<details>")
     assert text.count("<details>") == text.count("</details>") == len(STUDIES)
     again = readme.read_bytes()
-    assert not tables.update_readme(readme, sources[0].parent)
+    assert not tables.update_readme(readme, files[0].parent)
     assert readme.read_bytes() == again
 
 
-def test_each_table_is_made_of_its_json_byte_for_byte(sources, page):
-    for source in sources:
+def test_each_table_is_made_of_its_json_byte_for_byte(files, page):
+    for source in files:
         summary = json.loads(source.read_text())
         made = report.study_tables(summary)
         assert made == report.study_tables(summary)

@@ -14,16 +14,19 @@ from typing import Any
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from scipy import special
 
 from spoken_digits.audio import read_audio, to_clip
+from spoken_digits.lab.contrastive import PretrainConfig
 from spoken_digits.lab.corpora import Clip
 from spoken_digits.lab.dataset import prepare
 from spoken_digits.lab.embeddings import EmbeddingMap, map_embeddings
 from spoken_digits.lab.evaluate import Predictions
 from spoken_digits.lab.features import FRONT_ENDS, log_mel, mel_filter_bank
 from spoken_digits.lab.figures import Spectrogram
-from spoken_digits.lab.train import load_network, predict
+from spoken_digits.lab.models import DigitNet
+from spoken_digits.lab.train import build_network, load_network, predict
 
 __all__ = [
     "FRONT_END",
@@ -159,8 +162,18 @@ def embedding_maps(
             continue
         if dataset is None:
             dataset = prepare(clips, cache, labels)
-        _, net = load_network(directory)
-        _, embeddings = predict(net, dataset, rows)
+        _, embeddings = predict(_network(directory), dataset, rows)
         yield map_embeddings(
             title, embeddings, [c.label for c in clips], [c.speaker for c in clips]
         )
+
+
+def _network(directory: Path) -> DigitNet:
+    """Load the network of a run, of a pre-training as well: its recipe has keys of its own."""
+    if directory.name != "pretrain":
+        return load_network(directory)[1]
+    config = PretrainConfig.from_toml(directory / "config.toml")
+    weights = load_file(directory / "model.safetensors")
+    net = build_network(config, len(weights["head.bias"]))
+    net.load_state_dict(weights)
+    return net.eval()

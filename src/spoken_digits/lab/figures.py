@@ -184,7 +184,7 @@ def heat_map(title: str, sources: Sequence[str], targets: Sequence[str], shares:
         image = ax.imshow(shown, cmap="cividis_r", vmin=0, vmax=100, interpolation="none")
         for (source, target), share in np.ndenumerate(table):
             if np.isfinite(share):
-                color = "white" if share > 55 else INK
+                color = "white" if share > 48 else INK
                 ax.text(target, source, f"{share:.0f}", ha="center", va="center", color=color)
         ax.set_xticks(range(len(targets)), targets, rotation=30, ha="right")
         ax.set_yticks(range(len(sources)), sources)

@@ -5,7 +5,7 @@ the recordings or the networks themselves comes from `exhibits`.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spoken_digits.lab import exhibits, figures, tables
+from spoken_digits.lab.comparisons import FACTORS
 from spoken_digits.lab.corpora import CORPORA, Clip, read_corpus
+from spoken_digits.lab.drawings import DRAWINGS, SWEEPS, draw
 from spoken_digits.lab.embeddings import EmbeddingMap
+from spoken_digits.lab.evaluate import Predictions
 from spoken_digits.lab.features import FRONT_ENDS
 from spoken_digits.lab.files import write_whole
 from spoken_digits.lab.models import MODELS
@@ -30,6 +33,13 @@ from spoken_digits.lab.summary import (
 __all__ = ["publish", "study_tables", "write_report"]
 
 Summary = Mapping[str, Any]
+# What lies in the directory of a contrastive run.
+PRETRAINED = {
+    "Pre-trained without labels": "pretrain",
+    "Pre-trained, then fine-tuned with all labels": "finetune-all",
+    "From scratch with all labels": "scratch-all",
+}
+ERRORS = 12  # of the worst that are shown
 MAPPED = ("models", "contrastive")  # studies whose embeddings are worth a picture
 
 
@@ -145,7 +155,7 @@ def publish(
 def study_tables(summary: Summary) -> str:
     """Return the tables of a study as they stand in its report, made from its summary alone."""
     macros = _environment().get_template("study.html.j2").module
-    return str(macros.results(_part(summary, [], False, draw=False)))
+    return str(macros.results(_part(summary, [], False, drawn=False)))
 
 
 def _load(source: Path) -> tuple[Summary, list[Run]]:
@@ -183,17 +193,18 @@ def _named(summary: Summary, several: bool) -> str:
 
 
 def _part(
-    summary: Summary, runs: Sequence[Run], several: bool, draw: bool = True
+    summary: Summary, runs: Sequence[Run], several: bool, drawn: bool = True
 ) -> dict[str, Any]:
-    """Gather what the template shows of a study; without `draw`, what its tables need."""
+    """Gather what the template shows of a study; without `drawn`, what its tables need."""
     rows, labels = summary["rows"], summary["label_names"]
-    named = (row for row in rows if row["title"] == summary.get("reference"))
-    reference, chance = next(named, reference_row(rows)), 1 / len(labels)
+    reference, chance = reference_row(rows), 1 / len(labels)
     part = {
         **summary,
         "prefix": f"{summary['study']}-" if several else "",
         "question": tables.question(summary),
         "answer": tables.answer(summary),
+        "short": tables.short(tables.answer(summary)),
+        "kind": tables.kind(summary),
         "best": best_row(rows),
         "reference": reference,
         "chance": chance,
@@ -201,15 +212,13 @@ def _part(
         "unhelpful": tables.unhelpful(summary),
         "references": tables.listed_references(summary),
     }
-    if not draw:
+    if not drawn:
         return part
-    curves = _curves(runs)
-    shown = rows
-    if not summary["study"].startswith("models"):
-        shown = [best_row(rows)]
-    kind = next((key for key in FIGURES if summary["study"].startswith(key)), None)
+    only_best = part["kind"] in DRAWINGS and part["kind"] != "models"  # the others are too alike
+    curves = [] if only_best else _curves(runs)
+    shown = [best_row(rows)] if only_best else rows
     return part | {
-        "drawings": FIGURES[kind](summary) if kind else _strip(summary),
+        "drawings": draw(summary),
         "confusions": [
             {
                 "title": row["title"],
@@ -232,12 +241,15 @@ def _maps(
     """Map one network, the first seed's, of each row whose front end is the strong model's."""
     for summary in summaries:
         runs = [run for run in runs_of[summary["study"]] if not run.is_inner]
-        if not summary["study"].startswith(MAPPED) or not runs:
+        if tables.kind(summary) not in MAPPED or not runs:
             continue
         front_end = reference_row(summary["rows"])["front_end"]
         chosen: dict[str, Path] = {}
         for run in runs:
-            if run.front_end == front_end:
+            if run.task == "contrastive":
+                for title, part in PRETRAINED.items():
+                    chosen.setdefault(title, run.directory / part)
+            elif run.front_end == front_end:
                 title = run.title
                 if MODELS[run.model].linear:  # its vectors, whatever classifier is fitted on them
                     title = f"Baseline, {title.split(', ', 1)[1]}"
@@ -252,14 +264,24 @@ def _mistakes(
 ) -> list[dict[str, Any]]:
     """Gather the worst errors of the best row, each with its picture and, if wanted, its sound."""
     best = part["best"]
-    networks = [r.predictions for r in runs if not r.is_inner and r.title == best["title"]]
+    by_split: dict[str, list[Predictions]] = {}
+    for run in runs:
+        factors = run.factors(best["condition"])
+        if all(factors[name] == best[name] for name in FACTORS):
+            by_split.setdefault(run.split, []).append(run.conditions[best["condition"]])
+    found = [
+        (mistake, len(networks))
+        for networks in by_split.values()
+        for mistake in exhibits.worst_mistakes(networks, ERRORS)
+    ]
+    found.sort(key=lambda pair: -pair[0].confidence)
     shown = []
-    for mistake in exhibits.worst_mistakes(networks) if networks else []:
+    for mistake, n_networks in found[:ERRORS]:
         clip = clips.get(mistake.file)
         shown.append(
             {
                 "mistake": mistake,
-                "networks": len(networks),
+                "networks": n_networks,
                 "sound": exhibits.sound(clip.file) if clip and sound else None,
                 "figure": figures.small_spectrogram(
                     mistake.file,
@@ -278,7 +300,7 @@ def _curves(runs: Sequence[Run]) -> list[figures.Curves]:
     """Gather training curves, and from the runs that left one out, a held-out speaker's."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        if run.log:
+        if run.log and run.grid not in SWEEPS.values():
             groups.setdefault((run.model, run.front_end), []).append(run)
 
     def lines(runs: Iterable[Run], key: str) -> tuple[NDArray[np.float64], ...]:
@@ -308,135 +330,3 @@ def _confused(counts: Sequence[Sequence[float]], labels: Sequence[str]) -> str:
         f"Most often {labels[spoken]} is heard as {labels[heard]}: {table.max():g} of "
         f"{np.sum(counts[spoken]):g} clips."
     )
-
-
-# The figures of a study. Each reads, of a summary's rows, what was varied: `augmentation`,
-# `source`, `condition`, `labels`, `noise`, `snr_db`; without it the strip of speakers is drawn.
-
-Drawing = tuple[str, str, str]  # figure, title, caption
-Rows = Sequence[Mapping[str, Any]]
-
-
-def _strip(summary: Summary) -> list[Drawing]:
-    drawn = figures.speaker_strip(
-        summary["rows"], 1 / len(summary["label_names"]), f"{summary['study']} strip"
-    )
-    caption = (
-        "Large marks are a speaker's mean over seeds, small ones single networks, the black bar is "
-        "the mean over speakers. Marks far apart in a row say that some voices are heard much "
-        "better than others."
-    )
-    return [(drawn, "Accuracy for each test speaker.", caption)]
-
-
-def _augmentation(summary: Summary) -> list[Drawing]:
-    """Draw each group of rows with intervals, and a line where nothing is done to the clips."""
-    drawings = []
-    for name, rows in _grouped(summary["rows"], "group", "model").items():
-        plain = next((r["title"] for r in rows if r.get("augmentation") == "none"), None)
-        drawn = figures.interval_strip(
-            f"augmentation {name}", rows, 1 / len(summary["label_names"]), plain
-        )
-        caption = "Dotted: without augmentation. Intervals are bootstrapped over test speakers."
-        drawings.append((drawn, f"{name}.", caption))
-    return drawings
-
-
-def _one_voice(summary: Summary) -> list[Drawing]:
-    """Draw a map for each condition: which voice was learned from, and which were heard."""
-    drawings = []
-    for name, rows in _grouped(summary["rows"], "condition", "augmentation").items():
-        if not all("source" in row for row in rows):
-            return _strip(summary)
-        sources = [row["source"] for row in rows]
-        targets = sorted({speaker for row in rows for speaker in row["per_speaker"]})
-        shares = [
-            [row["per_speaker"].get(target, {}).get("accuracy", np.nan) for target in targets]
-            for row in rows
-        ]
-        means = np.nanmean(shares, axis=1)
-        worst = sources[int(means.argmin())]
-        caption = (
-            f"Mean over the {len(sources)} sources {100 * means.mean():.1f} %, worst {worst} "
-            f"{100 * means.min():.1f} %. No voice is tested on itself."
-        )
-        drawings.append((figures.heat_map(name, sources, targets, shares), f"{name}.", caption))
-    return drawings
-
-
-def _contrastive(summary: Summary) -> list[Drawing]:
-    """Draw accuracy over the number of labels, and every condition with its interval."""
-    chance = 1 / len(summary["label_names"])
-    drawings = []
-    labeled = [row for row in summary["rows"] if "labels" in row]
-    if counts := sorted({row["labels"] for row in labeled if row["labels"]}):
-        everything = 2 * counts[-1]  # all labels, a step to the right of the most that are counted
-        ticks = {**{count: str(count) for count in counts}, everything: "all"}
-        curves = [
-            _line(name, rows, [row["labels"] or everything for row in rows])
-            for name, rows in _grouped(labeled, "condition").items()
-        ]
-        label = "labels for each digit and training speaker"
-        drawn = figures.line_plot("labels", curves, label, ticks, chance, log_x=True)
-        caption = "Shaded: 95 % over speakers. Dotted: chance."
-        drawings.append((drawn, "What pre-training is worth with few labels.", caption))
-    drawn = figures.interval_strip("contrastive", summary["rows"], chance)
-    caption = "Intervals are bootstrapped over test speakers."
-    return [*drawings, (drawn, "Every condition.", caption)]
-
-
-def _noise(summary: Summary) -> list[Drawing]:
-    """Draw accuracy over the ratio of speech to noise, a figure for each noise."""
-    rows = [row for row in summary["rows"] if "snr_db" in row and "noise" in row]
-    clean = [row for row in rows if row["snr_db"] is None]
-    drawings = []
-    for noise, noisy in _grouped([r for r in rows if r["snr_db"] is not None], "noise").items():
-        levels = sorted({row["snr_db"] for row in noisy}, reverse=True)
-        place: dict[float | None, float] = {None: 0.0} | {
-            level: float(i) for i, level in enumerate(levels, 1)
-        }
-        ticks = {0.0: "clean"} | {place[level]: f"{level:g}" for level in levels}
-        curves = [
-            _line(name, theirs, [place[row["snr_db"]] for row in theirs])
-            for name, theirs in _grouped([*clean, *noisy], "system", "model").items()
-        ]
-        drawn = figures.line_plot(
-            f"noise {noise}",
-            curves,
-            "signal-to-noise ratio, dB",
-            ticks,
-            1 / len(summary["label_names"]),
-        )
-        drawings.append((drawn, f"{noise}.", "Shaded: 95 % over speakers. Dotted: chance."))
-    return drawings or _strip(summary)
-
-
-def _grouped(rows: Rows, *keys: str) -> dict[str, list[Mapping[str, Any]]]:
-    """Gather rows under the first of these keys that they have, in order."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        name = next((row[key] for key in keys if row.get(key) is not None), "")
-        name = MODELS[name].title if name in MODELS else str(name)
-        groups.setdefault(name, []).append(row)
-    return groups
-
-
-def _line(title: str, rows: Rows, x: Sequence[float]) -> figures.Line:
-    """Return the curve through the means of rows at `x`."""
-    order = np.argsort(x)
-    ranked = [rows[i] for i in order]
-    return figures.Line(
-        title,
-        tuple(float(x[i]) for i in order),
-        tuple(row["accuracy_mean"] for row in ranked),
-        tuple(row["speaker_interval"][0] for row in ranked),
-        tuple(row["speaker_interval"][1] for row in ranked),
-    )
-
-
-FIGURES: dict[str, Callable[[Summary], list[Drawing]]] = {
-    "augmentation": _augmentation,
-    "one-voice": _one_voice,
-    "contrastive": _contrastive,
-    "noise": _noise,
-}

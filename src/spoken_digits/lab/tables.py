@@ -5,6 +5,7 @@ bytes.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ __all__ = [
     "ORDER",
     "answer",
     "in_order",
+    "kind",
     "listed_references",
     "percent",
     "question",
     "read_results",
     "readme_block",
     "readme_table",
+    "short",
     "studies_in",
     "unhelpful",
     "update_readme",
@@ -43,14 +46,17 @@ REFERENCES = (
 )
 
 
+def kind(summary: Mapping[str, Any]) -> str:
+    """Return the name of a summary's study, which its directory need not have."""
+    return str(summary.get("recipe") or summary["study"])
+
+
 def in_order(summaries: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Sort summaries by `ORDER`; a quick study's name may have words behind it."""
-
-    def rank(summary: Mapping[str, Any]) -> tuple[int, str]:
-        name = summary["study"]
-        return next((i for i, key in enumerate(ORDER) if name.startswith(key)), len(ORDER)), name
-
-    return sorted(summaries, key=rank)
+    """Sort summaries by `ORDER`, the others behind them by name."""
+    return sorted(
+        summaries,
+        key=lambda s: (ORDER.index(kind(s)) if kind(s) in ORDER else len(ORDER), s["study"]),
+    )
 
 
 def verdict(summary: Mapping[str, Any]) -> str:
@@ -74,30 +80,44 @@ def question(summary: Mapping[str, Any]) -> str:
 
 
 def answer(summary: Mapping[str, Any]) -> str:
-    """Return what a study answers, in a sentence or two."""
-    return str(summary.get("answer") or verdict(summary))
+    """Return what a study answers, in a sentence or more."""
+    said = str(summary.get("answer") or verdict(summary))
+    synthetic = is_synthetic(summary) and not said.startswith("On synthetic speech")
+    return f"On synthetic speech: {said}" if synthetic else said
+
+
+def short(text: str, most: int = 240) -> str:
+    """Return the first sentences of a text, one at least and up to so many characters."""
+    kept, *others = re.split(r"(?<=[.]) (?=[A-Z])", text)
+    for sentence in others:
+        if len(kept) + len(sentence) >= most:
+            break
+        kept += f" {sentence}"
+    return kept
 
 
 def unhelpful(summary: Mapping[str, Any]) -> list[str]:
-    """Name what is not shown to be better than what it was compared with, a sentence each.
+    """Name what is not shown to be better than what it was set against, a sentence each.
 
-    Where a study asks what helps, the row that the others are compared with is the plain one.
+    In the study of the models everything is set against the best, and nothing is to be helped.
     """
-    if not summary["study"].startswith(("augmentation", "one-voice", "contrastive")):
-        return []
     lines = []
-    for test in summary["comparisons"]:
-        p = test.get("sign_flip_p_holm")
-        p, gain = test.get("p_holm") if p is None else p, -100 * test["difference"]
-        if gain <= 0 or p is None or p >= 0.05:
-            lines.append(f"{test['title']}: {gain:+.1f} points, p {p_value(p)} (Holm).")
+    for test in summary["comparisons"] if kind(summary) != "models" else ():
+        if test["shown"] and test["difference"] < 0:
+            continue
+        p = test["sign_flip_p_holm"] if test["sign_flip_p_holm"] is not None else test["p_holm"]
+        lines.append(
+            f"{test['title']}, set against {test['reference']}: "
+            f"{-100 * test['difference']:+.1f} points, "
+            f"{'a loss' if test['shown'] else 'no difference shown'}, p {p_value(p)}."
+        )
     return lines
 
 
 def listed_references(summary: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
     """Give other people's figures where they can be set beside ours: some clips are on the list."""
     listed = any(row.get("listed_accuracy") for row in summary["rows"])
-    return REFERENCES if listed and summary["study"].startswith("models") else ()
+    return REFERENCES if listed and kind(summary) == "models" else ()
 
 
 def readme_table(summary: Mapping[str, Any]) -> str:
@@ -118,16 +138,17 @@ def readme_table(summary: Mapping[str, Any]) -> str:
         for row in rows
     ]
     name, seeds = summary["study"], ", ".join(map(str, summary["seeds"]))
+    tracks = dict.fromkeys(row.get("track", f"{data['corpus']}-only") for row in rows)
     parts = ["<details>", f"<summary>{question(summary)} ({name}, {len(rows)} rows)</summary>", ""]
-    parts += [*_markdown(head, cells, left=1), ""]
+    parts += [answer(summary), "", *_markdown(head, cells, left=1), ""]
     parts += [f"**{warning}**\n" for warning in summary["warnings"]]
     trained = f"Trained on {', '.join(data['train_speakers'])}; tested"
-    if data["train_speakers"] == data["test_speakers"]:
-        trained = "Each tested"
+    if set(data["train_speakers"]) & set(data["test_speakers"]):
+        trained = "Each network tested on voices that it has not heard: in all,"
     parts.append(
         f"{trained} on {data['clips_tested']:,} clips "
         f"of {', '.join(data['test_speakers'])}. {summary['note'] or ''} "
-        f"Track {data['corpus']}-only ({data['licence']}), SHA-256 `{data['hash'][:12]}`; "
+        f"Track {', '.join(tracks)} ({data['licence']}), SHA-256 `{data['hash'][:12]}`; "
         f"seeds {seeds}; commit `{summary['commit']}`; made by `{summary['command']}`; "
         f"all numbers in [results/{name}.json](results/{name}.json)."
     )
@@ -143,7 +164,7 @@ def readme_block(summaries: Iterable[Mapping[str, Any]]) -> str:
     ordered = in_order(summaries)
     if not ordered:
         return ""
-    answers = [[question(summary), answer(summary)] for summary in ordered]
+    answers = [[question(summary), short(answer(summary))] for summary in ordered]
     lines = _markdown(["question", "answer"], answers, left=2)
     return "\n\n".join(["\n".join(lines), *map(readme_table, ordered)])
 
