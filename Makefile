@@ -7,7 +7,7 @@ IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
 	$$name -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $$name && break; done)
 
-.PHONY: help study test lint bench report clean
+.PHONY: help study test lint bench report notebook clean
 .NOTPARALLEL:
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test           run the tests"
 	@echo "make lint           style, types and the layers of the code"
 	@echo "make report         write the report again; publish it in results/ and the README"
+	@echo "make notebook       run notebooks/experiments.py into a notebook, in a minute"
 	@echo "make bench          time it against its peers"
 	@echo "make clean          remove .venv and what tools leave behind; runs/ stays"
 
@@ -25,6 +26,9 @@ study: $(VENV)/.installed-train,report,study
 
 report: $(VENV)/.installed-train,report
 	$(BIN)/spoken-digits report --publish
+
+notebook: $(VENV)/.installed-train,report
+	$(BIN)/python notebooks/make_experiments.py
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

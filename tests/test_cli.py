@@ -245,16 +245,31 @@ def test_study_hands_on_its_options_and_ends_with_the_report(here, monkeypatch, 
 def test_report_publishes_only_when_told(here, monkeypatch, capsys):
     written = []
     monkeypatch.setattr(report, "write_report", lambda *a: written.append(a))
-    monkeypatch.setattr("spoken_digits.lab.summary.summarize", lambda path: {"study": path.name})
-    monkeypatch.setattr(report, "update_readme", lambda *a: written.append(a))
+    monkeypatch.setattr(report, "publish", lambda *a: [written.append(a), Path("results/x")][1:])
     Path("README.md").touch()
     assert main(["report"]) == 0
-    assert written == [(Path("runs/models"), Path("runs/models/report.html"), None)]
-    assert not Path("results").exists()
+    assert written == [([Path("runs/models")], Path("runs/models/report.html"), None)]
     assert main(["report", "runs/other", "--publish"]) == 0
-    assert written[-1] == ("README.md", Path("results"))
-    assert json.loads(Path("results/other.json").read_text()) == {"study": "other"}
-    assert capsys.readouterr().out.splitlines()[-1] == "report: runs/other/report.html"
+    assert written[-1] == ([Path("runs/other")], None, "results", "README.md", None)
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "results: results/x",
+        "report: runs/other/report.html",
+    ]
+
+
+def test_report_takes_several_studies_or_all_of_them(here, monkeypatch, capsys):
+    written = []
+    monkeypatch.setattr(report, "write_report", lambda *a: written.append(a))
+    assert main(["report", "all"]) == 1
+    assert "runs: no study here" in capsys.readouterr().err
+    for name in ("noise", "models", "mine"):
+        Path("runs", name).mkdir(parents=True)
+    assert main(["report", "all"]) == 0
+    assert main(["report", "runs/noise", "runs/mine"]) == 0
+    assert written == [
+        ([Path("runs/models"), Path("runs/noise")], Path("runs/report.html"), None),
+        ([Path("runs/noise"), Path("runs/mine")], Path("runs/report.html"), None),
+    ]
 
 
 def test_pretrain_hands_on_its_recipe_and_ends_with_the_folder(here, monkeypatch, capsys):

@@ -230,24 +230,23 @@ def _study(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.files import write_whole
-    from spoken_digits.lab.report import update_readme, write_report
-    from spoken_digits.lab.summary import summarize
+    from spoken_digits.lab.report import publish, write_report
+    from spoken_digits.lab.tables import studies_in
 
     if arguments.publish and not Path("README.md").is_file():
         return _complain(
             "no README.md here to publish to; --publish writes results/ and the README of the "
             "source tree: run it there"
         )
-    report = arguments.study / "report.html"
-    write_report(arguments.study, report, arguments.data)
+    studies = arguments.studies
+    if [study.name for study in studies] == ["all"] and not studies[0].exists():
+        studies = studies_in("runs")
+    folder = studies[0] if len(studies) == 1 else studies[0].parent
+    maps = write_report(studies, folder / "report.html", arguments.data)
     if arguments.publish:
-        summary = summarize(arguments.study)
-        results = Path("results", f"{summary['study']}.json")
-        write_whole(results, (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
-        update_readme("README.md", results.parent)
-        print(f"results: {results}")
-    print(f"report: {report}")
+        for path in publish(studies, maps, "results", "README.md", arguments.data):
+            print(f"results: {path}")
+    print(f"report: {folder / 'report.html'}")
     return 0
 
 
@@ -363,16 +362,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_data(verb)
 
-    verb = add("report", _report, "write a study's report again", "train,report")
+    verb = add("report", _report, "write the report of one study or of several", "train,report")
+    text = "folders of studies' runs, or all: every study in runs/ (default: runs/models)"
     verb.add_argument(
-        "study",
+        "studies",
         metavar="STUDY_DIR",
-        nargs="?",
+        nargs="*",
         type=Path,
-        default=Path("runs", "models"),
-        help="folder of a study's runs (%(default)s)",
+        default=[Path("runs", "models")],
+        help=text,
     )
-    text = "also write results/ and the README's table, in the source tree"
+    text = "also write results/ and the README's tables, in the source tree"
     verb.add_argument("--publish", action="store_true", help=text)
     add_data(verb)
 
