@@ -195,6 +195,11 @@ def _by_model(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) -> 
     return lines
 
 
+def _label(test: Mapping[str, Any]) -> str:
+    """Name what a row has that its partner has not."""
+    return " ".join(str(test[factor]) for factor in test["changed"])
+
+
 def _by_change(_: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     """Take each block of rows that have the same partner: what helps, what harms, what neither."""
     blocks: dict[str, list[Mapping[str, Any]]] = {}
@@ -203,19 +208,18 @@ def _by_change(_: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) -> li
     lines = []
     for reference, tests in blocks.items():
         best = min(tests, key=lambda test: test["difference"])
-        lines.append(f"Of what was set against {reference}, {best['title']} does best:")
-        lines.append(f"{_against(best)}.")
+        lines.append(f"Against {reference}: {_label(best)} does best, {_against(best)}.")
         others = [test for test in tests if test is not best]
-        helps = [t["title"] for t in others if t["shown"] and t["difference"] < 0]
-        harms = [t["title"] for t in others if t["shown"] and t["difference"] > 0]
-        neither = [t["title"] for t in others if not t["shown"]]
-        for words, titles in (
+        helps = [_label(t) for t in others if t["shown"] and t["difference"] < 0]
+        harms = [_label(t) for t in others if t["shown"] and t["difference"] > 0]
+        neither = [_label(t) for t in others if not t["shown"]]
+        for words, labels in (
             ("Shown to help", helps),
             ("Shown to do harm", harms),
             ("No difference shown", neither),
         ):
-            if titles:
-                lines.append(f"{words}: {'; '.join(titles)}.")
+            if labels:
+                lines.append(f"{words}: {', '.join(labels)}.")
     return lines
 
 
@@ -261,13 +265,21 @@ def _by_condition(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]])
         shares = [f"{row['condition']} {_percent(row['accuracy_mean'])}" for row in mine]
         name = mine[0]["title"].removesuffix(f", {mine[0]['condition']}")
         lines.append(f"{name}, in %: {', '.join(shares)}.")
-    unlike = [test["title"] for test in comparisons if not test["shown"]]
-    if comparisons:
-        lines.append(
-            f"Of {len(comparisons)} comparisons {len(comparisons) - len(unlike)} show a difference."
-        )
-    if unlike:
-        lines.append(f"No difference shown: {'; '.join(unlike)}.")
+    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for test in comparisons:
+        key = test["model"], _label(test), " ".join(map(str, test["changed"].values()))
+        groups.setdefault(key, []).append(test)
+    for (model, label, other), tests in groups.items():
+        better = [t["condition"] for t in tests if t["shown"] and t["difference"] < 0]
+        worse = [t["condition"] for t in tests if t["shown"] and t["difference"] > 0]
+        neither = [t["condition"] for t in tests if not t["shown"]]
+        for words, conditions in (
+            ("better", better),
+            ("worse", worse),
+            ("no difference shown", neither),
+        ):
+            if conditions:
+                lines.append(f"{model}, {label} against {other}: {words}: {', '.join(conditions)}.")
     return lines
 
 
