@@ -233,7 +233,7 @@ def pretrain(
     checkpoint = Checkpoint(learner, average, optimizer)
     log = checkpoint.load(run_dir)
     front_end = LogMel(FRONT_ENDS[config.front_end])
-    policy = POLICIES[config.augmentation]
+    policy = config.policy
     _, speaker_of = np.unique([dataset.clips[row].speaker for row in rows], return_inverse=True)
 
     with Progress(config, len(log), quiet, "pairs_matched") as progress:
