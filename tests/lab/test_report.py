@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from spoken_digits.lab import report, summary, tables
+from spoken_digits.lab.embeddings import map_embeddings
 from spoken_digits.lab.evaluate import Predictions, aggregate, mcnemar
 
 ROOT = Path(__file__).parents[2]
@@ -345,6 +346,26 @@ def test_spectrograms_are_drawn_from_the_recordings(tmp_path, data_root):
     page = write(tmp_path / "runs", tmp_path, data=data_root)
     for digit in DIGITS:
         assert f"{digit}_george_0.wav" in page.text
+
+
+def test_publishing_writes_results_a_page_without_recordings_and_the_readme(finished, tmp_path):
+    readme, results = tmp_path / "README.md", tmp_path / "results"
+    readme.write_text("<!-- results:begin --><!-- results:end -->")
+    labels, people = list("0123456789") * 4, ["ann", "bob"] * 20
+    points = np.random.default_rng(0).normal(size=(40, 3))
+    drawn = [map_embeddings("2-D CNN", points, labels, people)]
+    written = report.publish([finished], drawn, results, readme)
+    assert [path.name for path in written] == ["models.json", "embeddings.json", "report.html"]
+    total = json.loads(written[0].read_text())
+    assert total == summary.summarize(finished)
+    numbers = json.loads(written[1].read_text())
+    assert numbers["embeddings"] == [drawn[0].numbers()]
+    assert numbers["commit"] == total["commit"]
+    page = written[2].read_text(encoding="utf-8")
+    assert "data:audio" not in page
+    assert report.study_tables(total).strip() in page
+    assert "Embeddings of 2-D CNN on a plane" in page
+    assert tables.answer(total) in readme.read_text(encoding="utf-8")
 
 
 # The README

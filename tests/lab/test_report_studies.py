@@ -8,10 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import save
 
 from spoken_digits.lab import exhibits, report, tables
 from spoken_digits.lab.comparisons import FACTORS
+from spoken_digits.lab.corpora import read_corpus
+from spoken_digits.lab.dataset import prepare
+from spoken_digits.lab.embeddings import map_embeddings
 from spoken_digits.lab.evaluate import Predictions, aggregate
+from spoken_digits.lab.train import TrainConfig, build_network, predict
 
 ROOT = Path(__file__).parents[2]
 PEOPLE = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
@@ -294,3 +299,22 @@ def test_a_sound_in_a_page_is_the_recording(tone_corpus):
     expected, expected_rate = soundfile.read(path)
     assert rate == expected_rate
     assert samples == pytest.approx(expected, abs=1 / 32768)
+
+
+def test_embeddings_are_those_of_the_runs_networks(tone_corpus, tmp_path):
+    clips = read_corpus(tone_corpus)
+    labels = tuple("0123456789")
+    dataset = prepare(clips, tmp_path, labels)
+    config = TrainConfig(model="temporal-cnn", split="xsdr")
+    net = build_network(config, 10).eval()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.toml").write_text(config.to_toml())
+    (tmp_path / "run" / "model.safetensors").write_bytes(save(net.state_dict()))
+    runs = {"a net": tmp_path / "run", "unfinished": tmp_path / "nothing"}
+    (found,) = exhibits.embedding_maps(runs, clips, labels, tmp_path)
+    embeddings = predict(net, dataset, np.arange(len(clips)))[1]
+    expected = map_embeddings(
+        "a net", embeddings, [c.label for c in clips], [c.speaker for c in clips]
+    )
+    assert found.numbers() == expected.numbers()
+    assert np.array_equal(found.pca, expected.pca)

@@ -252,12 +252,14 @@ def embedding_map(drawn: EmbeddingMap) -> str:
             for k, digit in enumerate(digits):
                 mine, color = place[drawn.labels == digit], MORE_COLORS[k % len(MORE_COLORS)]
                 glyph = f"${digit}$" if digit.isalnum() and len(digit) == 1 else "o"
-                left.scatter(*mine.T, 22, color, glyph, linewidths=0, rasterized=True)
+                left.scatter(*mine.T, s=22, c=color, marker=glyph, linewidths=0, rasterized=True)
             for k, speaker in enumerate(speakers):
                 mine = place[drawn.speakers == speaker]
                 color = COLORS[k] if told_apart else MORE_COLORS[k % len(MORE_COLORS)]
                 marker = MARKERS[k % len(MARKERS)]
-                right.scatter(*mine.T, 11, color, marker, linewidths=0, alpha=0.7, rasterized=True)
+                right.scatter(
+                    *mine.T, s=11, c=color, marker=marker, linewidths=0, alpha=0.7, rasterized=True
+                )
             for ax, what in ((left, "digit"), (right, "speaker")):
                 ax.set_title(f"{name}, by {what}")
                 ax.set(xticks=[], yticks=[])
