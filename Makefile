@@ -7,7 +7,7 @@ IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
 	$$name -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $$name && break; done)
 
-.PHONY: help study test lint bench report clean
+.PHONY: help study test lint bench report card web clean
 .NOTPARALLEL:
 
 help:
@@ -16,7 +16,9 @@ help:
 	@echo "make test           run the tests"
 	@echo "make lint           style, types and the layers of the code"
 	@echo "make report         write the report again; publish it in results/ and the README"
+	@echo "make card           write MODEL_CARD.md again, from the model and results/"
 	@echo "make bench          time it against its peers"
+	@echo "make web            bring what the page of spoken-digits serve needs; wants npm"
 	@echo "make clean          remove .venv and what tools leave behind; runs/ stays"
 
 study: $(VENV)/.installed-train,report
@@ -24,6 +26,9 @@ study: $(VENV)/.installed-train,report
 
 report: $(VENV)/.installed-train,report
 	$(BIN)/spoken-digits report --publish
+
+card: $(VENV)/.installed-train,report
+	$(BIN)/python -m spoken_digits.lab.card
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
@@ -37,6 +42,21 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
 
+# The runtime of the page, pinned by web/package-lock.json, from a package registry. Only the WebAssembly
+# is compressed: a browser imports the modules as they are, whatever serves them.
+RUNTIME := src/spoken_digits/page/runtime
+RUNTIME_FILES := ort.wasm.min.mjs ort-wasm-simd-threaded.mjs ort-wasm-simd-threaded.wasm
+
+web: $(RUNTIME)
+
+$(RUNTIME): web/package.json web/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is needed and was not found: install Node.js" >&2; exit 1; }
+	cd web && npm ci --ignore-scripts --no-audit --no-fund
+	rm -rf $@ $@.part && mkdir $@.part
+	cd web/node_modules/onnxruntime-web/dist && cp $(RUNTIME_FILES) $(CURDIR)/$@.part/
+	gzip -9 -n $@.part/*.wasm
+	mv $@.part $@ && touch $@
+
 # .venv with the extras that stand after the dash. An environment that is half made, or of a Python
 # that is too old, is made again.
 $(VENV)/.installed-%: pyproject.toml constraints.txt
@@ -47,6 +67,6 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist .coverage .hypothesis .import_linter_cache .mypy_cache \
+	rm -rf $(VENV) $(RUNTIME) web/node_modules build dist .coverage .hypothesis .import_linter_cache .mypy_cache \
 		.pytest_cache .ruff_cache
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

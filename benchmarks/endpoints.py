@@ -6,6 +6,7 @@ clip given away ("ends known"): what is missing between the two is lost by looki
 """
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -177,7 +178,7 @@ CONDITIONS: dict[str, Condition] = {
     "brown noise, 10 dB": noise(2, 10),
     "clicks": clicks,
     "breaths": breath,
-    "everything": everything,
+    "all at once, quiet": everything,
 }
 
 
@@ -322,7 +323,7 @@ def main() -> int:
 
         result = {
             "command": f"python -m benchmarks.endpoints --clips {arguments.clips}",
-            "model": {key: recognizer.metadata.get(key) for key in ("model", "commit", "version")},
+            "model": {"sha256": hashlib.sha256(recognizer.path.read_bytes()).hexdigest()},
             "clips": {name: len(clips) for name, clips in chosen.items()},
             "tables": tables,
             "counts": counts,

@@ -224,6 +224,39 @@ def recognize(smoke: bool) -> list[Row]:
     ]
 
 
+def transcribe(smoke: bool) -> list[Row]:
+    """Time a recording at 16 kHz to its digits, and the same as a stream of 20 ms chunks."""
+    import numpy as np
+
+    from spoken_digits.connected import SHIPPED_STRINGS, Transcriber
+
+    if not SHIPPED_STRINGS.exists():
+        return skipped(f"{SHIPPED_STRINGS.name} does not ship yet")
+    clips, source = recordings(10 if smoke else 120)
+    pause = np.zeros(SAMPLE_RATE // 4, np.float32)
+    samples = np.repeat(np.concatenate([part for clip in clips for part in (clip, pause)]), 2)
+    duration_s = len(samples) / (2 * SAMPLE_RATE)
+    transcriber = Transcriber()
+
+    def stream() -> None:
+        heard = transcriber.stream(2 * SAMPLE_RATE)
+        for begin in range(0, len(samples), 320):
+            heard.feed(samples[begin : begin + 320])
+        heard.finish()
+
+    ways = {
+        "at once": lambda: transcriber(samples, 2 * SAMPLE_RATE),
+        "a stream in chunks of 20 ms": stream,
+    }
+    what = f"transcribe: time a second of sound ({source}, 16 kHz), one thread"
+    rows = []
+    for name, work in ways.items():
+        taken = [seconds(work) for _ in range(2 if smoke else 6)][1:]
+        rows.append(Row(f"{what}, {name}", statistics.median(taken) / duration_s, "s", 0.05))
+    size = SHIPPED_STRINGS.stat().st_size / 1e6
+    return [*rows, Row("transcribe: the model's file", size, "MB", 1)]
+
+
 def start(smoke: bool) -> list[Row]:
     """From the start of a process to its first answer, and the memory that it took."""
     if not MODEL.exists():
@@ -342,6 +375,7 @@ MEASURES: dict[str, Measure] = {
     "epoch-temporal-cnn": Measure(partial(epoch, model="temporal-cnn", bar=4), threads=2),
     "log-mel": Measure(log_mel, threads=1),
     "recognize": Measure(recognize, threads=1),
+    "transcribe": Measure(transcribe, threads=1),
     "start": Measure(start, threads=1),
     "pocketsphinx": Measure(pocketsphinx, threads=1),
     "study": Measure(study, threads=1),

@@ -181,6 +181,11 @@ POWER: dict[str, Example] = {
         S.warp,
         lambda b, _: S.warp(b.power, b.n_frames, full(1), full(1.3))[0],
     ),
+    "bend": Example(
+        "frequencies and moments moved by a few percent, here more, there less",
+        S.bend,
+        lambda b, g: S.bend(b.power, b.n_frames, g, 0.03, 0.08),
+    ),
     "shift_pitch": Example(
         "harmonics 1.3 times as high, formants where they were",
         S.shift_pitch,

@@ -64,3 +64,15 @@ def test_the_table_goes_between_the_markers_and_nowhere_else() -> None:
 
 def test_no_measure_uses_more_threads_than_a_small_machine_has() -> None:
     assert all(1 <= measure.threads <= 2 for measure in MEASURES.values())
+
+
+def test_pocketsphinx_hears_the_same_digits_in_the_same_run(data_root: Path) -> None:
+    pytest.importorskip("pocketsphinx", reason="needs the extra bench")
+    rows = MEASURES["pocketsphinx"].run(True)
+    assert [row.unit for row in rows] == ["%", "ms"] * (len(rows) // 2)
+    assert rows[0].what.startswith("20 digits of FSDD's list")
+    for accuracy, time in zip(rows[::2], rows[1::2], strict=True):
+        assert accuracy.ours >= 50
+        assert accuracy.peer is not None
+        assert accuracy.peer >= 50  # a tenth would be chance
+        assert time.ratio == pytest.approx(time.peer / time.ours)

@@ -157,6 +157,8 @@ def test_all_well_is_status_0(files, toy, capsys):
         (["train", "bad.toml"], "bad.toml: unknown key 'modle'; the keys are model,"),
         (["train", "--model", "oracle"], "model = 'oracle': expected one of"),
         (["train", "--epochs", "0"], "epochs = 0: expected more than zero"),
+        (["pretrain", "bad.toml"], "bad.toml: unknown key 'modle'; the keys are model,"),
+        (["pretrain", "--model", "sgd-pool"], "model = 'sgd-pool': has no weights to pre-train"),
         (["evaluate", "none.onnx"], "none.onnx: no such file"),
         (["evaluate", "toy.onnx", "--corpus", "nowhere"], "nowhere: no such corpus"),
         (["export", "nowhere"], "nowhere: no model.safetensors"),
@@ -284,6 +286,18 @@ def test_report_publishes_only_when_told(here, monkeypatch, capsys):
     assert written[-1] == ("README.md", Path("results"))
     assert json.loads(Path("results/other.json").read_text()) == {"study": "other"}
     assert capsys.readouterr().out.splitlines()[-1] == "report: runs/other/report.html"
+
+
+def test_pretrain_hands_on_its_recipe_and_ends_with_the_folder(here, monkeypatch, capsys):
+    def run(config, clips, out):
+        assert (config.seed, config.epochs, len(clips) > 0) == (2, 3, True)
+        return out / "run", "probe: 50.0%"
+
+    monkeypatch.setattr("spoken_digits.lab.contrastive.run_pretraining", run)
+    assert main(["pretrain", "--seed", "2", "--epochs", "3", "--out", "mine"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "mine/run\n"
+    assert "probe: 50.0%" in printed.err
 
 
 def test_corpus_fetch_prints_the_folder(monkeypatch, capsys):

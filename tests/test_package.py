@@ -10,7 +10,11 @@ import pytest
 
 import spoken_digits
 
-HEARING = ("spoken_digits", "spoken_digits.audio", "spoken_digits.recognize", "spoken_digits.cli")
+HEARING = (
+    "spoken_digits",
+    *(f"spoken_digits.{name}" for name in ("audio", "cli", "connected", "grammar", "microphone")),
+    "spoken_digits.recognize",
+)
 HEAVY = ("torch", "scipy", "sklearn", "matplotlib", "librosa", "onnx", "spoken_digits.lab")
 
 

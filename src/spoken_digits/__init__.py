@@ -8,13 +8,21 @@
 """
 
 from spoken_digits.audio import AudioError, read_audio, to_clip
+from spoken_digits.connected import Segment, Stream, Transcriber, Transcript, Update
+from spoken_digits.grammar import Grammar
 from spoken_digits.recognize import ModelError, Recognition, Recognizer, load
 
 __all__ = [
     "AudioError",
+    "Grammar",
     "ModelError",
     "Recognition",
     "Recognizer",
+    "Segment",
+    "Stream",
+    "Transcriber",
+    "Transcript",
+    "Update",
     "__version__",
     "load",
     "read_audio",

@@ -4,8 +4,10 @@
 the same way. Shapes: L samples, T frames.
 """
 
+import math
 import mmap
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,8 +29,10 @@ __all__ = [
     "find_speech",
     "hear",
     "read_audio",
+    "read_blocks",
     "resample",
     "to_clip",
+    "to_mono",
 ]
 
 FloatArray = NDArray[np.float32]
@@ -60,6 +64,8 @@ _BACKGROUND_FRAMES = 10  # background: the quietest 100 ms
 _PEAK_FRAMES = 5  # level: what is exceeded for 50 ms, so that a click does not set it
 _ACTIVE_FRAMES = 3  # speech: what lasts 30 ms
 _RISE_DB, _RANGE_DB, _TRIMMED_RANGE_DB = 7, 50, 45
+_NOISY_DB = -18  # background against voice from which on a weak end is lost in it: the t of "eight"
+_NOISY_END = round(0.14 * SAMPLE_RATE)
 _MARGIN, _PAUSE = round(0.06 * SAMPLE_RATE), round(0.3 * SAMPLE_RATE)
 _LONG_DIGIT = round(1.2 * SAMPLE_RATE)
 # What stands out: 50 ms at least, and 20 dB summed over its frames. Noise, white to brown, reaches
@@ -99,12 +105,24 @@ def read_audio(
         When the file is missing, a folder, unreadable, empty, no audio, truncated, too long, at a
         rate outside 4 to 192 kHz, without samples, or holds NaN or infinite ones.
     """
+    blocks = list(read_blocks(path, max_duration_s))
+    return np.concatenate([samples for samples, _ in blocks]), blocks[0][1]
+
+
+def read_blocks(
+    path: str | os.PathLike[str], max_duration_s: float = math.inf
+) -> Iterator[tuple[FloatArray, int]]:
+    """Read a recording as `read_audio` does, block by block: (L,) float32 and the rate in Hz.
+
+    What is wrong with its header is said before the first block; of a file that ends early, or
+    holds NaN, the blocks before that come.
+    """
     path, name = Path(path), str(path)
     if path.is_dir():
         raise AudioError(f"{name}: a folder; expected a recording: name the files in it")
     try:
         with path.open("rb") as stream:
-            return _read(stream, name, max_duration_s)
+            yield from _read(stream, name, max_duration_s)
     except FileNotFoundError:
         raise AudioError(f"{name}: no such file; expected a recording: check its name") from None
     except OSError as error:
@@ -166,7 +184,8 @@ def find_speech(samples: FloatArray) -> tuple[int, int]:
     Returns
     -------
     start, stop : int
-        Sample indices, with a margin of 60 ms on either side, at most 1.5 s apart.
+        Sample indices, with a margin of 60 ms on either side, in loud noise 140 ms at the end, at
+        most 1.5 s apart.
 
     Raises
     ------
@@ -246,8 +265,14 @@ def to_clip(samples: ArrayLike, sample_rate_hz: float) -> FloatArray:
     return cut_clip(samples, sample_rate_hz)[0]
 
 
-def _read(stream: BinaryIO, name: str, max_duration_s: float) -> tuple[FloatArray, int]:
-    """Read what `read_audio` has opened."""
+def to_mono(samples: ArrayLike, sample_rate_hz: float, name: str = "samples") -> FloatArray:
+    """Check samples and rate as `to_clip` does, and average the channels: (L,) float32."""
+    _check_rate(sample_rate_hz, name)
+    return _to_mono(np.asarray(samples), name)
+
+
+def _read(stream: BinaryIO, name: str, max_duration_s: float) -> Iterator[tuple[FloatArray, int]]:
+    """Read what `read_blocks` has opened."""
     import soundfile  # late: it takes a tenth of a second, and samples at hand do not need it
 
     if os.fstat(stream.fileno()).st_size == 0:
@@ -263,7 +288,7 @@ def _read(stream: BinaryIO, name: str, max_duration_s: float) -> tuple[FloatArra
         source = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
         source[start - 4 : start] = min(present, 2**32 - 1).to_bytes(4, order)
     source.seek(0)
-    blocks: list[FloatArray] = []
+    count = 0
     try:
         with soundfile.SoundFile(source) as file:
             rate, frames = int(file.samplerate), int(file.frames)
@@ -271,20 +296,21 @@ def _read(stream: BinaryIO, name: str, max_duration_s: float) -> tuple[FloatArra
             _check_duration(frames / rate, max_duration_s, name)
             # Not file.blocks: where a file ends early, it yields memory that was never written.
             while len(block := file.read(_READ_FRAMES, dtype="float32", always_2d=True)):
-                blocks.append(block.mean(axis=1))
+                count += len(block)
+                yield _to_mono(block, name), rate
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: .raw, without a header
         reason = getattr(error, "error_string", "no header").removeprefix("Error : ").rstrip(".")
         raise AudioError(
             f"{name}: cannot be read as audio ({reason}); expected WAV, FLAC, OGG, MP3 or AIFF: "
             "copy it again, or convert it (ffmpeg -i FILE FILE.flac)"
         ) from None
-    samples = _to_mono(np.concatenate(blocks) if blocks else np.empty(0, np.float32), name)
-    if len(samples) < frames:
+    if not count:
+        _to_mono(np.empty(0, np.float32), name)  # raises
+    if count < frames:
         raise AudioError(
-            f"{name}: truncated, it holds {len(samples):,} of {frames:,} samples; "
+            f"{name}: truncated, it holds {count:,} of {frames:,} samples; "
             "expected a whole file: copy or record it again"
         )
-    return samples, rate
 
 
 def _sound_chunk(stream: BinaryIO) -> tuple[int, int, int, Literal["little", "big"]]:
@@ -367,7 +393,10 @@ def _find(samples: FloatArray) -> tuple[int, int, bool, int]:
     utterances = _split(lasting, _PAUSE)
     utterance = max(utterances, key=lambda frames: float(loudness[frames].sum()))
     first, last = int(utterance[0]), int(utterance[-1]) + _ACTIVE_FRAMES - 1
-    start, stop = max(0, first * _HOP - _MARGIN), min(len(samples), last * _HOP + _MARGIN)
+    hiss_db = float(_decibel(background[1:].sum() / peak))  # hum, in the first band, hides no end
+    is_noisy = len(samples) >= _LONG_DIGIT and hiss_db > _NOISY_DB
+    start = max(0, first * _HOP - _MARGIN)
+    stop = min(len(samples), last * _HOP + (_NOISY_END if is_noisy else _MARGIN))
     stands_out = len(samples) < _LONG_DIGIT or any(
         len(frames) >= _OUTSTANDING_FRAMES and excess_db[frames].sum() >= _OUTSTANDING_DB
         for frames in utterances

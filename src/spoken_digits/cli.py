@@ -6,6 +6,7 @@ Answers go to standard output, progress and warnings to standard error. Exit sta
 
 import argparse
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -112,6 +113,88 @@ def _in_words(answer: Recognition, threshold: float) -> str:
     return f"no {kind} ({reason}{details[answer.reason]})"
 
 
+def _transcribe(arguments: argparse.Namespace) -> int:
+    from spoken_digits.connected import Transcriber
+    from spoken_digits.grammar import Grammar
+
+    pattern = arguments.pattern or "d" * (arguments.length or 0)
+    grammar = Grammar(pattern, arguments.luhn) if pattern or arguments.luhn else None
+    transcriber = Transcriber(arguments.model)
+    status = 0
+    for file in arguments.files:
+        try:
+            answer = transcriber(file, grammar=grammar, nbest=arguments.nbest)
+        except AudioError as error:
+            status = 1
+            if arguments.json:
+                print(json.dumps({"file": file, "error": str(error)}), flush=True)
+            else:
+                _complain(str(error))
+            continue
+        if arguments.json:
+            row: dict[str, object] = {"file": file, "digits": answer.digits}
+            row["segments"] = [_rounded(segment) for segment in answer.segments]
+            row["duration_s"] = round(answer.duration_s, 3)
+            if arguments.nbest:
+                row["alternatives"] = [
+                    {"digits": digits, "probability": round(p, 6)}
+                    for digits, p in answer.alternatives
+                ]
+            print(json.dumps(row), flush=True)
+        else:
+            print(f"{file}: {answer.digits or 'no digits'}", flush=True)
+            for digits, p in answer.alternatives:
+                print(f"    {digits or 'no digits'} ({100 * p:.1f} %)", flush=True)
+    return status
+
+
+def _rounded(segment: Any) -> dict[str, object]:
+    row: dict[str, object] = dataclasses.asdict(segment)
+    return {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
+
+
+def _listen(arguments: argparse.Namespace) -> int:
+    from spoken_digits.connected import Transcriber
+    from spoken_digits.microphone import from_file, from_microphone, level_meter, listen
+
+    transcriber = Transcriber(arguments.model)
+    chunks = from_file(arguments.wav) if arguments.wav else from_microphone(arguments.device)
+    digits: list[str] = []
+
+    def show(level_db: float | None = None) -> None:
+        if sys.stderr.isatty():  # the line is drawn again and again
+            meter = level_meter(level_db) if level_db is not None else ""
+            print(f"\r{meter}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def heard(segment: Any) -> None:
+        show()
+        digits.append(str(segment.digit))
+        print(json.dumps(_rounded(segment)) if arguments.json else segment.digit, flush=True)
+
+    if not arguments.wav:
+        print("Listening; Ctrl+C ends it.", file=sys.stderr, flush=True)
+    try:
+        listen(transcriber, chunks, heard, show)
+    except KeyboardInterrupt:  # the usual way to end it
+        pass
+    finally:
+        show()
+    if not arguments.json:
+        print(f"heard: {''.join(digits) or 'no digits'}", file=sys.stderr)
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from spoken_digits.serve import copy_page, serve
+
+    model = load(arguments.model).path  # a file that is no model is told here, not in the browser
+    if arguments.copy:
+        print(copy_page(arguments.copy, model))
+    else:
+        serve(arguments.host, arguments.port, model, arguments.open)
+    return 0
+
+
 def _show(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.show import show
 
@@ -167,6 +250,8 @@ def _corpus_check(arguments: argparse.Namespace) -> int:
 
 
 def _corpus_make(arguments: argparse.Namespace) -> int:
+    if arguments.kind == "strings":
+        return _make_strings(arguments)
     from spoken_digits.lab.voices import ALL_VOICES, make_voices
 
     if arguments.voices == "all":
@@ -176,17 +261,64 @@ def _corpus_make(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _make_strings(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.judge import read_test
+    from spoken_digits.lab.strings import StringStyle, make_strings, read_spoken, write_strings
+
+    style = StringStyle(arguments.fewest, arguments.most)
+    name, clips = read_test(arguments.corpus, arguments.split, arguments.data)
+    print(f"of {name}", file=sys.stderr)
+    strings = make_strings(read_spoken(clips), arguments.count, style, arguments.seed)
+    print(write_strings(strings, arguments.output))
+    return 0
+
+
+def _strings_train(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.transcriber import StringConfig
+    from spoken_digits.lab.transcripts import train_transcriber
+
+    def progress(step: int, loss: float, _: object) -> None:
+        if (step + 1) % 100 == 0:
+            print(f"{step + 1:,} of {config.steps:,}: {loss:.2f}", file=sys.stderr, flush=True)
+
+    config = StringConfig(seed=arguments.seed)
+    if arguments.steps:
+        config = dataclasses.replace(config, steps=arguments.steps)
+    print(
+        train_transcriber(
+            arguments.output, arguments.split, arguments.data, config, arguments.command,
+            progress=progress,
+        )
+    )  # fmt: skip
+    return 0
+
+
+def _strings_score(arguments: argparse.Namespace) -> int:
+    from spoken_digits.connected import Transcriber
+    from spoken_digits.lab.files import write_whole
+    from spoken_digits.lab.strings import read_references, score
+    from spoken_digits.lab.transcripts import judge_transcriber
+
+    transcriber = Transcriber(arguments.model)
+    if arguments.table:
+        references = read_references(arguments.table)
+        heard = [transcriber(file).digits for file, _ in references]
+        results: dict[str, Any] = score([digits for _, digits in references], heard).to_dict()
+    else:
+        results = judge_transcriber(transcriber, arguments.split, arguments.data, arguments.seed)
+    text = json.dumps({"command": arguments.command} | results, indent=1)
+    if arguments.output:
+        write_whole(arguments.output, f"{text}\n".encode())
+    print(text)
+    return 0
+
+
 def _train(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.corpora import best_corpus
     from spoken_digits.lab.study import Job, run_job
     from spoken_digits.lab.train import TrainConfig
 
-    given = {key: getattr(arguments, key) for key in _OVERRIDES}
-    overrides = {key: value for key, value in given.items() if value is not None}
-    if arguments.recipe:
-        config = TrainConfig.from_toml(arguments.recipe, **overrides)
-    else:
-        config = TrainConfig.from_dict(overrides, "train")
+    config = _config(TrainConfig, arguments)
     if arguments.start and not arguments.corpus:
         return _complain("--from: needs --corpus, the words to learn")
     if arguments.corpus:
@@ -236,6 +368,29 @@ def _train_open(config: Any, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _pretrain(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.contrastive import PretrainConfig, run_pretraining
+    from spoken_digits.lab.corpora import best_corpus
+
+    config = _config(PretrainConfig, arguments)
+    corpus, clips = best_corpus(arguments.data)
+    if corpus == "voices" and not arguments.split:
+        config = dataclasses.replace(config, split=corpus)
+    folder, line = run_pretraining(config, clips, arguments.out)
+    print(line, file=sys.stderr)
+    print(folder)
+    return 0
+
+
+def _config(kind: Any, arguments: argparse.Namespace) -> Any:
+    """Resolve the recipe of a run: a file if there is one, and the options, which win over it."""
+    given = {key: getattr(arguments, key) for key in _OVERRIDES}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    if arguments.recipe:
+        return kind.from_toml(arguments.recipe, **overrides)
+    return kind.from_dict(overrides, "options")
+
+
 def _evaluate(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.judge import describe, heard_before, judge, read_test
 
@@ -244,7 +399,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         return _evaluate_rejection(recognizer, arguments)
     name, clips = read_test(arguments.corpus, arguments.split, arguments.data)
     if known := heard_before(recognizer, clips):
-        _complain(f"WARNING: {arguments.model} was trained on {', '.join(known)}, tested here")
+        names = ", ".join(known) if len(known) <= 6 else f"{len(known)} speakers"
+        _complain(f"WARNING: {arguments.model} was trained on {names}, tested here")
     evaluation = judge(recognizer, clips)
     if arguments.json:
         print(json.dumps(evaluation.to_dict()))
@@ -254,7 +410,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.corpora import find_corpus, read_corpus
+    from spoken_digits.lab.corpora import data_hash, find_corpus, read_corpus
     from spoken_digits.lab.judge import heard_before
     from spoken_digits.lab.rejection import (
         describe_rejection,
@@ -266,14 +422,23 @@ def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -
     name = arguments.corpus or "speech_commands"
     clips = read_corpus(name, arguments.data)
     if known := heard_before(recognizer, clips):
-        _complain(f"WARNING: {arguments.model} was trained on {', '.join(known)}, tested here")
+        names = ", ".join(known) if len(known) <= 6 else f"{len(known)} speakers"
+        _complain(f"WARNING: {arguments.model} was trained on {names}, tested here")
     folder = find_corpus("speech_commands", arguments.data)
     noises = sorted(folder.glob("_background_noise_/*.wav")) if folder else []
     evaluation = evaluate_rejection(
         score_clips(recognizer, clips), recognizer.threshold, score_noise(recognizer, noises)
     )
+    if arguments.figure:
+        from spoken_digits.lab.figures import rejection_curves
+        from spoken_digits.lab.files import write_whole
+
+        write_whole(arguments.figure, rejection_curves(evaluation.to_dict()).encode())
     if arguments.json:
-        print(json.dumps(evaluation.to_dict()))
+        model = {"sha256": hashlib.sha256(recognizer.path.read_bytes()).hexdigest()}
+        origin = {"command": arguments.command, "model": model, "corpus": name}
+        origin |= {"hash": data_hash(clips), "heard_before": len(known)}
+        print(json.dumps(origin | evaluation.to_dict()))
     else:
         print(f"{arguments.model} on {name}\n\n{describe_rejection(evaluation)}")
     return 0
@@ -318,6 +483,7 @@ def _study_shipped(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.card import update_card
     from spoken_digits.lab.files import write_whole
     from spoken_digits.lab.report import update_readme, write_report
     from spoken_digits.lab.summary import summarize
@@ -334,6 +500,7 @@ def _report(arguments: argparse.Namespace) -> int:
         results = Path("results", f"{summary['study']}.json")
         write_whole(results, (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
         update_readme("README.md", results.parent)
+        update_card("MODEL_CARD.md", results.parent)
         print(f"results: {results}")
     print(f"report: {report}")
     return 0
@@ -370,12 +537,56 @@ def _parser() -> argparse.ArgumentParser:
         text = "folder of corpora (default: SPOKEN_DIGITS_DATA, else the cache of fetch)"
         verb.add_argument("--data", metavar="DIR", type=Path, help=text)
 
+    def add_run(verb: argparse.ArgumentParser) -> None:
+        verb.add_argument("recipe", metavar="RECIPE", nargs="?", help="a TOML file, or its name")
+        for key in _OVERRIDES:
+            verb.add_argument(
+                f"--{key.replace('_', '-')}",
+                type=_whole(0) if key in ("seed", "epochs") else str,
+                help=f"{key.replace('_', ' ')}, whatever the recipe says",
+            )
+        text = "folder of runs (%(default)s)"
+        verb.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help=text)
+        add_data(verb)
+
     verb = add("recognize", _recognize, "tell which digit is spoken in recordings", "train")
     verb.add_argument("files", metavar="FILE", nargs="+", help="a recording of one digit")
     verb.add_argument("--json", action="store_true", help="a JSON object a line and file")
     verb.add_argument("--model", metavar="PATH", help="an exported model (default: what ships)")
     text = "least score of a digit, 0 (refuse nothing but silence) to 1 (default: the model's own)"
     verb.add_argument("--threshold", metavar="SCORE", type=_share, help=text)
+
+    text = "tell the digits spoken in recordings of any length"
+    verb = add("transcribe", _transcribe, text, "train")
+    verb.add_argument("files", metavar="FILE", nargs="+", help="a recording of a string of digits")
+    verb.add_argument("--json", action="store_true", help="a JSON object a line and file")
+    verb.add_argument("--model", metavar="PATH", help="a model of strings (default: what ships)")
+    shape = verb.add_mutually_exclusive_group()
+    shape.add_argument("--length", metavar="N", type=_whole(1), help="digits that there must be")
+    shape.add_argument(
+        "--pattern", help="what they must be like: d for any digit, such as ddd-dddd"
+    )
+    text = "the last digit must be the check digit of the others, as on payment cards"
+    verb.add_argument("--luhn", action="store_true", help=text)
+    text = "also give the N most probable strings"
+    verb.add_argument("--nbest", metavar="N", type=_whole(1), default=0, help=text)
+
+    verb = add("listen", _listen, "tell digits while they are spoken", "mic")
+    verb.add_argument("--wav", metavar="FILE", help="listen to a file, as if it were spoken now")
+    verb.add_argument(
+        "--device", metavar="NAME", help="microphone (default: the system's); part of its name"
+    )
+    verb.add_argument("--json", action="store_true", help="a JSON object a digit")
+    verb.add_argument("--model", metavar="PATH", help="a model of strings (default: what ships)")
+
+    verb = add("serve", _serve, "serve the page that hears what is spoken to a browser", "train")
+    verb.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    text = "port to listen at, 0: any that is free (%(default)s)"
+    verb.add_argument("--port", type=_whole(0), default=8000, help=text)
+    verb.add_argument("--open", action="store_true", help="open it in the browser")
+    verb.add_argument("--model", metavar="PATH", help="an exported model (default: what ships)")
+    text = "do not serve: copy the page to a new folder, for any static host"
+    verb.add_argument("--copy", metavar="DIR", type=Path, help=text)
 
     verb = add("show", _show, "draw a recording's waveform and mel spectrogram", "train,report")
     verb.add_argument("file", metavar="FILE", help="a recording of one digit")
@@ -398,29 +609,60 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_data(verb)
 
-    verb = add("make", _corpus_make, "make a corpus of synthetic voices", "train,synth", actions)
-    verb.add_argument("kind", choices=["voices"], help="what to make")
+    text = "make a corpus of synthetic voices, or strings of digits of speakers held out"
+    verb = add("make", _corpus_make, text, "train,synth", actions)
+    verb.add_argument("kind", choices=["voices", "strings"], help="what to make")
     verb.add_argument("output", metavar="DIR", type=Path, help="folder to make; must not exist")
     verb.add_argument("--seed", type=_whole(0), default=0, help="key of its draws (%(default)s)")
     text = "those that ship, or all that the shipped model learned from, saying other words too"
     verb.add_argument("--voices", choices=["shipped", "all"], default="shipped", help=text)
+    strings = verb.add_argument_group("of strings")
+    text = "corpus, folder or table of single digits (default: the best at hand)"
+    strings.add_argument("--corpus", help=text)
+    text = "named split whose test side speaks (default: the corpus')"
+    strings.add_argument("--split", help=text)
+    text = "strings to make, of the speakers in turn (%(default)s)"
+    strings.add_argument("--count", metavar="N", type=_whole(1), default=100, help=text)
+    for name, number, word in (("fewest", 2, "least"), ("most", 13, "most")):
+        text = f"digits in a string, at {word} (%(default)s)"
+        strings.add_argument(f"--{name}", metavar="N", type=_whole(1), default=number, help=text)
+    add_data(verb)
 
     verb = add("train", _train, "train a model on some speakers, test it on others", "train,report")
-    verb.add_argument("recipe", metavar="RECIPE", nargs="?", help="a TOML file, or its name")
-    for key in _OVERRIDES:
-        verb.add_argument(
-            f"--{key.replace('_', '-')}",
-            type=_whole(0) if key in ("seed", "epochs") else str,
-            help=f"{key.replace('_', ' ')}, whatever the recipe says",
-        )
-    verb.add_argument(
-        "--out", metavar="DIR", type=Path, default=Path("runs"), help="folder of runs (%(default)s)"
-    )
+    add_run(verb)
     text = "words of your own: a folder <label>/<speaker>_<take>.*, or a table"
     verb.add_argument("--corpus", metavar="PATH", help=text)
     text = "start from a model's weights: 'shipped', or a .safetensors file (with --corpus)"
     verb.add_argument("--from", dest="start", metavar="WEIGHTS", help=text)
     verb.add_argument("--export", metavar="FILE", help="also write the model to this file, .onnx")
+    text = "train a model on some speakers without labels, then probe it"
+    verb = add("pretrain", _pretrain, text, "train")
+    add_run(verb)
+
+    text = "train or judge the network that transcribes strings of digits"
+    actions = verbs.add_parser("strings", help=text, description=text).add_subparsers(
+        title="verbs", metavar="VERB", required=True
+    )
+    text = "train it on FSDD, Speech Commands and synthetic speech"
+    verb = add("train", _strings_train, text, "train,synth", actions)
+    text = "file to write (%(default)s)"
+    verb.add_argument("-o", "--output", metavar="FILE", default="strings.onnx", help=text)
+    text = "split of FSDD whose training side is learned from (default: all speakers)"
+    verb.add_argument("--split", help=text)
+    verb.add_argument("--seed", type=_whole(0), default=0, help="key of its draws (%(default)s)")
+    verb.add_argument("--steps", metavar="N", type=_whole(1), help="instead of the recipe's")
+    add_data(verb)
+    text = "judge it on strings, latency and false digits of speakers held out"
+    verb = add("score", _strings_score, text, "train,bench", actions)
+    text = "a model of strings (default: what ships)"
+    verb.add_argument("model", metavar="MODEL", nargs="?", help=text)
+    text = "instead judge it on a table of recordings, with the columns file and digits"
+    verb.add_argument("--table", metavar="TSV", type=Path, help=text)
+    text = "split of FSDD whose test side speaks (default: none)"
+    verb.add_argument("--split", help=text)
+    verb.add_argument("--seed", type=_whole(0), default=0, help="key of the strings (%(default)s)")
+    text = "JSON file to write as well"
+    verb.add_argument("-o", "--output", metavar="FILE", type=Path, help=text)
     add_data(verb)
 
     verb = add("evaluate", _evaluate, "judge an exported model on speakers it never heard", "train")
@@ -431,6 +673,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--split", help="named split whose test side is used (default: the corpus')")
     text = "how well it tells digits from other words and noise (default corpus: speech_commands)"
     verb.add_argument("--rejection", action="store_true", help=text)
+    text = "with --rejection, also draw its curves into this SVG"
+    verb.add_argument("--figure", metavar="SVG", type=Path, help=text)
     verb.add_argument("--json", action="store_true", help="one JSON object")
     add_data(verb)
 

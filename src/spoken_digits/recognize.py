@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spoken_digits.audio import SAMPLE_RATE, AudioError, hear, read_audio
+
+if TYPE_CHECKING:
+    from spoken_digits.connected import Transcriber, Transcript
 
 __all__ = [
     "FORMAT_VERSION",
@@ -25,16 +28,19 @@ __all__ = [
     "Recognition",
     "Recognizer",
     "load",
+    "open_session",
 ]
 
 FloatArray = NDArray[np.float32]
 Reason = Literal["silence", "not a digit", "unclear"]
 
 FORMAT_VERSION = "1"  # of the inputs, outputs and metadata of a model file
-SHIPPED_MODEL = Path(__file__).parent / "assets" / "digits.onnx"
+_ASSETS = Path(__file__).parent / "assets"
+SHIPPED_MODEL = _ASSETS / "digits.onnx"
 
 _INPUT = "waveform"  # (B, L) float32 at 8 kHz
 _OUTPUTS = ("scores", "log_mel")  # (B, C) of which softmax makes probabilities; (B, M, T)
+_REMEDY = "take a file that spoken-digits export wrote"
 _REJECTION = "rejection"  # (B,) log-odds of being one of the labels at all; a model may lack it
 
 _QUIETEST_DBFS = -80  # a recording that never gets louder is of no voice: the last bits of 16
@@ -122,6 +128,7 @@ class Recognizer:
         if threshold is None:
             threshold = _threshold(self._path, metadata) if self.rejects else 0
         self._threshold = _checked(threshold)
+        self._transcriber: Transcriber | None = None
 
     @property
     def path(self) -> Path:
@@ -225,6 +232,29 @@ class Recognizer:
             utterances=heard.utterances,
         )
 
+    def transcribe(
+        self, source: str | os.PathLike[str] | ArrayLike, sample_rate: float | None = None
+    ) -> "Transcript":
+        """Transcribe the digits in a recording of any length, with the shipped model for strings.
+
+        `connected.Transcriber`, which this calls, also knows grammars, several answers and streams.
+
+        Parameters
+        ----------
+        source, sample_rate
+            As of `__call__`.
+
+        Raises
+        ------
+        AudioError
+            When the recording cannot be heard.
+        """
+        from spoken_digits.connected import Transcriber  # late: it stands upon this module
+
+        if self._transcriber is None:
+            self._transcriber = Transcriber()
+        return self._transcriber(source, sample_rate)
+
     def _infer(self, waveforms: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Scores (B, C), log-mel (B, M, T) and how surely each is a digit (B,)."""
         scores, log_mel, *rejection = self._session.run(self._outputs, {_INPUT: waveforms})
@@ -240,11 +270,17 @@ def load(
     return Recognizer(model_path, threshold)
 
 
-def _open(path: Path) -> tuple[Any, dict[str, str], tuple[str, ...]]:
-    """Open a model file; return its session, metadata and labels."""
-    remedy = "take a file that spoken-digits export wrote"
+def open_session(path: Path) -> tuple[Any, dict[str, str]]:
+    """Open an ONNX file to run on one thread of the CPU; return its session and metadata.
+
+    Raises
+    ------
+    ModelError
+        When there is none, or it is no ONNX file.
+    """
     if not path.is_file():
-        if path == SHIPPED_MODEL:
+        remedy = _REMEDY
+        if path.parent == _ASSETS:
             remedy = "install spoken-digits again, or name another model"
         raise ModelError(f"{path}: no such file; expected an ONNX model: {remedy}")
     import onnxruntime  # late: importing this module stays cheap
@@ -258,16 +294,20 @@ def _open(path: Path) -> tuple[Any, dict[str, str], tuple[str, ...]]:
         )
     except Exception as error:  # onnxruntime's exceptions have no common base
         raise ModelError(
-            f"{path}: cannot be opened ({type(error).__name__}); expected an ONNX model: {remedy}"
+            f"{path}: cannot be opened ({type(error).__name__}); expected an ONNX model: {_REMEDY}"
         ) from error
+    return session, session.get_modelmeta().custom_metadata_map
 
-    metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
+
+def _open(path: Path) -> tuple[Any, dict[str, str], tuple[str, ...]]:
+    """Open a model file; return its session, metadata and labels."""
+    session, metadata = open_session(path)
     names = {node.name for node in (*session.get_inputs(), *session.get_outputs())}
     version, rate = metadata.get("format_version"), metadata.get("sample_rate_hz")
     if version != FORMAT_VERSION or rate != str(SAMPLE_RATE) or not names >= {_INPUT, *_OUTPUTS}:
         raise ModelError(
             f"{path}: format_version {version}, sample_rate_hz {rate}, with {sorted(names)}; "
-            f"expected {FORMAT_VERSION}, {SAMPLE_RATE}, with {[_INPUT, *_OUTPUTS]}: {remedy}"
+            f"expected {FORMAT_VERSION}, {SAMPLE_RATE}, with {[_INPUT, *_OUTPUTS]}: {_REMEDY}"
         )
     try:
         labels = json.loads(metadata["labels"])
@@ -276,7 +316,7 @@ def _open(path: Path) -> tuple[Any, dict[str, str], tuple[str, ...]]:
     classes = next(node.shape[-1] for node in session.get_outputs() if node.name == _OUTPUTS[0])
     if not isinstance(labels, list) or len(labels) != classes:
         raise ModelError(
-            f"{path}: labels {metadata.get('labels')}; expected a JSON list of {classes}: {remedy}"
+            f"{path}: labels {metadata.get('labels')}; expected a JSON list of {classes}: {_REMEDY}"
         )
     return session, metadata, tuple(map(str, labels))
 

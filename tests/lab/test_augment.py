@@ -46,6 +46,8 @@ EACH_TRANSFORM = {
     "margin_ms": {"margin_ms": 60.0},
     "frequency_warp": {"frequency_warp": 0.2},
     "tempo_warp": {"tempo_warp": 0.3},
+    "frequency_bend": {"frequency_bend": 0.03},
+    "tempo_bend": {"tempo_bend": 0.08},
     "equalizer_db": {"equalizer_db": 4.0},
     "noise_snr_db": {"noise_snr_db": (0.0, 30.0)},
     "mixed_styles": {"mixed_styles": 1.0},

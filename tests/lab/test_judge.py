@@ -1,5 +1,6 @@
 """A model file judged on recordings; the toy always says 9."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,14 @@ def test_the_test_side_of_fsdd_is_that_of_xsdr(data, toy):
     name, clips = read_test(split="loso:theo", data=data)
     assert {clip.speaker for clip in clips} == {"theo"}
     assert heard_before(toy, clips) == ("theo",)
+
+
+def test_a_model_that_names_corpora_may_have_heard_all_of_their_speakers(data, tmp_path):
+    _, clips = read_test(split="loso:theo", data=data)
+    for corpora, heard in (({"fsdd": {}, "voices": {}}, ("theo",)), ({"voices": {}}, ())):
+        training = json.dumps({"corpora": corpora})
+        model = load(write_toy_model(tmp_path / "toy.onnx", training_data=training))
+        assert heard_before(model, clips) == heard
 
 
 def test_a_corpus_of_ones_own_is_tested_whole(tone_corpus):

@@ -36,6 +36,30 @@ def test_our_strong_model_is_small() -> None:
     assert sum(p.numel() for p in net.parameters()) <= 150_000
 
 
+def test_a_committee_says_the_mean_of_what_its_members_say() -> None:
+    net = DigitNet(FRONT_ENDS["ours"], MODELS["cnn"].backbone(40), 10).eval()
+    output = net(*padded_batch())
+    members = net.member_scores(output.embedding)
+    assert members.shape == (net.backbone.n_members, len(LENGTHS), 10)
+    assert not torch.allclose(members[0], members[1], atol=1e-3)
+    torch.testing.assert_close(members.mean(0), output.scores, atol=1e-5, rtol=1e-4)
+
+
+def test_a_member_alone_learns_what_it_would_learn_without_the_others() -> None:
+    backbone = MODELS["cnn"].backbone(40)
+    net = DigitNet(FRONT_ENDS["ours"], backbone, 10)
+    half = backbone.members[0].dimension
+    alone = nn.Linear(half, 10)
+    with torch.no_grad():
+        alone.weight.copy_(2 * net.head.weight[:, :half])
+        alone.bias.copy_(net.head.bias)
+    log_mel, mask = net.front_end(*padded_batch())
+    found = net.member_scores(backbone(log_mel, mask))[0]
+    torch.testing.assert_close(
+        found, alone(backbone.members[0](log_mel, mask)), atol=1e-5, rtol=1e-4
+    )
+
+
 def test_masked_batch_norm_is_torchs_on_the_frames_that_are_there() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, 4, 5, 10, generator=generator)
@@ -68,7 +92,7 @@ def test_pooling_to_25_frames_is_torchs_adaptive_pooling(n_frames: int) -> None:
     torch.testing.assert_close(found, nn.AdaptiveAvgPool1d(25)(x), atol=1e-5, rtol=1e-4)
 
 
-def test_a_recurrent_embedding_is_the_mean_state_of_a_packed_sequence() -> None:
+def test_a_recurrent_embedding_is_mean_and_maximum_of_a_packed_sequence() -> None:
     backbone = Recurrent(8, nn.LSTM, 16).eval()  # its normalization is the identity, but for eps
     x = torch.randn(3, 8, 20, generator=torch.Generator().manual_seed(0))
     lengths = torch.tensor([20, 7, 13])
@@ -77,5 +101,9 @@ def test_a_recurrent_embedding_is_the_mean_state_of_a_packed_sequence() -> None:
         x.transpose(1, 2), lengths, batch_first=True, enforce_sorted=False
     )
     states, _ = nn.utils.rnn.pad_packed_sequence(backbone.cell(packed)[0], batch_first=True)
-    expected = states.sum(1) / lengths[:, None]  # padded states are zero
+    mean = states.sum(1) / lengths[:, None]  # padded states are zero
+    maximum = torch.stack(
+        [clip[:n].amax(0) for clip, n in zip(states, lengths.tolist(), strict=True)]
+    )
+    expected = torch.cat([mean, maximum], dim=1)
     torch.testing.assert_close(backbone(x * mask, mask), expected, atol=1e-4, rtol=1e-3)

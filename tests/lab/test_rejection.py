@@ -11,6 +11,7 @@ from toy_model import write_toy_model
 
 from spoken_digits.cli import main
 from spoken_digits.lab.rejection import (
+    ACCEPTED,
     WINDOW_S,
     Scored,
     auroc,
@@ -116,6 +117,15 @@ def test_a_cut_counts_what_it_says():
     )  # one silent
 
 
+def test_a_threshold_is_found_for_a_share_of_the_digits():
+    evaluation = evaluate_rejection(made_up(), 0.5)
+    for share, cut in zip(ACCEPTED, evaluation.wanted, strict=True):
+        digits = made_up().scores[:400]
+        assert (digits >= cut.threshold).mean() >= share
+        assert (digits > cut.threshold).mean() < share
+        assert cut.digits_accepted == (digits >= cut.threshold).mean()
+
+
 def test_the_curve_encloses_the_area():
     evaluation = evaluate_rejection(made_up(), 0.5)
     x, y = np.array(evaluation.curve).T
@@ -189,7 +199,12 @@ def test_the_command_judges_a_corpus_with_other_words(tmp_path, monkeypatch, cap
     assert evaluation["auroc"] == 1  # the toy calls a digit what is loud
     assert evaluation["noise_s"] == 4.5
     assert evaluation["default"]["threshold"] == pytest.approx(1 / (1 + np.exp(0.95)))
-    assert main(["evaluate", model, "--rejection", *data]) == 0
+    figure = tmp_path / "curves.svg"
+    assert main(["evaluate", model, "--rejection", "--figure", str(figure), *data]) == 0
+    svg = figure.read_text(encoding="utf-8")
+    assert svg.startswith("<svg")
+    assert "AUROC 1.000, EER 0.000" in svg
+    assert "xmlns=" in svg
     assert "AUROC              100.0%  of 8 digits against 8 other words, 4 speakers" in (
         capsys.readouterr().out
     )

@@ -5,6 +5,7 @@ import torch
 from spoken_digits.lab.features import FRONT_ENDS, LogMel, frame_mask
 from spoken_digits.lab.spectrograms import (
     add_noise,
+    bend,
     equalize,
     mask_bands,
     mask_frames,
@@ -51,6 +52,39 @@ def test_tempo_warp_moves_an_event_and_the_end_by_its_ratio(ratio: float) -> Non
     assert power.shape == (1, F, int(frames))
     assert centers(power[0])[1] == pytest.approx(30 / ratio, rel=0.02)
     assert centers(power[0])[0] == pytest.approx(60, abs=0.1)
+
+
+def where_it_is_read(deviations: tuple[float, float], frames: int = 40) -> list[torch.Tensor]:
+    """What `bend` reads of ramps: the positions of bins (B, F) and of moments (B, frames)."""
+    n_frames = torch.full((200,), frames)
+    inside = frame_mask(n_frames, T)
+    bins = torch.linspace(0, 1, F)[None, :, None] * inside
+    moments = (torch.arange(T) / (frames - 1))[None, None] * inside.expand(-1, F, -1)
+    bent = [bend(ramp, n_frames, generator(), *deviations) for ramp in (bins, moments)]
+    assert all(not x[..., frames:].any() for x in bent)
+    return [bent[0][:, :, 0], bent[1][:, 0, :frames]]
+
+
+def test_no_bend_is_the_identity() -> None:
+    power = torch.rand(3, F, T, generator=generator())
+    torch.testing.assert_close(
+        bend(power, torch.full((3,), T), generator(), 0, 0), power, atol=1e-5, rtol=1e-4
+    )
+
+
+def test_a_bend_leaves_the_ends_and_never_folds() -> None:
+    for positions in where_it_is_read((0.2, 0.4)):
+        assert (positions.diff(dim=1) > -1e-6).all()
+        torch.testing.assert_close(positions[:, 0], torch.zeros(200), atol=1e-5, rtol=0)
+        torch.testing.assert_close(positions[:, -1], torch.ones(200), atol=1e-5, rtol=0)
+
+
+def test_the_first_sine_of_a_bend_deviates_as_asked() -> None:
+    for positions in where_it_is_read((0.03, 0.03)):
+        x = torch.linspace(0, 1, positions.shape[1])
+        # Sines are orthogonal over the axis: twice the mean of the product is the amplitude.
+        first = 2 * ((positions - x) * torch.sin(torch.pi * x)).mean(1)
+        assert float(first.std()) == pytest.approx(0.03, rel=0.15)
 
 
 def test_unit_ratios_are_the_identity() -> None:

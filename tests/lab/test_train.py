@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,46 @@ def test_networks_learn_chords_and_carry_them_to_another_voice(
     net = train(config, dataset, rows, tmp_path / "run", quiet=True)
     scores, _ = predict(net, dataset, test_rows)
     assert (scores.argmax(1) == dataset.targets[test_rows]).mean() >= 0.6  # chance: 0.1
+
+
+def test_the_joint_objective_teaches_resumes_and_leaves_no_projection_behind(
+    tones: tuple[Dataset, np.ndarray, np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dataset, rows, test_rows = tones
+    config = TrainConfig(objective="joint", epochs=6, batch_size=16)
+    net = train(config, dataset, rows, tmp_path / "whole", quiet=True)
+    scores, _ = predict(net, dataset, test_rows)
+    assert (scores.argmax(1) == dataset.targets[test_rows]).mean() >= 0.6
+    assert load_network(tmp_path / "whole")[1].state_dict().keys() == net.state_dict().keys()
+
+    # A weight of zero is plain cross-entropy, whatever the projection makes of it.
+    plain = train(replace(config, objective="cross-entropy"), dataset, rows, tmp_path / "plain")
+    none = train(replace(config, contrast_weight=0.0), dataset, rows, tmp_path / "none")
+    assert torch.equal(plain.head.weight, none.head.weight)
+    assert not torch.equal(plain.head.weight, net.head.weight)
+
+    original, calls = training.augmented_log_mel, 0
+
+    def until_killed(*args: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 20:
+            raise Killed
+        return original(*args)
+
+    monkeypatch.setattr(training, "augmented_log_mel", until_killed)
+    with pytest.raises(Killed):
+        train(config, dataset, rows, tmp_path / "cut", quiet=True)
+    train(config, dataset, rows, tmp_path / "cut", quiet=True)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_the_joint_objective_wants_clips_of_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(POLICIES, "mixed", Policy(mixup_alpha=1.0))
+    with pytest.raises(ConfigError, match="'mixed': mixup leaves no clip of one class"):
+        TrainConfig(objective="joint", augmentation="mixed")
 
 
 def test_mixup_reaches_the_targets_and_still_teaches(
@@ -203,6 +244,8 @@ def test_a_recipe_round_trips_through_toml(tmp_path: Path) -> None:
         ("learning_rate = nan", "learning_rate = nan: expected a finite number"),
         ("[study]", "a study, not the recipe of one run"),
         ("label_smoothing = 1", "label_smoothing"),
+        ('objective = "hinge"', "expected one of cross-entropy, joint"),
+        ("contrast_weight = -1", "contrast_weight"),
         ("model = cnn", "not a TOML file"),
     ],
 )

@@ -32,6 +32,8 @@ class Policy:
         Longest silence that random placement adds on either side.
     frequency_warp, tempo_warp
         Vocal tract length and tempo, on power spectrograms: deviation to either side, logarithm.
+    frequency_bend, tempo_bend
+        Smooth distortion of both axes: deviation of its first sine, as a share of the axis.
     equalizer_db
         Deviation of each of the equalizer's cosines.
     noise_snr_db
@@ -84,6 +86,8 @@ class Policy:
     margin_ms: float = 0.0
     frequency_warp: float = 0.0
     tempo_warp: float = 0.0
+    frequency_bend: float = 0.0
+    tempo_bend: float = 0.0
     equalizer_db: float = 0.0
     noise_snr_db: tuple[float, float] | None = None
     mixed_styles: float = 0.0
@@ -303,6 +307,9 @@ def augmented_log_mel(
             for deviation in (policy.frequency_warp, policy.tempo_warp)
         ]
         power, n_frames = spectrograms.warp(power, n_frames, *ratios)
+    if policy.frequency_bend or policy.tempo_bend:
+        deviations = policy.frequency_bend, policy.tempo_bend
+        power = spectrograms.bend(power, n_frames, generator, *deviations)
     mask = frame_mask(n_frames, power.shape[-1])
     if policy.equalizer_db:
         power = spectrograms.equalize(power, generator, policy.equalizer_db)
@@ -330,6 +337,8 @@ _BASIC = replace(
     _LIGHT,
     frequency_warp=0.17,
     tempo_warp=0.35,
+    frequency_bend=0.03,
+    tempo_bend=0.08,
     equalizer_db=4,
     noise_snr_db=(0, 50),
     mixed_styles=1.0,
@@ -361,6 +370,8 @@ POLICIES: dict[str, Policy] = {
         dropouts=1,
         spoiled_share=0.5,
     ),
+    # Two hearings of one clip as of two people, for contrastive pre-training.
+    "views": replace(_SPEAKER, frequency_warp=0.25, tempo_warp=0.4, equalizer_db=6),
     # For what ships: any voice, room, microphone and line.
     "open": replace(
         _SPEAKER,
@@ -368,6 +379,8 @@ POLICIES: dict[str, Policy] = {
         margin_ms=100,
         frequency_warp=0.2,
         tempo_warp=0.3,
+        frequency_bend=0.0,
+        tempo_bend=0.0,
         noise_snr_db=(5, 60),
         rt60_s=(0.1, 0.7),
         direct_to_reverberant_db=(-3, 20),

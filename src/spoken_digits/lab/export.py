@@ -25,11 +25,19 @@ from spoken_digits.lab.files import whole_file, write_whole
 from spoken_digits.lab.models import DigitNet
 from spoken_digits.lab.train import ConfigError, TrainConfig, load_network
 
-__all__ = ["OUTPUTS", "ExportError", "check_parity", "export", "quantize"]
+__all__ = [
+    "OPSET",
+    "OUTPUTS",
+    "ExportError",
+    "check_parity",
+    "describe",
+    "export",
+    "quantize",
+]
 
 OUTPUTS = ("scores", "log_mel", "embedding")  # and "rejection", of a network that rejects
 _TOLERANCE = 1e-4
-_OPSET = 17
+OPSET = 17
 
 
 class ExportError(ValueError):
@@ -77,7 +85,7 @@ def export(run_dir: Path | str, output: Path | str | None = None) -> Path:
     run_dir = Path(run_dir)
     output = Path(output) if output else run_dir / "digits.onnx"
     config, net = load_network(run_dir)
-    content = _describe(_to_onnx(net), _metadata(config, net, _environment(run_dir)))
+    content = describe(_to_onnx(net), _metadata(config, net, _environment(run_dir)))
     check_parity(net, content)
     write_whole(output, content)
     return output
@@ -109,7 +117,7 @@ def _to_onnx(net: DigitNet) -> bytes:
             (example,),
             buffer,  # type: ignore[arg-type]  # the tracing exporter takes a stream
             dynamo=False,
-            opset_version=_OPSET,
+            opset_version=OPSET,
             input_names=["waveform"],
             output_names=list(_outputs(net)),
             dynamic_axes={
@@ -144,7 +152,8 @@ def _metadata(config: TrainConfig, net: DigitNet, environment: dict[str, object]
     }
 
 
-def _describe(content: bytes, metadata: dict[str, str]) -> bytes:
+def describe(content: bytes, metadata: dict[str, str]) -> bytes:
+    """Write into an ONNX file what it is."""
     model = onnx.load_from_string(content)
     onnx.helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)

@@ -23,6 +23,7 @@ __all__ = [
     "Spectrogram",
     "confusion_matrix",
     "learning_curves",
+    "rejection_curves",
     "speaker_strip",
     "spectrograms",
 ]
@@ -220,6 +221,39 @@ def spectrograms(pictures: Sequence[Spectrogram], band_hz: FloatArray, hop_ms: f
 
     titles = ", ".join(picture.title for picture in pictures)
     return _svg("spectrograms", (10, 2.1 * n_rows + 0.4), draw, f"Log-mel spectrograms: {titles}.")
+
+
+def rejection_curves(evaluation: Mapping[str, Any]) -> str:
+    """Draw the ROC curve, and beside it what each threshold accepts; of an evaluation's dict."""
+    cuts, own = evaluation["cuts"], evaluation["default"]
+    thresholds = [cut["threshold"] for cut in cuts]
+
+    def draw(figure: "Figure") -> None:
+        roc, cost = figure.subplots(1, 2)
+        roc.plot(*(100 * np.array(evaluation["curve"]).T), color=COLORS[0])
+        roc.plot([0, 100], [100, 0], ":", color="#666666", linewidth=1)
+        rate = 100 * evaluation["eer"]
+        roc.plot(rate, 100 - rate, "o", color=INK)
+        roc.annotate(f" equal errors, {rate:.1f} %", (rate, 100 - rate), va="top")
+        roc.set(xlabel="other words accepted, %", ylabel="digits accepted, %", ylim=(0, 101))
+        roc.set_title(f"AUROC {100 * evaluation['auroc']:.1f} %")
+        for key, text, color in (
+            ("digits_accepted", "digits accepted", COLORS[0]),
+            ("digits_right", "digits accepted and right", COLORS[2]),
+            ("others_accepted", "other words accepted", COLORS[1]),
+        ):
+            shares = [100 * cut[key] for cut in cuts]
+            cost.plot(thresholds, shares, "o-", color=color, label=text, markersize=3)
+        cost.axvline(own["threshold"], color=INK, linestyle="--", linewidth=1, label="in use")
+        cost.set(xlabel="threshold", ylabel="share, %", xlim=(0, 1), ylim=(0, 101))
+        cost.legend(loc="lower left")
+        for ax in (roc, cost):
+            ax.grid()
+
+    alt = (
+        f"Digits against other words: AUROC {evaluation['auroc']:.3f}, EER {evaluation['eer']:.3f}."
+    )
+    return _svg("rejection", (10, 3.6), draw, alt)
 
 
 def _svg(

@@ -69,10 +69,15 @@ def judge(recognizer: Recognizer, clips: Iterable[Clip]) -> Evaluation:
 
 
 def heard_before(recognizer: Recognizer, clips: Iterable[Clip]) -> tuple[str, ...]:
-    """Name the speakers of `clips` that the model says it was trained on, sorted."""
+    """Name the speakers of `clips` that the model was trained on, as far as it tells, sorted.
+
+    A model that names corpora but no speakers may have heard all of theirs: all are named.
+    """
     training = json.loads(recognizer.metadata.get("training_data", "{}"))
     voices = {(training.get("corpus"), name) for name in training.get("train_speakers", ())}
-    return tuple(sorted({c.speaker for c in clips if (c.corpus, c.speaker) in voices}))
+    whole = () if voices else tuple(training.get("corpora", ()))
+    known = {c.speaker for c in clips if c.corpus in whole or (c.corpus, c.speaker) in voices}
+    return tuple(sorted(known))
 
 
 def describe(evaluation: Evaluation) -> str:

@@ -26,15 +26,18 @@ from spoken_digits.lab.features import FrontEnd, LogMel
 __all__ = [
     "MODELS",
     "Backbone",
+    "Committee",
     "Convolutional",
     "DigitNet",
     "Downsampled",
     "Model",
     "Output",
-    "PooledFirst",
     "Recurrent",
     "TemporalConvolutional",
 ]
+
+
+_FAR = 1e4  # below every value that a maximum may choose
 
 
 class Output(NamedTuple):
@@ -45,22 +48,12 @@ class Output(NamedTuple):
     embedding: Tensor  # (B, D), what the last linear layer sees
     rejection: Tensor | None = None  # (B,), logit of being one of the C classes at all
 
-    @property
-    def logits(self) -> Tensor:
-        """Scores, and beside them that of "none of these" where there is one: (B, C) or (B, C + 1).
-
-        Their softmax is what is learned.
-        """
-        if self.rejection is None:
-            return self.scores
-        other = self.scores.logsumexp(1) - self.rejection
-        return torch.cat([self.scores, other[:, None]], 1)
-
 
 class Backbone(nn.Module):
     """(B, M, T) and mask (B, 1, T) to (B, D); D is `dimension`."""
 
     dimension: int
+    n_members: int = 1  # parts of the embedding, of one size, that learn each on its own
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Embed a padded batch."""
@@ -104,19 +97,19 @@ class MaskedBatchNorm(nn.Module):
 
 
 class Convolutional(Backbone):
-    """Our strong model: plain 3 by 3 convolutions over bands and frames, pooled over time.
+    """The members of our strong model: plain 3 by 3 convolutions over bands and frames.
 
-    Each stage convolves, normalizes, rectifies and takes the maximum over (bands, frames), which
-    forgives a resonance that lies a little higher or lower in another voice; the last convolution
+    Each stage convolves, takes the maximum over (bands, frames), which forgives a resonance that
+    lies a little higher or lower in another voice, normalizes and rectifies; the last convolution
     spans all bands that are left. Mean and maximum over a clip's frames are joined into the
-    embedding.
+    embedding. The maximum comes first because what follows then has a half or a quarter to do.
     """
 
     def __init__(
         self,
         n_mels: int,
         widths: tuple[int, ...] = (16, 32, 48, 64),
-        pools: tuple[tuple[int, int], ...] = ((2, 1), (2, 2), (2, 1), (2, 1)),
+        pools: tuple[tuple[int, int], ...] = ((2, 2), (2, 1), (2, 1), (2, 1)),
         top: int = 64,
     ) -> None:
         super().__init__()
@@ -136,89 +129,83 @@ class Convolutional(Backbone):
         """Embed a padded batch."""
         x, mask = x[:, None].contiguous(memory_format=torch.channels_last), mask[:, None]
         for convolution, norm, pool in zip(self.convolutions, self.norms, self.pools, strict=True):
-            # A convolution spills sound into the padding beside it: masked before it is counted.
-            x = functional.relu(norm(convolution(x) * mask, mask))
-            if pool != (1, 1):
-                # Rectified values and padding are at least zero: a maximum may look at both. Half a
-                # pool at the end counts as one, as it would with padding behind it.
-                x = functional.max_pool2d(x, pool, ceil_mode=True)
-                mask = mask[..., :: pool[1]]
-        x, mask = x[:, :, 0], mask[:, 0]
-        return torch.cat([x.sum(-1) / mask.sum(-1), x.amax(-1)], dim=1)
-
-
-class PooledFirst(Convolutional):
-    """`Convolutional` with the maximum taken before the normalization: the same, a third cheaper.
-
-    The first pool halves the frames, too, so that the wide layers work on few.
-    """
-
-    def __init__(
-        self,
-        n_mels: int,
-        widths: tuple[int, ...] = (16, 32, 56, 80),
-        pools: tuple[tuple[int, int], ...] = ((2, 2), (2, 1), (2, 1), (2, 1)),
-        top: int = 80,
-    ) -> None:
-        super().__init__(n_mels, widths, pools, top)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Embed a padded batch."""
-        x, mask = x[:, None].contiguous(memory_format=torch.channels_last), mask[:, None]
-        for convolution, norm, pool in zip(self.convolutions, self.norms, self.pools, strict=True):
             x = convolution(x)
             if pool != (1, 1):
-                # Not yet rectified, values may be below padding's zero: a maximum must not see it.
-                x = functional.max_pool2d(x + (mask - 1) * 1e4, pool, ceil_mode=True)
+                # What is not rectified yet may lie below padding's zero: no maximum may see that.
+                # Half a pool at the end counts as one, as it would with padding behind it.
+                x = functional.max_pool2d(x + (mask - 1) * _FAR, pool, ceil_mode=True)
                 mask = mask[..., :: pool[1]]
             x = functional.relu(norm(x * mask, mask))
         x, mask = x[:, :, 0], mask[:, 0]
         return torch.cat([x.sum(-1) / mask.sum(-1), x.amax(-1)], dim=1)
 
 
-class Recurrent(Backbone):
-    """The original study's RNN (Elman, tanh) and LSTM over frames; the mean state is the embedding.
+class Committee(Backbone):
+    """Several backbones side by side, their embeddings joined; `DigitNet` lets each learn alone."""
 
-    Two things let even the plain RNN learn: bands are brought to zero mean and unit deviation over
-    the training batch, so that tanh does not saturate, and the mean over a clip's states, where the
-    last state alone would have to carry the word through all the silence behind it.
+    def __init__(self, n_mels: int, members: int, member: Callable[[int], Backbone]) -> None:
+        super().__init__()
+        backbones = [member(n_mels) for _ in range(members)]
+        self.members = nn.ModuleList(backbones)
+        self.n_members = members
+        self.dimension = sum(backbone.dimension for backbone in backbones)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Embed a padded batch."""
+        return torch.cat([member(x, mask) for member in self.members], dim=1)
+
+
+class Recurrent(Backbone):
+    """The original study's RNN (Elman, tanh) and LSTM over frames.
+
+    The embedding is the mean and the maximum of a clip's states. Two things let even the plain RNN
+    learn: bands are brought to zero mean and unit deviation over the training batch, so that tanh
+    does not saturate, and all states count, where the last one alone would have to carry the word
+    through all the silence behind it.
     """
 
     def __init__(self, n_mels: int, cell: type[nn.RNN] | type[nn.LSTM], hidden: int = 128) -> None:
         super().__init__()
         self.norm = MaskedBatchNorm(n_mels)
         self.cell = cell(n_mels, hidden, batch_first=True)
-        self.dimension = hidden
+        self.dimension = 2 * hidden
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Embed a padded batch."""
         x = self.norm(x[:, :, None], mask[:, None])[:, :, 0]
-        states: Tensor = self.cell(x.transpose(1, 2))[0]  # (B, T, D)
-        return torch.matmul(mask, states)[:, 0] / mask.sum(-1)
+        states: Tensor = self.cell(x.transpose(1, 2))[0]  # (B, T, hidden)
+        mean = torch.matmul(mask, states)[:, 0] / mask.sum(-1)
+        return torch.cat([mean, (states.transpose(1, 2) + (mask - 1) * _FAR).amax(-1)], dim=1)
 
 
 class TemporalConvolutional(Backbone):
     """The original study's temporal CNN: bands are channels, convolutions run along time alone.
 
-    Two convolutions, each followed by a maximum over three frames, then the mean over the clip.
+    Two convolutions, each followed by a maximum over three frames; then mean and maximum over the
+    clip. Bands, and what each convolution gives, are brought to zero mean and unit deviation over
+    the training batch.
     """
 
-    def __init__(self, n_mels: int, widths: tuple[int, ...] = (64, 128), kernel: int = 5) -> None:
+    def __init__(self, n_mels: int, widths: tuple[int, ...] = (96, 128), kernel: int = 5) -> None:
         super().__init__()
         channels = (n_mels, *widths)
+        self.norms = nn.ModuleList(MaskedBatchNorm(width) for width in channels)
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(before, after, kernel, padding=kernel // 2)
+            nn.Conv1d(before, after, kernel, padding=kernel // 2, bias=False)
             for before, after in pairwise(channels)
         )
-        self.dimension = widths[-1]
+        self.dimension = 2 * widths[-1]
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Embed a padded batch."""
-        for convolution in self.convolutions:
-            x = functional.relu(convolution(x)) * mask
+        first, *others = self.norms
+        x = first(x[:, :, None], mask[:, None])[:, :, 0]
+        for convolution, norm in zip(self.convolutions, others, strict=True):
+            x = convolution(x) * mask
+            x = functional.relu(norm(x[:, :, None], mask[:, None])[:, :, 0]) * mask
             mask = mask[..., ::2]
             x = functional.max_pool1d(x, 3, 2, 1) * mask
-        return x.sum(-1) / mask.sum(-1)
+        return torch.cat([x.sum(-1) / mask.sum(-1), x.amax(-1)], dim=1)
 
 
 class Downsampled(Backbone):
@@ -283,6 +270,16 @@ class DigitNet(nn.Module):
         scores, other = scores[:, :-1], scores[:, -1]
         return Output(scores, log_mel, embedding, scores.logsumexp(1) - other)
 
+    def member_scores(self, embedding: Tensor) -> Tensor:
+        """Score by each member of a committee alone: (B, D) to (n_members, B, C).
+
+        Their mean is what the head says of the whole embedding: a committee is one linear layer.
+        """
+        n, (B, D) = self.backbone.n_members, embedding.shape
+        parts = embedding.reshape(B, n, D // n).transpose(0, 1)  # (n, B, D / n)
+        weights = self.head.weight.reshape(-1, n, D // n).permute(1, 2, 0)  # (n, D / n, C)
+        return n * torch.matmul(parts, weights) + self.head.bias
+
     def forward(self, waveform: Tensor, lengths: Tensor | None = None) -> Output:
         """Score a padded batch (B, L) of clips of lengths (B,); without lengths all of L counts."""
         return self.classify(*self.front_end(waveform, lengths))
@@ -301,6 +298,8 @@ class Model:
     linear: Literal["hinge", "logistic"] | None = None
 
 
+_MEMBER = partial(Convolutional, widths=(16, 28, 40, 56), top=56)
+
 MODELS: dict[str, Model] = {
     "sgd-interpolate": Model(
         "SGD hinge, 25 frames interpolated", partial(Downsampled, how="interpolate"), "hinge"
@@ -317,7 +316,10 @@ MODELS: dict[str, Model] = {
     "rnn": Model("RNN", partial(Recurrent, cell=nn.RNN)),
     "lstm": Model("LSTM", partial(Recurrent, cell=nn.LSTM)),
     "temporal-cnn": Model("Temporal 1D CNN", TemporalConvolutional),
-    "cnn": Model("2-D CNN (ours)", Convolutional),
-    "cnn-open": Model("2-D CNN that ships", PooledFirst),
-    "cnn-tiny": Model("2-D CNN, tiny", partial(PooledFirst, widths=(8, 12, 16, 20), top=20)),
+    "cnn": Model("2-D CNN (ours)", partial(Committee, members=2, member=_MEMBER)),
+    "cnn-single": Model("2-D CNN, one member", _MEMBER),
+    "cnn-open": Model(
+        "2-D CNN that ships", partial(Convolutional, widths=(16, 32, 56, 80), top=80)
+    ),
+    "cnn-tiny": Model("2-D CNN, tiny", partial(Convolutional, widths=(8, 12, 16, 20), top=20)),
 }

@@ -18,6 +18,7 @@ from spoken_digits.lab.corpora import Clip
 from spoken_digits.recognize import Recognizer
 
 __all__ = [
+    "ACCEPTED",
     "THRESHOLDS",
     "Cut",
     "RejectionEvaluation",
@@ -36,6 +37,7 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+ACCEPTED = (0.99, 0.98, 0.95)  # shares of the digits for which a threshold is looked up
 CURVE_POINTS = 101
 WINDOW_S = 1.5  # noise is cut into windows, as long as the longest clip, one after the other
 SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity
@@ -92,8 +94,9 @@ class RejectionEvaluation:
     """A score on digits and on what is none.
 
     `eer` is the error rate at the threshold `eer_threshold`, where digits are refused as often as
-    all else is accepted. `default` is the cut at the model's own threshold. `curve` holds 101
-    points of share of others accepted, share of digits accepted.
+    all else is accepted. `default` is the cut at the model's own threshold, `wanted` those at the
+    highest thresholds that accept 99, 98 and 95 % of the digits. `curve` holds 101 points of share
+    of others accepted, share of digits accepted; `compared` AUROC and EER of each score.
     """
 
     digits: int
@@ -105,6 +108,7 @@ class RejectionEvaluation:
     eer_threshold: float
     default: Cut
     cuts: tuple[Cut, ...]
+    wanted: tuple[Cut, ...]
     curve: tuple[tuple[float, float], ...]
     compared: dict[str, tuple[float, float]]
 
@@ -192,6 +196,10 @@ def evaluate_rejection(
         eer_threshold=at,
         default=_cut(scored, noise, threshold),
         cuts=tuple(_cut(scored, noise, t) for t in THRESHOLDS),
+        wanted=tuple(
+            _cut(scored, noise, float(np.sort(digits)[int((1 - share) * len(digits) + 1e-9)]))
+            for share in ACCEPTED
+        ),
         curve=tuple((float(x), float(y)) for x, y in zip(grid, curve, strict=True)),
         compared={
             name: (auroc(s[scored.is_digit], s[~scored.is_digit]),
@@ -319,13 +327,16 @@ def describe_rejection(evaluation: RejectionEvaluation) -> str:
         f"{'threshold':>9}{'digits accepted':>17}{'and right':>11}{'others accepted':>17}"
         f"{'alarms/h words':>16}{'alarms/h noise':>16}",
     ]
-    for cut in (*evaluation.cuts, evaluation.default):
+    wanted = [f"  for {share:.0%} of the digits" for share in ACCEPTED]
+    notes = [*(len(evaluation.cuts) * [""]), *wanted, "  the model's own"]
+    cuts = (*evaluation.cuts, *evaluation.wanted, evaluation.default)
+    for cut, note in zip(cuts, notes, strict=True):
         noise = cut.noise_alarms_per_hour
         lines.append(
             f"{cut.threshold:9.3f}{cut.digits_accepted:17.1%}{cut.digits_right:11.1%}"
             f"{cut.others_accepted:17.1%}{cut.false_alarms_per_hour:16.0f}"
             f"{'' if noise is None else f'{noise:.0f}':>16}"
-            f"{'  the model' + chr(39) + 's own' if cut is evaluation.default else ''}"
+            f"{note}"
         )
     return "\n".join(lines)
 

@@ -13,8 +13,11 @@ import torch
 from scipy.special import betaincinv
 from torch import Generator, Tensor
 
+from spoken_digits.lab.features import frame_mask
+
 __all__ = [
     "add_noise",
+    "bend",
     "equalize",
     "equalizer_gain_db",
     "mask_bands",
@@ -63,6 +66,39 @@ def warp(
     step = (n_frames - 1) / (warped_frames - 1)
     moments = torch.arange(int(warped_frames.max())) * step[:, None]
     return _interpolate(power, moments.clamp(max=T - 1)), warped_frames
+
+
+def bend(
+    power: Tensor,
+    n_frames: Tensor,
+    generator: Generator,
+    frequency_deviation: float,
+    time_deviation: float,
+) -> Tensor:
+    """Bend both axes of power spectrograms smoothly: (B, F, T) to (B, F, T).
+
+    People differ by more than the length of their vocal tract and their tempo: throat and mouth in
+    their shares, the parts of a word in theirs. Along each axis, of length 1, every point x is read
+    at x + sum_k a_k sin(pi k x), k = 1, 2, 3: both ends stay. The amplitudes are normal with the
+    deviation given over k, and are made smaller together where the axis would fold (slope below a
+    tenth); n_frames (B,), padding stays zero.
+    """
+    B, F, T = power.shape
+    last = (n_frames - 1).clamp_min(1)[:, None]
+    bins = torch.linspace(0, 1, F).expand(B, F)
+    moments = (torch.arange(T) / last).clamp(max=1)
+    position = _bent(bins, generator, frequency_deviation) * (F - 1)
+    power = _interpolate(power.transpose(1, 2), position.clamp(0, F - 1)).transpose(1, 2)
+    position = _bent(moments, generator, time_deviation) * last
+    return _interpolate(power, position.clamp(0, T - 1)) * frame_mask(n_frames, T)
+
+
+def _bent(x: Tensor, generator: Generator, deviation: float, order: int = 3) -> Tensor:
+    k = torch.arange(1, order + 1)
+    amplitude = deviation * torch.randn(len(x), order, generator=generator) / k  # (B, order)
+    steepest = (math.pi * k * amplitude.abs()).sum(1, keepdim=True)
+    amplitude = amplitude * (0.9 / steepest.clamp_min(0.9))
+    return x + (amplitude[..., None] * torch.sin(math.pi * k[:, None] * x[:, None])).sum(1)
 
 
 def _interpolate(x: Tensor, position: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ import math
 import sys
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from spoken_digits.lab.augment import POLICIES, augmented_log_mel
 from spoken_digits.lab.dataset import Dataset, IntArray, draw_rows, epoch_batches
 from spoken_digits.lab.features import FRONT_ENDS, LogMel
 from spoken_digits.lab.files import write_whole
+from spoken_digits.lab.losses import Projection, supervised_contrastive
 from spoken_digits.lab.models import MODELS, DigitNet
 from spoken_digits.lab.spectrograms import mixup
 
@@ -39,6 +41,7 @@ __all__ = [
     "ConfigError",
     "TrainConfig",
     "build_network",
+    "build_projection",
     "load_network",
     "predict",
     "predict_all",
@@ -49,6 +52,7 @@ __all__ = [
 
 RECIPES = Path(__file__).parent / "recipes"
 _EVALUATION_BATCH = 128
+_OBJECTIVES = ("cross-entropy", "joint")
 
 
 class ConfigError(ValueError):
@@ -75,6 +79,12 @@ class TrainConfig:
         ``weight_decay`` is scikit-learn's ``alpha``.
     label_smoothing
         Share of the target spread over all classes (Szegedy et al. 2016).
+    objective
+        ``cross-entropy``, or ``joint``: `contrast_weight` times the supervised contrastive loss of
+        the batch is added, behind a projection that is thrown away after training (as CLAR does
+        with a contrastive loss of views, Al-Tahan and Mohsenzadeh 2021).
+    contrast_weight, contrast_temperature
+        Weight and temperature of that loss.
     averaging
         Decay a step of the moving average of the weights, the network that is kept.
     temperature
@@ -95,11 +105,14 @@ class TrainConfig:
     augmentation: str = "basic"
     split: str = "xsdr"
     seed: int = 0
-    epochs: int = 40
+    epochs: int = 30
     batch_size: int = 64
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
+    objective: str = "cross-entropy"
+    contrast_weight: float = 0.5
+    contrast_temperature: float = 0.1
     averaging: float = 0.99
     temperature: float = 1.0
     device: str = "auto"
@@ -124,23 +137,36 @@ class TrainConfig:
             ("model", MODELS),
             ("front_end", FRONT_ENDS),
             ("augmentation", POLICIES),
+            ("objective", _OBJECTIVES),
         ):
             if getattr(self, key) not in valid:
                 raise ConfigError(
                     f"{key} = {getattr(self, key)!r}: expected one of {', '.join(valid)}"
                 )
-        for key in ("epochs", "batch_size", "learning_rate", "temperature"):
+        for key in (
+            "epochs",
+            "batch_size",
+            "learning_rate",
+            "temperature",
+            "contrast_temperature",
+        ):
             if getattr(self, key) <= 0:
                 raise ConfigError(f"{key} = {getattr(self, key)}: expected more than zero")
         for key, below in (
             ("label_smoothing", 1),
             ("averaging", 1),
             ("weight_decay", math.inf),
+            ("contrast_weight", math.inf),
             ("clips_an_epoch", math.inf),
             ("other_share", 1),
         ):
             if not 0 <= getattr(self, key) < below:
                 raise ConfigError(f"{key} = {getattr(self, key)}: expected 0 to below {below}")
+        if self.objective == "joint" and POLICIES[self.augmentation].mixup_alpha:
+            raise ConfigError(
+                f"objective = 'joint' with augmentation = {self.augmentation!r}: mixup leaves no "
+                "clip of one class; choose a policy without it"
+            )
 
     @property
     def is_linear(self) -> bool:
@@ -202,12 +228,24 @@ def read_recipe(recipe: Path | str) -> dict[str, Any]:
 def build_network(config: TrainConfig, n_classes: int) -> DigitNet:
     """Build the network of a recipe with the initial weights of its seed."""
     front_end = FRONT_ENDS[config.front_end]
+    with _initial_weights(config.seed, 0):
+        backbone = MODELS[config.model].backbone(front_end.n_mels)
+        return DigitNet(front_end, backbone, n_classes, rejects=config.other_share > 0)
+
+
+def build_projection(config: TrainConfig, dimension: int) -> Projection:
+    """Build what stands between embeddings (B, D) and a contrastive loss, as its seed has it."""
+    with _initial_weights(config.seed, 3):
+        return Projection(dimension)
+
+
+@contextmanager
+def _initial_weights(*key: int) -> Iterator[None]:
     # Modules draw their initial weights from torch's global generator: seeded for this block, and
     # put back, so that a caller's own stream is not touched.
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(_key(config.seed, 0))
-        backbone = MODELS[config.model].backbone(front_end.n_mels)
-        return DigitNet(front_end, backbone, n_classes, rejects=config.other_share > 0)
+        torch.default_generator.manual_seed(key_of(*key))
+        yield
 
 
 def train(
@@ -252,8 +290,8 @@ def train(
     ConfigError
         When `run_dir` holds a run of another recipe.
     """
-    device = _device(config.device)
-    _claim(run_dir, config)
+    device = resolve_device(config.device)
+    claim(run_dir, config)
     net = build_network(config, len(dataset.label_names))
     if config.is_linear:
         _fit_linear(config, net, dataset, rows)
@@ -285,28 +323,21 @@ def _descend(
     device = net.head.weight.device
     average = copy.deepcopy(net).eval()
     all_rows, shares = drawn
-    matrices = [p for p in net.parameters() if p.ndim > 1]
-    vectors = [p for p in net.parameters() if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": matrices},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(
-        groups,
-        lr=config.learning_rate,
-        betas=(0.9, 0.99),
-        weight_decay=config.weight_decay,
-    )
-    state = _State(net, average, optimizer)
+    learner: nn.ModuleList = nn.ModuleList([net])
+    joint = config.objective == "joint"
+    if joint:
+        learner.append(build_projection(config, net.backbone.dimension).to(device))
+    optimizer = make_optimizer(config, learner)
+    state = Checkpoint(learner, average, optimizer)
     log = state.load(run_dir)
     front_end = LogMel(FRONT_ENDS[config.front_end])  # augmentation stays on the CPU: same draws
     policy = POLICIES[config.augmentation]
 
-    with _Progress(config, len(log), quiet) as progress:
+    with Progress(config, len(log), quiet) as progress:
         for epoch in range(len(log), config.epochs):
             began = time.perf_counter()
             order = np.random.default_rng([config.seed, 1, epoch])
-            draws = torch.Generator().manual_seed(_key(config.seed, 2, epoch))
+            draws = torch.Generator().manual_seed(key_of(config.seed, 2, epoch))
             rows = all_rows
             if shares is not None:
                 rows = all_rows[draw_rows(shares, config.clips_an_epoch or len(all_rows), order)]
@@ -324,20 +355,29 @@ def _descend(
                     classes = net.head.out_features
                     goals = functional.one_hot(targets, classes).float().cpu()
                     log_mel, mask, goals = mixup(log_mel, mask, goals, draws, policy.mixup_alpha)
-                scores = net.classify(log_mel.to(device), mask.to(device)).logits  # (B, C or C + 1)
+                output = net.classify(log_mel.to(device), mask.to(device))
+                # Each member of a committee learns alone: what they get wrong differs the more.
+                members = net.member_scores(output.embedding)  # (members, B, C or C + 1)
                 loss = functional.cross_entropy(
-                    scores, goals.to(device), label_smoothing=config.label_smoothing
+                    members.flatten(0, 1),
+                    torch.cat([goals.to(device)] * len(members)),
+                    label_smoothing=config.label_smoothing,
                 )
+                if joint:
+                    contrast = supervised_contrastive(
+                        learner[1](output.embedding), targets, config.contrast_temperature
+                    )
+                    loss = loss + config.contrast_weight * contrast
                 done = (epoch + step / len(batches)) / config.epochs
                 for group in optimizer.param_groups:
-                    group["lr"] = config.learning_rate * _one_cycle(done)
+                    group["lr"] = config.learning_rate * one_cycle(done)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+                nn.utils.clip_grad_norm_(learner.parameters(), 5.0)
                 optimizer.step()
-                _average(average, net, config.averaging, epoch * len(batches) + step)
+                move_average(average, net, config.averaging, epoch * len(batches) + step)
                 total_loss += loss.item() * len(batch)
-                right += int((scores.argmax(1) == targets).sum())
+                right += int((members.mean(0).argmax(1) == targets).sum())
             row: dict[str, Any] = {
                 "epoch": epoch + 1,
                 "loss": round(total_loss / len(rows), 5),
@@ -422,7 +462,7 @@ def load_network(run_dir: Path) -> tuple[TrainConfig, DigitNet]:
     return config, net.eval()
 
 
-def _claim(run_dir: Path, config: TrainConfig) -> None:
+def claim(run_dir: Path, config: TrainConfig) -> None:
     """Write `config.toml`, or make sure that what lies there is the same recipe."""
     path = run_dir / "config.toml"
     if path.exists():
@@ -434,12 +474,12 @@ def _claim(run_dir: Path, config: TrainConfig) -> None:
     write_whole(path, config.to_toml().encode())
 
 
-def _key(*parts: int) -> int:
+def key_of(*parts: int) -> int:
     """One 63-bit seed of several numbers, far from that of any others."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _device(name: str) -> torch.device:
+def resolve_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -449,7 +489,7 @@ def _device(name: str) -> torch.device:
         raise ConfigError(f"device = {name!r}: {reason}; use auto or cpu") from None
 
 
-def _one_cycle(done: float) -> float:
+def one_cycle(done: float) -> float:
     """Share of the peak learning rate when this share of the training is done.
 
     Smith and Topin 2018: up over the first quarter, then down, along cosines; never below 1 %.
@@ -459,7 +499,23 @@ def _one_cycle(done: float) -> float:
     return 0.01 + 0.99 * (0.5 - 0.5 * math.cos(math.pi * phase))
 
 
-def _average(average: DigitNet, net: DigitNet, decay: float, step: int) -> None:
+def make_optimizer(config: TrainConfig, learner: nn.Module) -> torch.optim.AdamW:
+    """Build the recipe's optimizer of all parameters of `learner`."""
+    matrices = [p for p in learner.parameters() if p.ndim > 1]
+    vectors = [p for p in learner.parameters() if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        groups,
+        lr=config.learning_rate,
+        betas=(0.9, 0.99),
+        weight_decay=config.weight_decay,
+    )
+
+
+def move_average(average: DigitNet, net: DigitNet, decay: float, step: int) -> None:
     """Move the average towards the network, faster at first (Polyak and Juditsky 1992)."""
     decay = min(decay, (1 + step) / (10 + step))
     with torch.no_grad():
@@ -481,16 +537,26 @@ def _fit_linear(config: TrainConfig, net: DigitNet, dataset: Dataset, rows: IntA
         C = 1 / (config.weight_decay * len(rows))  # the same meaning as SGD's alpha
         classifier = LogisticRegression(C=C, max_iter=1000, random_state=config.seed)
     classifier.fit(scaler.transform(features), dataset.targets[rows])
+    set_head(net, scaler, classifier)
+
+
+def set_head(
+    net: DigitNet, scaler: StandardScaler, classifier: SGDClassifier | LogisticRegression
+) -> None:
+    """Make a linear classifier of scaled embeddings the head of a network."""
     weight = classifier.coef_ / scaler.scale_
     with torch.no_grad():
         net.head.weight.copy_(torch.from_numpy(weight))
         net.head.bias.copy_(torch.from_numpy(classifier.intercept_ - weight @ scaler.mean_))
 
 
-class _Progress:
+class Progress:
     """A bar on a terminal, a plain line now and then elsewhere, nothing when quiet."""
 
-    def __init__(self, config: TrainConfig, done: int, quiet: bool) -> None:
+    def __init__(
+        self, config: TrainConfig, done: int, quiet: bool, measure: str = "accuracy"
+    ) -> None:
+        self.measure = measure
         terminal = sys.stderr.isatty()
         self.lines = not quiet and not terminal
         self.every = max(1, config.epochs // 10)
@@ -502,7 +568,7 @@ class _Progress:
             disable=quiet or not terminal,
         )
 
-    def __enter__(self) -> "_Progress":
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -510,21 +576,23 @@ class _Progress:
 
     def tell(self, row: dict[str, Any]) -> None:
         """Show one line of the log."""
-        self.bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['accuracy']:.1%}")
+        self.bar.set_postfix(
+            {"loss": f"{row['loss']:.3f}", self.measure: f"{row[self.measure]:.1%}"}
+        )
         self.bar.update()
         if self.lines and (row["epoch"] % self.every == 0 or row["epoch"] == self.bar.total):
             print(
                 f"epoch {row['epoch']}/{self.bar.total}: loss {row['loss']:.3f}, "
-                f"training accuracy {row['accuracy']:.1%}, {row['seconds']:.1f} s",
+                f"training {self.measure} {row[self.measure]:.1%}, {row['seconds']:.1f} s",
                 file=sys.stderr,
                 flush=True,
             )
 
 
-class _State:
-    """What a checkpoint holds: both networks, the optimizer's moments and the log so far."""
+class Checkpoint:
+    """What a checkpoint holds: what learns, its average, the optimizer's moments, the log."""
 
-    def __init__(self, net: DigitNet, average: DigitNet, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, net: nn.Module, average: DigitNet, optimizer: torch.optim.Optimizer) -> None:
         self.net, self.average, self.optimizer = net, average, optimizer
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -552,7 +620,8 @@ class _State:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except (SafetensorError, KeyError, TypeError):
             raise ConfigError(f"{path}: damaged; remove it, and the run starts anew") from None
-        for prefix, net in (("net.", self.net), ("average.", self.average)):
+        networks: dict[str, nn.Module] = {"net.": self.net, "average.": self.average}
+        for prefix, net in networks.items():
             net.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             )

@@ -27,7 +27,16 @@ import soundfile as sf
 from spoken_digits.audio import SAMPLE_RATE, resample
 from spoken_digits.lab.corpora import DIGIT_WORDS, DIGITS, CorpusError
 
-__all__ = ["ALL_VOICES", "OTHER_WORDS", "TAKES", "VOICES", "Voice", "make_voices"]
+__all__ = [
+    "ALL_VOICES",
+    "ESPEAK_RATE_HZ",
+    "OTHER_WORDS",
+    "TAKES",
+    "VOICES",
+    "Voice",
+    "make_voices",
+    "say",
+]
 
 TAKES = 2
 ESPEAK_RATE_HZ = 22_050
@@ -105,11 +114,11 @@ def make_voices(
             _plan(voice, takes, said, key)
             for voice, said, key in zip(voices, words, keys, strict=True)
         ]
-        spoken = pool.map(_in_fresh_process, voices, plans)
+        spoken = pool.map(say, voices, plans)
         for voice, said, clips in zip(voices, words, spoken, strict=True):
             names = [(digit, take) for take, digit in product(range(takes), DIGITS)]
             names += [(word, 0) for word in said]
-            for (label, take), samples in zip(names, clips, strict=True):
+            for (label, take), (samples, _) in zip(names, clips, strict=True):
                 file = folder / label / f"{voice.speaker}_{take}.flac"
                 file.parent.mkdir(parents=True, exist_ok=True)
                 sf.write(file, _finish(samples), SAMPLE_RATE, "PCM_16", compression_level=1)
@@ -151,9 +160,20 @@ def _finish(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
     return clip[max(0, loud[0] - margin) : loud[-1] + margin]
 
 
-def _in_fresh_process(
+def say(
     voice: Voice, plan: Sequence[tuple[str, int, int]]
-) -> list[npt.NDArray[np.int16]]:
+) -> list[tuple[npt.NDArray[np.int16], npt.NDArray[np.int64]]]:
+    """Let a voice say what a plan lists, (text, pitch, words/min), in a fresh process.
+
+    Returns
+    -------
+    list of (L,) int16 at `ESPEAK_RATE_HZ`, and (words,) int64, the samples at which words begin
+
+    Raises
+    ------
+    CorpusError
+        When espeak-ng has no such accent or variant.
+    """
     job = json.dumps({"accent": voice.accent, "variant": voice.variant, "plan": plan})
     child = subprocess.run(
         [sys.executable, "-m", __name__], input=job.encode(), capture_output=True, check=False
@@ -161,13 +181,32 @@ def _in_fresh_process(
     if child.returncode:
         reason = child.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise CorpusError(f"voice {voice.speaker}: {reason}")
-    with np.load(io.BytesIO(child.stdout)) as clips:
-        return [clips[name] for name in clips.files]
+    with np.load(io.BytesIO(child.stdout)) as arrays:
+        return [(arrays[f"clip{i}"], arrays[f"words{i}"]) for i in range(len(plan))]
+
+
+class _Event(ctypes.Structure):
+    """What espeak-ng tells beside the samples: its speak_lib.h, espeak_EVENT."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position_ms", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
+_LAST_EVENT, _WORD_EVENT = 0, 1
 
 
 def _speak(accent: str, variant: str, plan: Sequence[tuple[str, int, int]]) -> None:
-    """Write what espeak-ng says to standard output, as an npz archive of (L,) int16.
+    """Write what espeak-ng says to standard output, as an npz archive.
 
+    Its arrays are clip0, (L,) int16, words0, the samples at which words begin, clip1, and so on.
     Runs in a process of its own. Names are those of espeak-ng's speak_lib.h.
     """
     import espeakng_loader
@@ -184,28 +223,40 @@ def _speak(accent: str, variant: str, plan: Sequence[tuple[str, int, int]]) -> N
     if espeak.espeak_SetVoiceByName(f"{accent}+{variant}".encode()):
         raise SystemExit(f"no accent {accent!r}, expected a language of espeak-ng such as en-us")
     pieces: list[npt.NDArray[np.int16]] = []
+    words: list[int] = []
 
-    def collect(samples: "ctypes._Pointer[ctypes.c_short]", count: int, _events: object) -> int:
+    def collect(
+        samples: "ctypes._Pointer[ctypes.c_short]",
+        count: int,
+        events: "ctypes._Pointer[_Event]",
+    ) -> int:
         if samples and count:
             pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        position = 0
+        while (event := events[position]).type != _LAST_EVENT:
+            if event.type == _WORD_EVENT:
+                words.append(event.audio_position_ms * ESPEAK_RATE_HZ // 1000)
+            position += 1
         return 0
 
     callback = ctypes.CFUNCTYPE(
-        ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+        ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
     )(collect)
     espeak.espeak_SetSynthCallback(callback)
-    clips = []
-    for word, pitch_value, rate_wpm in plan:
+    arrays: dict[str, npt.NDArray[np.generic]] = {}
+    for index, (word, pitch_value, rate_wpm) in enumerate(plan):
         pieces.clear()
+        words.clear()
         espeak.espeak_SetParameter(pitch, pitch_value, 0)
         espeak.espeak_SetParameter(rate, rate_wpm, 0)
         text = word.encode() + b"\0"
         size = ctypes.c_size_t(len(text))
         espeak.espeak_Synth(text, size, 0, position_character, 0, utf8, None, None)
         espeak.espeak_Synchronize()
-        clips.append(np.concatenate(pieces))
+        arrays[f"clip{index}"] = np.concatenate(pieces)
+        arrays[f"words{index}"] = np.array(words, np.int64)
     archive = io.BytesIO()
-    np.savez(archive, *clips)
+    np.savez(archive, allow_pickle=False, **arrays)
     sys.stdout.buffer.write(archive.getvalue())
 
 

@@ -1,0 +1,340 @@
+"""Contrastive pre-training: what can be learned without labels, and what it is worth.
+
+A network learns to know a clip again in another voice: each clip is heard twice, changed in pitch,
+formants, tempo and channel, and the two must lie nearer to each other than to other clips
+(SimCLR, Chen et al. 2020). Then labels come in: a linear probe and nearest neighbours on the frozen
+embedding, and fine-tuning with few labels, beside the same network trained from scratch with the
+same labels.
+
+No digit's label is used before that. Who speaks is: a clip is told from others of its own speaker
+alone, since otherwise the voice, which the views cannot change enough, would do.
+
+Shapes: B batch, N clips, D embedding, C classes.
+"""
+
+import copy
+import math
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from spoken_digits.lab.augment import POLICIES, augmented_log_mel
+from spoken_digits.lab.corpora import Clip
+from spoken_digits.lab.dataset import Dataset, IntArray, epoch_batches, prepare
+from spoken_digits.lab.features import FRONT_ENDS, LogMel
+from spoken_digits.lab.files import write_whole
+from spoken_digits.lab.losses import nt_xent, share_matched
+from spoken_digits.lab.models import DigitNet
+from spoken_digits.lab.splits import one_split
+from spoken_digits.lab.train import (
+    Checkpoint,
+    ConfigError,
+    Progress,
+    TrainConfig,
+    build_network,
+    build_projection,
+    claim,
+    key_of,
+    load_network,
+    make_optimizer,
+    move_average,
+    one_cycle,
+    predict,
+    resolve_device,
+    set_head,
+    train,
+)
+
+__all__ = [
+    "LABELS",
+    "PretrainConfig",
+    "choose_labels",
+    "contrastive_scores",
+    "fit_probe",
+    "neighbor_scores",
+    "pretrain",
+    "run_pretraining",
+]
+
+LABELS = (1, 5, 20, 0)  # labels for each digit and speaker; 0 for all there are
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PretrainConfig(TrainConfig):
+    """What pre-training is made of: the keys of `TrainConfig`, some with other defaults.
+
+    Of those keys `augmentation` is the policy that makes the views, `contrast_temperature` that of
+    the loss; `objective`, `contrast_weight` and `temperature` say nothing here.
+
+    Attributes
+    ----------
+    probe_views, probe_strength
+        How often the probe hears each clip, augmented as for supervised training (the linear
+        evaluation of SimCLR augments too); scikit-learn's ``C`` of its logistic regression.
+    neighbors
+        How many of the nearest have a vote.
+    label_augmentation, label_epochs, label_steps
+        Training with labels, from pre-trained weights or from scratch: its policy, its passes over
+        the clips, and the fewest batches, for which few clips are passed over more often.
+    label_learning_rate, label_batch_size
+        Of that training.
+    """
+
+    augmentation: str = "views"
+    epochs: int = 60
+    batch_size: int = 256
+    contrast_temperature: float = 0.2
+    probe_views: int = 6
+    probe_strength: float = 0.1
+    neighbors: int = 10
+    label_augmentation: str = "basic"
+    label_epochs: int = 30
+    label_steps: int = 300
+    label_learning_rate: float = 4e-3
+    label_batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.is_linear:
+            raise ConfigError(f"model = {self.model!r}: has no weights to pre-train")
+        for key in (
+            "probe_views",
+            "probe_strength",
+            "neighbors",
+            "label_epochs",
+            "label_steps",
+            "label_batch_size",
+        ):
+            if getattr(self, key) <= 0:
+                raise ConfigError(f"{key} = {getattr(self, key)}: expected more than zero")
+        self.with_labels(1)
+
+    def with_labels(self, n_clips: int) -> TrainConfig:
+        """Return the recipe of training with the labels of some clips."""
+        n_batches = math.ceil(n_clips / self.label_batch_size)
+        shared = {field.name: getattr(self, field.name) for field in fields(TrainConfig)}
+        return TrainConfig(
+            **{
+                **shared,
+                "augmentation": self.label_augmentation,
+                "epochs": max(self.label_epochs, math.ceil(self.label_steps / n_batches)),
+                "learning_rate": self.label_learning_rate,
+                "batch_size": self.label_batch_size,
+                "objective": "cross-entropy",
+            }
+        )
+
+
+def contrastive_scores(
+    config: PretrainConfig,
+    dataset: Dataset,
+    rows: IntArray,
+    test_rows: IntArray,
+    run_dir: Path,
+    quiet: bool = False,
+) -> dict[str, FloatArray]:
+    """Pre-train on some rows without their labels, then test what the labels make of it.
+
+    Goes on where an earlier call in `run_dir` was cut off; what is finished there is read.
+
+    Returns
+    -------
+    Scores of the test rows (N, C), logits, for each condition: ``probe`` and ``knn`` with all
+    labels on the frozen embedding, ``untrained`` (the probe on a network that never learned), and,
+    with 1, 5, 20 or all labels for each digit and speaker, ``finetune-1`` to ``finetune-all``
+    beside ``scratch-1`` to ``scratch-all``.
+    """
+    net = pretrain(config, dataset, rows, run_dir / "pretrain", quiet)
+    backbone = {k: v for k, v in net.state_dict().items() if k.startswith("backbone.")}
+    scores = {}
+    for condition, frozen in (
+        ("probe", net),
+        ("untrained", build_network(config, len(dataset.label_names))),
+    ):
+        fit_probe(config, frozen, dataset, rows)
+        scores[condition], _ = predict(frozen, dataset, test_rows)
+    scores["knn"] = neighbor_scores(config, net, dataset, rows, test_rows)
+    for count in LABELS:
+        chosen = choose_labels(dataset, rows, count, config.seed)
+        for start, weights in (("finetune", backbone), ("scratch", None)):
+            condition = f"{start}-{count or 'all'}"
+            folder = run_dir / condition
+            recipe = config.with_labels(len(chosen))
+            if (folder / "model.safetensors").exists():
+                claim(folder, recipe)
+                _, trained = load_network(folder)
+            else:
+                trained = train(recipe, dataset, chosen, folder, quiet=quiet, initial=weights)
+            scores[condition], _ = predict(trained, dataset, test_rows)
+    return scores
+
+
+def run_pretraining(
+    config: PretrainConfig, clips: Sequence[Clip], out: Path, quiet: bool = False
+) -> tuple[Path, str]:
+    """Pre-train on a corpus and probe; its run directory below `out`, and a line on the result."""
+    torch.set_num_threads(1)  # two on a busy machine are many times slower than one
+    split = one_split(config.split, clips)
+    dataset = prepare(clips, out / ".prepared")
+    rows, test_rows = dataset.indices(split.train), dataset.indices(split.test)
+    name = f"pretrain-{config.model}-{config.front_end}-{split.name}-s{config.seed}"
+    run_dir = out / name.replace(":", "-")
+    net = pretrain(config, dataset, rows, run_dir, quiet)
+    fit_probe(config, net, dataset, rows)
+    hits = predict(net, dataset, test_rows)[0].argmax(1) == dataset.targets[test_rows]
+    people = ", ".join(split.test_speakers)
+    return run_dir, f"{run_dir.name}: linear probe with all labels {hits.mean():.1%} ({people})"
+
+
+def pretrain(
+    config: PretrainConfig, dataset: Dataset, rows: IntArray, run_dir: Path, quiet: bool = False
+) -> DigitNet:
+    """Teach a network to know clips again in other voices, or go on where a call was cut off.
+
+    Labels are not looked at. Who speaks is known: `nt_xent` compares each clip with others of its
+    speaker. Writes the files that `train` writes; in the log, ``pairs_matched`` is the share of
+    views nearest to their partner, which tells how training goes and not what was learned.
+
+    Returns
+    -------
+    The network, its moving average, with a head that has learned nothing: see `fit_probe`.
+
+    Raises
+    ------
+    ConfigError
+        When `run_dir` holds a run of another recipe.
+    """
+    device = resolve_device(config.device)
+    claim(run_dir, config)
+    net = build_network(config, len(dataset.label_names))
+    model = run_dir / "model.safetensors"
+    if model.exists():
+        net.load_state_dict(load_file(model))
+        return net.eval()
+    net.to(device)
+    average = copy.deepcopy(net).eval()
+    projection = build_projection(config, net.backbone.dimension).to(device)
+    learner: nn.ModuleList = nn.ModuleList([net.backbone, projection])
+    optimizer = make_optimizer(config, learner)
+    checkpoint = Checkpoint(learner, average, optimizer)
+    log = checkpoint.load(run_dir)
+    front_end = LogMel(FRONT_ENDS[config.front_end])
+    policy = POLICIES[config.augmentation]
+    _, speaker_of = np.unique([dataset.clips[row].speaker for row in rows], return_inverse=True)
+
+    with Progress(config, len(log), quiet, "pairs_matched") as progress:
+        for epoch in range(len(log), config.epochs):
+            began = time.perf_counter()
+            order = np.random.default_rng([config.seed, 1, epoch])
+            draws = torch.Generator().manual_seed(key_of(config.seed, 2, epoch))
+            batches = epoch_batches(dataset.lengths[rows], config.batch_size, order)
+            total_loss, matched = 0.0, 0.0
+            learner.train()
+            for step, batch in enumerate(batches):
+                speakers = torch.from_numpy(speaker_of[batch]).to(device)
+                twice = np.concatenate([rows[batch], rows[batch]])
+                log_mel, mask = augmented_log_mel(front_end, *dataset.batch(twice), policy, draws)
+                embedding = net.backbone(log_mel.to(device), mask.to(device))  # (2B, D)
+                first, second = projection(embedding).chunk(2)
+                loss = nt_xent(first, second, config.contrast_temperature, speakers)
+                done = (epoch + step / len(batches)) / config.epochs
+                for group in optimizer.param_groups:
+                    group["lr"] = config.learning_rate * one_cycle(done)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(learner.parameters(), 5.0)
+                optimizer.step()
+                move_average(average, net, config.averaging, epoch * len(batches) + step)
+                total_loss += loss.item() * len(batch)
+                matched += share_matched(first, second, speakers) * len(batch)
+            row: dict[str, Any] = {
+                "epoch": epoch + 1,
+                "loss": round(total_loss / len(rows), 5),
+                "pairs_matched": round(matched / len(rows), 5),
+                "learning_rate": round(optimizer.param_groups[0]["lr"], 8),
+                "seconds": round(time.perf_counter() - began, 2),
+            }
+            log.append(row)
+            checkpoint.save(run_dir, log)
+            progress.tell(row)
+    average.cpu()
+    write_whole(model, save(average.state_dict()))
+    (run_dir / "checkpoint.safetensors").unlink(missing_ok=True)
+    return average
+
+
+def fit_probe(config: PretrainConfig, net: DigitNet, dataset: Dataset, rows: IntArray) -> None:
+    """Fit the head alone, by logistic regression on standardized embeddings that stay as they are.
+
+    Each clip is heard `probe_views` times, augmented.
+    """
+    front_end, policy = LogMel(FRONT_ENDS[config.front_end]), POLICIES[config.label_augmentation]
+    draws = torch.Generator().manual_seed(key_of(config.seed, 5))
+    embeddings, targets = [], []
+    net.eval()
+    with torch.inference_mode():
+        for view in range(config.probe_views):
+            order = np.random.default_rng([config.seed, 5, view])
+            for batch in epoch_batches(dataset.lengths[rows], config.batch_size, order):
+                waveform, lengths = dataset.batch(rows[batch])
+                log_mel, mask = augmented_log_mel(front_end, waveform, lengths, policy, draws)
+                embeddings.append(net.backbone(log_mel, mask).numpy())
+                targets.append(dataset.targets[rows[batch]])
+    features = np.concatenate(embeddings)
+    scaler = StandardScaler().fit(features)
+    classifier = LogisticRegression(C=config.probe_strength, max_iter=1000)
+    classifier.fit(scaler.transform(features), np.concatenate(targets))
+    set_head(net, scaler, classifier)
+
+
+def neighbor_scores(
+    config: PretrainConfig,
+    net: DigitNet,
+    dataset: Dataset,
+    rows: IntArray,
+    test_rows: IntArray,
+) -> FloatArray:
+    """Let the nearest training clips vote, by the cosine of standardized embeddings: (N, C).
+
+    The logarithm of each digit's share of votes, one more vote given to every digit (Laplace's rule
+    of succession), so that none is impossible.
+    """
+    features, test_features = (predict(net, dataset, some)[1] for some in (rows, test_rows))
+    scaler = StandardScaler().fit(features)
+    voters = KNeighborsClassifier(min(config.neighbors, len(rows)), metric="cosine")
+    voters.fit(scaler.transform(features), dataset.targets[rows])
+    n_classes = len(dataset.label_names)
+    votes = np.zeros((len(test_rows), n_classes))
+    votes[:, voters.classes_] = voters.predict_proba(scaler.transform(test_features))
+    votes *= voters.n_neighbors
+    scores: FloatArray = np.log((votes + 1) / (voters.n_neighbors + n_classes)).astype(np.float32)
+    return scores
+
+
+def choose_labels(dataset: Dataset, rows: IntArray, count: int, seed: int) -> IntArray:
+    """Choose so many rows of each digit and speaker, or all where there are fewer or `count` is 0.
+
+    Fewer are always among the more of the same seed.
+    """
+    if count == 0:
+        return rows
+    groups: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for row in rows:
+        groups[dataset.clips[row].speaker, int(dataset.targets[row])].append(int(row))
+    generator = np.random.default_rng([seed, 4])
+    chosen = [generator.permutation(groups[key])[:count] for key in sorted(groups)]
+    return np.sort(np.concatenate(chosen))

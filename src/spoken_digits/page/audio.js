@@ -1,0 +1,340 @@
+/**
+ * From any recording to what the network hears: mono, 8 kHz, cut to the speech in it.
+ *
+ * The same way as `spoken_digits/audio.py`, constant by constant; a test holds both to the same
+ * answers. Shapes: L samples, T frames, 4 bands.
+ */
+
+export const SAMPLE_RATE = 8000; // Hz
+export const MAX_DURATION_S = 30;
+export const MAX_FILE_MB = 40; // 30 s at 192 kHz in stereo, 24 bits, is 35 MB
+
+const SILENCE = 1e-6; // -120 dBFS, below the noise of any converter
+const HOP = 80;
+const WINDOW = 256;
+const BAND_EDGES = [3, 13, 32, 64, 129]; // 94, 406, 1000, 2000, 4000 Hz
+const BANDS = BAND_EDGES.length - 1;
+const BACKGROUND_FRAMES = 10;
+const PEAK_FRAMES = 5;
+const ACTIVE_FRAMES = 3;
+const RISE_DB = 7;
+const RANGE_DB = 50;
+const TRIMMED_RANGE_DB = 45;
+const MARGIN = 480;
+const NOISY_DB = -18; // background against voice from which on a weak end is lost in it
+const NOISY_END = 1120;
+const PAUSE = 2400;
+const LONG_DIGIT = 9600;
+const MIN_CLIP = 800;
+const MAX_CLIP = 12000;
+const MIN_STRENGTH = 0.15; // of the strongest utterance; less is a click or a breath, no digit
+
+/** Something that a person can put right; the message says what it is and what to do. */
+export class HearingError extends Error {}
+
+/**
+ * @typedef {object} Utterance
+ * @property {number} start sample index
+ * @property {number} stop sample index
+ * @property {number} strength amplitude summed over its frames; only comparable within a recording
+ * @property {boolean} settled whether the margin at its end has been heard, too
+ * @property {boolean} closed whether a pause has followed it
+ */
+
+/**
+ * Make a mono recording at 8 kHz of a file.
+ * @param {File} file
+ * @returns {Promise<Float32Array>} (L,) samples without their mean
+ * @throws {HearingError} when it is too large, too long, or no audio
+ */
+export async function readFile(file) {
+  if (file.size === 0) throw new HearingError(`${file.name} is empty. Copy or record it again.`);
+  if (file.size > MAX_FILE_MB * 1e6) {
+    throw new HearingError(
+      `${file.name} has ${Math.round(file.size / 1e6).toLocaleString("en")} MB; a recording of up ` +
+        `to ${MAX_DURATION_S} seconds and ${MAX_FILE_MB} MB is expected. Cut out the digits.`,
+    );
+  }
+  checkDuration(await headerDuration(file), file.name);
+  let decoded;
+  try {
+    const context = new OfflineAudioContext(1, 1, SAMPLE_RATE); // it resamples as it decodes
+    decoded = await context.decodeAudioData(await file.arrayBuffer());
+  } catch {
+    throw new HearingError(
+      `${file.name} is no audio that this browser can read. WAV, FLAC, MP3 and OGG work almost ` +
+        "everywhere: convert it, or speak instead.",
+    );
+  }
+  checkDuration(decoded.duration, file.name);
+  return withoutMean(toMono(decoded));
+}
+
+/**
+ * Resample what a microphone recorded at another rate.
+ * @param {Float32Array} samples (L,)
+ * @param {number} rate its sample rate in Hz
+ * @returns {Promise<Float32Array>} (L',) at 8 kHz
+ */
+export async function resample(samples, rate) {
+  if (rate === SAMPLE_RATE || samples.length === 0) return samples;
+  const length = Math.max(1, Math.round((samples.length * SAMPLE_RATE) / rate));
+  const context = new OfflineAudioContext(1, length, SAMPLE_RATE);
+  const source = context.createBufferSource();
+  source.buffer = new AudioBuffer({ length: samples.length, sampleRate: rate });
+  source.buffer.copyToChannel(new Float32Array(samples), 0);
+  source.connect(context.destination);
+  source.start();
+  return (await context.startRendering()).getChannelData(0);
+}
+
+/**
+ * @param {Float32Array} samples (L,)
+ * @returns {Float32Array} (L,)
+ */
+export function withoutMean(samples) {
+  let sum = 0;
+  for (const x of samples) sum += x;
+  const mean = Math.fround(sum / samples.length);
+  return samples.map((x) => x - mean);
+}
+
+/**
+ * Find all utterances in a recording, in their order. The strongest is the one that Python's
+ * `find_speech` finds, to the sample.
+ * @param {Float32Array} samples (L,) at 8 kHz
+ * @returns {Utterance[]}
+ * @throws {HearingError} when there is no sound in it
+ */
+export function findUtterances(samples) {
+  if (!samples.some((x) => Math.abs(x) > SILENCE)) {
+    throw new HearingError("No sound came in. Check the microphone and its level.");
+  }
+  const frames = 1 + Math.floor(samples.length / HOP);
+  const power = new Float64Array(frames * BANDS);
+  for (let t = 0; t < frames; t++) framePower(samples, t, power);
+  const found = segment(power, frames, samples, samples.length < LONG_DIGIT);
+  if (found.length) return found;
+  const [start, stop] = mostEnergetic(samples, 0, samples.length);
+  return [{ start, stop, strength: 0, settled: true, closed: true }];
+}
+
+/** @param {Utterance[]} utterances in any number but none */
+export function strongest(utterances) {
+  return utterances.reduce((best, one) => (one.strength > best.strength ? one : best));
+}
+
+/**
+ * What the network hears of an utterance: (L',), 0.1 s (with zeros up to there) to 1.5 s.
+ * @param {Float32Array} samples
+ * @param {Utterance} utterance
+ */
+export function cutClip(samples, { start, stop }) {
+  const clip = new Float32Array(Math.max(stop - start, MIN_CLIP));
+  clip.set(samples.subarray(start, stop));
+  return clip;
+}
+
+/** Finds the utterances in a recording that still goes on; each frame is computed once. */
+export class Endpointer {
+  #power = new Float64Array(64 * BANDS);
+  #frames = 0;
+
+  /**
+   * @param {Float32Array} samples (L,) at 8 kHz, all so far
+   * @returns {Utterance[]}
+   */
+  update(samples) {
+    while (this.#frames * HOP + WINDOW / 2 <= samples.length) {
+      if (this.#power.length === this.#frames * BANDS) {
+        const longer = new Float64Array(2 * this.#power.length);
+        longer.set(this.#power);
+        this.#power = longer;
+      }
+      framePower(samples, this.#frames++, this.#power);
+    }
+    const heard = this.#frames > BACKGROUND_FRAMES + ACTIVE_FRAMES;
+    return heard ? segment(this.#power, this.#frames, samples, false) : [];
+  }
+}
+
+/**
+ * Part frames into utterances: see `find_speech` in audio.py for the method.
+ * @param {Float64Array} power (T, 4)
+ * @param {number} frames T
+ * @param {Float32Array} samples (L,)
+ * @param {boolean} trimmed whether the recording may hold no background
+ * @returns {Utterance[]}
+ */
+function segment(power, frames, samples, trimmed) {
+  const totals = new Float64Array(frames);
+  for (let i = 0; i < frames * BANDS; i++) totals[Math.floor(i / BANDS)] += power[i];
+  totals.sort();
+  const loudest = totals[frames - 1];
+  const peak = Math.max(totals[frames - Math.min(PEAK_FRAMES, frames)], 1e-9 * loudest);
+  if (!(peak > 0)) return [];
+
+  const excess = new Float64Array(frames); // dB, summed over bands
+  const loudness = new Float64Array(frames); // amplitude above the background, 0 to 1
+  let hiss = 0; // background, but for hum, which hides no end
+  for (let band = 0; band < BANDS; band++) {
+    const background = quietest(power, frames, band);
+    if (band > 0) hiss += background;
+    let threshold = Math.max(decibel(background / peak) + RISE_DB, -RANGE_DB);
+    if (trimmed) threshold = Math.min(threshold, -TRIMMED_RANGE_DB);
+    for (let t = 0; t < frames; t++) {
+      excess[t] += Math.max(decibel(power[t * BANDS + band] / peak) - threshold, 0);
+      loudness[t] += Math.max(power[t * BANDS + band] - background, 0) / peak;
+    }
+  }
+  for (let t = 0; t < frames; t++) loudness[t] = Math.sqrt(Math.min(loudness[t], 1));
+  const margin = !trimmed && decibel(hiss / peak) > NOISY_DB ? NOISY_END : MARGIN;
+
+  /** @type {{first: number, last: number, strength: number}[]} */
+  const runs = [];
+  const length = Math.min(ACTIVE_FRAMES, frames);
+  for (let t = 0; t + length <= frames; t++) {
+    if (!excess.subarray(t, t + length).every((x) => x > 0)) continue;
+    const run = runs.at(-1);
+    if (run && (t - run.last) * HOP <= PAUSE) {
+      run.last = t;
+      run.strength += loudness[t];
+    } else {
+      runs.push({ first: t, last: t, strength: loudness[t] });
+    }
+  }
+  const least = MIN_STRENGTH * Math.max(0, ...runs.map((run) => run.strength));
+  return runs
+    .filter((run) => run.strength >= least)
+    .map(({ first, last, strength }) => {
+      const end = (last + ACTIVE_FRAMES - 1) * HOP;
+      const [start, stop] = mostEnergetic(
+        samples,
+        Math.max(0, first * HOP - MARGIN),
+        Math.min(samples.length, end + margin),
+      );
+      const silent = (frames - 1) * HOP - end;
+      return { start, stop, strength, settled: silent >= margin, closed: silent > PAUSE };
+    });
+}
+
+/** @param {Float64Array} power (T, 4); returns the least mean over 100 ms of a band */
+function quietest(power, frames, band) {
+  const length = Math.min(BACKGROUND_FRAMES, frames);
+  let least = Infinity;
+  for (let t = 0; t + length <= frames; t++) {
+    let sum = 0;
+    for (let i = t; i < t + length; i++) sum += power[i * BANDS + band];
+    least = Math.min(least, sum / length);
+  }
+  return least;
+}
+
+const HANN = Float64Array.from({ length: WINDOW }, (_, i) =>
+  Math.fround(0.5 - 0.5 * Math.cos((2 * Math.PI * i) / WINDOW)),
+);
+const COSINE = HANN.map((_, i) => Math.cos((2 * Math.PI * i) / WINDOW));
+const SINE = HANN.map((_, i) => Math.sin((2 * Math.PI * i) / WINDOW));
+const BITS = Math.log2(WINDOW);
+const REVERSED = Uint8Array.from(HANN, (_, i) => {
+  let reversed = 0;
+  for (let bit = 0; bit < BITS; bit++) reversed |= ((i >> bit) & 1) << (BITS - 1 - bit);
+  return reversed;
+});
+const real = new Float64Array(WINDOW);
+const imaginary = new Float64Array(WINDOW);
+
+/**
+ * Power in four bands of the 32 ms around sample t * 80, written to row t of `power`.
+ * @param {Float32Array} samples (L,), as if zeros stood around them
+ * @param {number} t
+ * @param {Float64Array} power (T, 4)
+ */
+function framePower(samples, t, power) {
+  const first = t * HOP - WINDOW / 2;
+  for (let i = 0; i < WINDOW; i++) {
+    real[REVERSED[i]] = HANN[i] * (samples[first + i] ?? 0);
+  }
+  imaginary.fill(0);
+  for (let half = 1; half < WINDOW; half *= 2) {
+    const step = WINDOW / (2 * half);
+    for (let start = 0; start < WINDOW; start += 2 * half) {
+      for (let k = 0; k < half; k++) {
+        const a = start + k;
+        const b = a + half;
+        const x = real[b] * COSINE[k * step] + imaginary[b] * SINE[k * step];
+        const y = imaginary[b] * COSINE[k * step] - real[b] * SINE[k * step];
+        real[b] = real[a] - x;
+        imaginary[b] = imaginary[a] - y;
+        real[a] += x;
+        imaginary[a] += y;
+      }
+    }
+  }
+  for (let band = 0; band < BANDS; band++) {
+    let sum = 0;
+    for (let i = BAND_EDGES[band]; i < BAND_EDGES[band + 1]; i++) {
+      sum += real[i] ** 2 + imaginary[i] ** 2;
+    }
+    power[t * BANDS + band] = sum;
+  }
+}
+
+/** Narrow [start, stop) to the 1.5 s of most energy in it. */
+function mostEnergetic(samples, start, stop) {
+  if (stop - start <= MAX_CLIP) return [start, stop];
+  let energy = 0;
+  for (let i = start; i < start + MAX_CLIP; i++) energy += samples[i] ** 2;
+  let [most, best] = [energy, start];
+  for (let i = start + 1; i + MAX_CLIP <= stop; i++) {
+    energy += samples[i + MAX_CLIP - 1] ** 2 - samples[i - 1] ** 2;
+    if (energy > most) [most, best] = [energy, i];
+  }
+  return [best, best + MAX_CLIP];
+}
+
+/** @param {number} ratio of powers */
+function decibel(ratio) {
+  return 10 * Math.log10(Math.max(ratio, 1e-9));
+}
+
+/** @param {AudioBuffer} buffer */
+function toMono(buffer) {
+  const mono = new Float32Array(buffer.length);
+  for (let channel = 0; channel < buffer.numberOfChannels; channel++) {
+    const samples = buffer.getChannelData(channel);
+    for (let i = 0; i < mono.length; i++) mono[i] += samples[i] / buffer.numberOfChannels;
+  }
+  return mono;
+}
+
+/** @param {number} duration in seconds */
+function checkDuration(duration, name) {
+  if (duration > MAX_DURATION_S && Number.isFinite(duration)) {
+    const length =
+      duration < 120 ? `${Math.round(duration)} seconds` : `${Math.round(duration / 60)} minutes`;
+    throw new HearingError(
+      `${name} lasts ${length}; up to ${MAX_DURATION_S} seconds are expected. Cut out the digits.`,
+    );
+  }
+}
+
+/**
+ * How long a file says that it is, read from its header, so that hours are never decoded.
+ * @param {File} file
+ * @returns {Promise<number>} seconds; 0 where the browser cannot tell
+ */
+function headerDuration(file) {
+  const element = document.createElement("audio");
+  const url = URL.createObjectURL(file);
+  return new Promise((resolve) => {
+    element.onloadedmetadata = () => resolve(element.duration);
+    element.onerror = () => resolve(0);
+    setTimeout(resolve, 2000, 0);
+    element.preload = "metadata";
+    element.src = url;
+  }).finally(() => {
+    element.removeAttribute("src");
+    URL.revokeObjectURL(url);
+  });
+}

@@ -1,0 +1,262 @@
+"""Strings of digits: files and streams alike, whatever the chunks, and what cannot be heard."""
+
+import math
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from toy_strings import BLOCK, SINCE_END_S, SINCE_START_S, STEP, spoken, write_toy_strings
+
+import spoken_digits
+from spoken_digits.audio import SAMPLE_RATE, AudioError
+from spoken_digits.connected import SHIPPED_STRINGS, Segment, Stream, Transcriber
+from spoken_digits.grammar import Grammar
+from spoken_digits.recognize import ModelError
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Transcriber:
+    return Transcriber(write_toy_strings(tmp_path_factory.mktemp("toy") / "toy.onnx"))
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Transcriber:
+    if not SHIPPED_STRINGS.is_file():
+        pytest.skip("no model of strings ships")
+    return Transcriber()
+
+
+def in_chunks(stream: Stream, samples: np.ndarray, sizes: list[int]) -> list[Segment]:
+    """Feed samples in chunks of these sizes, over and over; all final segments."""
+    segments: list[Segment] = []
+    position, turn = 0, 0
+    while position < len(samples):
+        size = sizes[turn % len(sizes)]
+        segments += stream.feed(samples[position : position + size]).segments
+        position, turn = position + size, turn + 1
+    return segments + list(stream.finish().segments)
+
+
+def voices(*names: str) -> np.ndarray:
+    """Clips of the synthetic voices that ship, with pauses of 0.2 s."""
+    folder = Path(spoken_digits.__file__).parent / "assets" / "voices"
+    clips = [soundfile.read(folder / name, dtype="float32")[0] for name in names]
+    return np.concatenate([np.pad(clip, (1_600, 1_600)) for clip in clips])
+
+
+def test_the_digits_of_the_toy_and_when_each_is_said(toy):
+    answer = toy(spoken("4155501"), SAMPLE_RATE)
+    assert answer.digits == "4155501"
+    assert [segment.digit for segment in answer.segments] == [4, 1, 5, 5, 5, 0, 1]
+    assert answer.duration_s == len(spoken("4155501")) / SAMPLE_RATE
+    # All steps of a digit say the same, so it is the first of them whose edges are taken.
+    now_s = (4 + 1) * STEP / SAMPLE_RATE
+    first = answer.segments[0]
+    assert first.start_s == pytest.approx(max(0, now_s - SINCE_START_S), abs=1e-6)
+    assert first.end_s == pytest.approx(now_s - SINCE_END_S, abs=1e-6)
+    assert first.probability == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(("steps", "level"), [(1, 0.0255), (3, 0.0235)])
+def test_a_run_is_as_probable_as_any_of_its_steps(tmp_path, steps, level):
+    # Between blank (0) and "0" (0.05) the toy is not sure, and says so at each step.
+    signal = np.repeat(np.float32([0, level, 0]), [4 * STEP, steps * STEP, 4 * STEP])
+    p = 1 / (1 + math.exp(8_000 * ((level - 0.05) ** 2 - level**2)))
+    expected = 1 - (1 - p) ** steps
+    loose = Transcriber(write_toy_strings(tmp_path / "a.onnx", threshold=str(expected - 0.01)))
+    strict = Transcriber(write_toy_strings(tmp_path / "b.onnx", threshold=str(expected + 0.01)))
+    (segment,) = loose(signal, SAMPLE_RATE).segments
+    assert segment.digit == 0
+    assert segment.probability == pytest.approx(expected, abs=1e-3)
+    assert strict(signal, SAMPLE_RATE).digits == ""
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 44_100, 48_000, 192_000])
+def test_chunks_of_any_size_give_what_the_file_gives(toy, rate):
+    samples = np.repeat(spoken("90210"), 24).reshape(-1, 24)[:, 0]
+    position = np.arange(round(len(samples) * rate / SAMPLE_RATE)) * SAMPLE_RATE / rate
+    samples = samples[np.minimum(position.astype(int), len(samples) - 1)]
+    whole = toy(samples, rate)
+    assert whole.digits == "90210"
+    rng = np.random.default_rng(rate)
+    some = rng.integers(1, rate, 20).tolist()
+    for sizes in ([rate * 60], some, [1, 7, *some], [BLOCK], [37]):
+        segments = in_chunks(toy.stream(rate), samples, sizes)
+        assert segments == list(whole.segments), sizes
+
+
+def test_chunks_of_one_sample(toy):
+    samples = spoken("7", steps=2, pause=2)
+    assert in_chunks(toy.stream(), samples, [1]) == list(toy(samples, SAMPLE_RATE).segments)
+
+
+def test_the_shipped_network_hears_a_stream_as_it_hears_a_file(shipped):
+    samples = voices("7/us-f1_0.flac", "3/rp-m7_1.flac", "0/gb-m1_0.flac")
+    for rate in (8_000, 44_100):
+        heard = spoken_digits.audio.resample(samples, 8_000, rate)
+        whole = shipped(heard, rate)
+        assert whole.digits == "730"
+        for seed in range(3):
+            sizes = np.random.default_rng(seed).integers(1, rate // 2, 30).tolist()
+            assert in_chunks(shipped.stream(rate), heard, sizes) == list(whole.segments)
+
+
+def test_a_digit_appears_before_it_is_final(toy):
+    stream = toy.stream()
+    samples = spoken("6")
+    update = stream.feed(samples[: 6 * STEP])  # two steps into the digit
+    assert update.segments == ()
+    assert update.partial is not None
+    assert update.partial.digit == 6
+    update = stream.feed(samples[6 * STEP : 10 * STEP])
+    assert [s.digit for s in update.segments] == [6]
+    assert update.partial is None
+
+
+def test_every_segment_comes_once(toy):
+    stream = toy.stream()
+    samples = spoken("12345")
+    final = []
+    for begin in range(0, len(samples), 100):
+        final += stream.feed(samples[begin : begin + 100]).segments
+    final += stream.finish().segments
+    assert "".join(str(segment.digit) for segment in final) == "12345"
+    assert stream.finish().segments == ()
+    with pytest.raises(AudioError, match="begin another"):
+        stream.feed(samples)
+
+
+def test_a_digit_that_the_end_cuts_off_is_heard(toy):
+    samples = spoken("8", pause=1)[: -2 * STEP]
+    assert toy(samples, SAMPLE_RATE).digits == "8"
+
+
+def test_hours_take_no_more_memory_than_minutes(toy):
+    stream = toy.stream(16_000)
+    second = np.resize(np.repeat(spoken("3"), 2), 16_000)
+    tracemalloc.start()
+    try:
+        for _ in range(60):
+            stream.feed(second)
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(240):
+            stream.feed(second)
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 2_000
+    assert peak - before < 500_000
+
+
+def test_a_long_file_is_never_in_memory_whole(toy, tmp_path):
+    minute = np.zeros(16_000 * 60, np.float32)
+    digit = np.repeat(spoken("5"), 2)
+    minute[: len(digit)] = digit
+    with soundfile.SoundFile(tmp_path / "long.flac", "w", 16_000, 1) as file:
+        for _ in range(10):
+            file.write(minute)
+    tracemalloc.start()
+    try:
+        answer = toy(tmp_path / "long.flac")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert answer.digits == "5" * 10
+    assert answer.duration_s == 600
+    assert peak < 4e6  # the whole is 38 MB
+
+
+def test_files_and_samples_of_any_kind(toy, tmp_path):
+    samples = spoken("2718")
+    soundfile.write(tmp_path / "a.wav", np.stack([samples, samples], 1), 8_000, "FLOAT")
+    assert toy(tmp_path / "a.wav").digits == "2718"
+    assert toy((samples * 2**15).astype(np.int16), 8_000).digits == "2718"
+    assert toy(np.stack([samples, samples], 1), 8_000).digits == "2718"
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "words"),
+    [
+        (np.empty(0, np.float32), 8_000, "no samples"),
+        (np.zeros(8_000, np.float32), 8_000, "no sound in it.*check the microphone"),
+        (np.full(8_000, np.nan, np.float32), 8_000, "NaN"),
+        (np.ones(8_000, np.float32), 2_000, "a sample rate of 2,000 Hz"),
+        (np.ones(8_000, np.float32), 400_000, "a sample rate of 400,000 Hz"),
+        (np.ones(8_000, np.float32), None, "no sample rate"),
+        (np.ones((2, 8_000), np.float32), 8_000, "transpose"),
+    ],
+)
+def test_what_cannot_be_heard_is_told(toy, samples, rate, words):
+    with pytest.raises(AudioError, match=words):
+        toy(samples, rate)
+
+
+def test_a_stream_refuses_a_rate_and_takes_empty_chunks(toy):
+    with pytest.raises(AudioError, match="expected 4,000 to 192,000"):
+        toy.stream(1_000)
+    stream = toy.stream()
+    assert stream.feed(np.empty(0)).segments == ()
+    assert stream.finish().segments == ()
+
+
+def test_noise_short_files_and_silence_in_a_stream_give_no_digits(shipped):
+    rng = np.random.default_rng(0)
+    assert shipped(0.01 * rng.standard_normal(8_000 * 20), 8_000).digits == ""
+    assert shipped(0.01 * rng.standard_normal(10), 8_000).digits == ""
+    stream = shipped.stream(48_000)
+    assert stream.feed(np.zeros(48_000 * 60, np.float32)).segments == ()
+    assert stream.finish().segments == ()
+
+
+def test_what_is_no_model_of_strings_is_told(tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"no model")
+    with pytest.raises(ModelError, match="cannot be opened"):
+        Transcriber(tmp_path / "a.onnx")
+    with pytest.raises(ModelError, match="no such file"):
+        Transcriber(tmp_path / "b.onnx")
+    for key in ("threshold", "block", "format_version"):
+        path = write_toy_strings(tmp_path / "c.onnx", **{key: None})
+        with pytest.raises(ModelError, match="not a model of strings"):
+            Transcriber(path)
+    with pytest.raises(ModelError, match="not a model of strings"):
+        Transcriber(spoken_digits.recognize.SHIPPED_MODEL)
+
+
+def test_a_grammar_chooses_among_the_strings(toy):
+    # Half-way between "1" (0.1) and "2" (0.15), a little nearer to "2"; "331" has a check digit.
+    ending = np.repeat(np.float32([0.126, 0]), [STEP, 4 * STEP])
+    samples = np.concatenate([spoken("33"), ending])
+    free = toy(samples, SAMPLE_RATE, nbest=2)
+    assert free.digits == "332"
+    assert [digits for digits, _ in free.alternatives] == ["332", "331"]
+    assert sum(p for _, p in free.alternatives) == pytest.approx(1, abs=0.05)
+    assert toy(samples, SAMPLE_RATE, grammar=Grammar("dd1")).digits == "331"
+    assert toy(samples, SAMPLE_RATE, grammar=Grammar(luhn=True)).digits == "331"
+    segments = toy(samples, SAMPLE_RATE, grammar=Grammar("dd-d")).segments
+    assert [s.digit for s in segments] == [3, 3, 2]
+    assert [s.start_s for s in segments] == sorted(s.start_s for s in segments)
+    with pytest.raises(AudioError, match="no string as 9dd in it"):
+        toy(samples, SAMPLE_RATE, grammar=Grammar("9dd"))
+
+
+def test_a_search_is_for_recordings_of_minutes(toy):
+    samples = np.tile(spoken("1"), 5 * 60 * 8_000 // len(spoken("1")) + 2)
+    with pytest.raises(AudioError, match="longer than 300 s"):
+        toy(samples, SAMPLE_RATE, nbest=2)
+
+
+def test_a_recognizer_transcribes_too(shipped, tmp_path):
+    samples = voices("4/us-f1_0.flac", "2/us-f1_0.flac")
+    recognizer = spoken_digits.load()
+    assert recognizer.transcribe(samples, 8_000).digits == "42"
+    soundfile.write(tmp_path / "a.wav", samples, 8_000)
+    assert recognizer.transcribe(tmp_path / "a.wav").digits == "42"
+
+
+def test_the_shipped_file_says_what_it_is(shipped):
+    assert SHIPPED_STRINGS.stat().st_size <= 1_000_000
+    assert int(shipped.metadata["parameters"]) <= 200_000
+    for key in ("training_data", "recipe", "licence", "command", "commit", "front_end", "labels"):
+        assert shipped.metadata[key]

@@ -1,0 +1,71 @@
+"""A model of strings whose answers are known in closed form: the mean of a step is the digit."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+STEP, BLOCK, LOOKAHEAD = 240, 480, 480
+SINCE_START_S, SINCE_END_S = 0.09, 0.03
+
+
+def spoken(digits: str, steps: int = 4, pause: int = 4) -> np.ndarray:
+    """Samples at 8 kHz that the toy hears as these digits, each some steps long; "." is a pause."""
+    levels = [0.0 if c == "." else (int(c) + 1) / 20 for c in digits]
+    parts = [np.repeat([level, 0.0], [steps * STEP, pause * STEP]) for level in levels]
+    return np.concatenate([np.zeros(pause * STEP), *parts]).astype(np.float32)
+
+
+def write_toy_strings(path: Path, **metadata: Any) -> Path:
+    """Write the toy; `metadata` replaces entries, or with None removes them.
+
+    Digit k stands for a mean of (k + 1) / 20, blank for 0; the state counts the samples heard.
+    """
+    centers = np.append((np.arange(10) + 1) / 20, 0).astype(np.float32)
+    constants = {
+        "shape": np.array([1, -1, STEP]),
+        "centers": centers,
+        "slope": np.array(-8000, np.float32),
+        "zero": np.array(0, np.float32),
+        "since": np.array([SINCE_START_S, SINCE_END_S], np.float32),
+        "axes": np.array([0, 1]),
+    }
+    nodes = [
+        helper.make_node("Reshape", ["waveform", "shape"], ["steps"]),
+        helper.make_node("ReduceMean", ["steps"], ["mean"], axes=[2], keepdims=1),
+        helper.make_node("Sub", ["mean", "centers"], ["distance"]),
+        helper.make_node("Mul", ["distance", "distance"], ["square"]),
+        helper.make_node("Mul", ["square", "slope"], ["scores"]),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "since"], ["edges"]),
+        helper.make_node("Mul", ["waveform", "zero"], ["zeros"]),
+        helper.make_node("Exp", ["zeros"], ["ones"]),
+        helper.make_node("ReduceSum", ["ones", "axes"], ["count"], keepdims=0),
+        helper.make_node("Add", ["state_count", "count"], ["new_state_count"]),
+    ]
+
+    def value(name: str, shape: list[Any]) -> Any:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [value("waveform", [1, "L"]), value("state_count", [1])],
+        [value("scores", [1, "U", 11]), value("edges", [1, "U", 2]), value("new_state_count", [1])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    entries = {
+        "format_version": "1",
+        "sample_rate_hz": "8000",
+        "threshold": "0.5",
+        "step": str(STEP),
+        "block": str(BLOCK),
+        "lookahead": str(LOOKAHEAD),
+    }
+    kept = {key: value for key, value in (entries | metadata).items() if value is not None}
+    helper.set_model_props(model, kept)
+    onnx.save(model, str(path))
+    return path
