@@ -445,9 +445,16 @@ def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.export import export
+    from spoken_digits.lab.export import export, quantize
 
-    print(export(arguments.run, arguments.output))
+    path = export(arguments.run, arguments.output)
+    if arguments.int8:
+        from spoken_digits.audio import read_audio, to_clip
+        from spoken_digits.lab.corpora import read_corpus
+
+        clips = [to_clip(*read_audio(clip.file)) for clip in read_corpus("voices")[::9]]
+        path = quantize(path, path, clips)
+    print(path)
     return 0
 
 
@@ -677,6 +684,7 @@ def _parser() -> argparse.ArgumentParser:
     verb = add("export", _export, "write a trained run as one ONNX file", "train,report")
     verb.add_argument("run", metavar="RUN", help="folder of a finished run")
     verb.add_argument("-o", "--output", metavar="FILE", help="default: digits.onnx in RUN")
+    verb.add_argument("--int8", action="store_true", help="weights in 8 bits: about half as large")
 
     verb = add("study", _study, "train and judge many models, write a report", "train,report")
     verb.add_argument(
