@@ -124,6 +124,7 @@ def _client(workers: int, cluster: str | None) -> Iterator["Client"]:
     """Connect to a scheduler, or start one with its workers; at an error nothing is waited for."""
     from distributed import Client, LocalCluster
 
+    before = set(multiprocessing.active_children())
     if cluster is None:
         with (
             LocalCluster(
