@@ -273,7 +273,7 @@ def test_study_hands_on_its_options_and_ends_with_the_report(here, monkeypatch, 
     assert capsys.readouterr().out == "report: mine.toml-None-None-False-None\n"
     assert main(["study", "all", "--cluster", "tcp://127.0.0.1:8786", "--out", "o"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "report: models-None-o/models-False-tcp://127.0.0.1:8786"
+    assert lines[0] == "report: models-None-o/models-False-tcp:/127.0.0.1:8786"
     assert len(lines) == 6
 
 

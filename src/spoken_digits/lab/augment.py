@@ -424,5 +424,4 @@ ALONE: dict[str, Policy] = {
 
 def find_policy(name: str) -> Policy | None:
     """Return a policy of `POLICIES`, or `alone:<transform>` of `ALONE`; None for another name."""
-    family, _, transform = name.partition(":")
-    return ALONE.get(transform) if family == "alone" else POLICIES.get(name)
+    return POLICIES.get(name) or {f"alone:{key}": each for key, each in ALONE.items()}.get(name)

@@ -7,6 +7,7 @@ run to another one, which goes on from the last epoch.
 
 import hashlib
 import logging
+import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -123,6 +124,7 @@ def _client(workers: int, cluster: str | None) -> Iterator["Client"]:
     """Connect to a scheduler, or start one with its workers; at an error nothing is waited for."""
     from distributed import Client, LocalCluster
 
+    before = set(multiprocessing.active_children())
     if cluster is None:
         with (
             LocalCluster(
@@ -140,9 +142,8 @@ def _client(workers: int, cluster: str | None) -> Iterator["Client"]:
                 yield client
             except BaseException:
                 # What runs is cut off, not waited for: it resumes from its last epoch.
-                for nanny in list(local.workers.values()):
-                    if nanny.process is not None and nanny.process.process is not None:
-                        nanny.process.process._process.kill()
+                for process in set(multiprocessing.active_children()) - before:
+                    process.kill()
                 raise
         return
     remedy = (
