@@ -21,13 +21,18 @@ const RISE_DB = 7;
 const RANGE_DB = 50;
 const TRIMMED_RANGE_DB = 45;
 const MARGIN = 480;
-const NOISY_DB = -18; // background against voice from which on a weak end is lost in it
-const NOISY_END = 1120;
 const PAUSE = 2400;
 const LONG_DIGIT = 9600;
 const MIN_CLIP = 800;
 const MAX_CLIP = 12000;
-const MIN_STRENGTH = 0.15; // of the strongest utterance; less is a click or a breath, no digit
+const NOISY_DB = -18; // background against voice from which on a weak end is lost in it
+const NOISY_END = 1120;
+const OUTSTANDING_FRAMES = 3;
+const OUTSTANDING_DB = 20;
+const QUIETEST = 1e-4; // -80 dBFS
+const SHORT_DIGIT_FRAMES = 13;
+const LEAST_STRENGTH = 0.25; // of the strongest utterance; less is a click or a breath, no digit
+const LEAST_LOUDNESS = 0.35;
 
 /** Something that a person can put right; the message says what it is and what to do. */
 export class HearingError extends Error {}
@@ -36,7 +41,8 @@ export class HearingError extends Error {}
  * @typedef {object} Utterance
  * @property {number} start sample index
  * @property {number} stop sample index
- * @property {number} strength amplitude summed over its frames; only comparable within a recording
+ * @property {number} strength its amplitude, 0 to 1 of the loudest, summed over its frames
+ * @property {boolean} silent whether it is no voice: nothing of the recording stands out
  * @property {boolean} settled whether the margin at its end has been heard, too
  * @property {boolean} closed whether a pause has followed it
  */
@@ -113,13 +119,19 @@ export function findUtterances(samples) {
   const frames = 1 + Math.floor(samples.length / HOP);
   const power = new Float64Array(frames * BANDS);
   for (let t = 0; t < frames; t++) framePower(samples, t, power);
-  const found = segment(power, frames, samples, samples.length < LONG_DIGIT);
-  if (found.length) return found;
+  const short = samples.length < LONG_DIGIT;
+  const silent = samples.every((x) => Math.abs(x) < QUIETEST);
+  const found = segment(power, frames, samples, short);
+  if (found.length) return found.map((one) => ({ ...one, silent: one.silent || silent }));
   const [start, stop] = mostEnergetic(samples, 0, samples.length);
-  return [{ start, stop, strength: 0, settled: true, closed: true }];
+  return [{ start, stop, strength: 0, silent: silent || !short, settled: true, closed: true }];
 }
 
-/** @param {Utterance[]} utterances in any number but none */
+/**
+ * @template {{strength: number}} T
+ * @param {T[]} utterances in any number but none
+ * @returns {T}
+ */
 export function strongest(utterances) {
   return utterances.reduce((best, one) => (one.strength > best.strength ? one : best));
 }
@@ -163,49 +175,61 @@ export class Endpointer {
  * @param {Float64Array} power (T, 4)
  * @param {number} frames T
  * @param {Float32Array} samples (L,)
- * @param {boolean} trimmed whether the recording may hold no background
+ * @param {boolean} short whether the recording may be all speech, with no background in it
  * @returns {Utterance[]}
  */
-function segment(power, frames, samples, trimmed) {
+function segment(power, frames, samples, short) {
   const totals = new Float64Array(frames);
   for (let i = 0; i < frames * BANDS; i++) totals[Math.floor(i / BANDS)] += power[i];
   totals.sort();
-  const loudest = totals[frames - 1];
-  const peak = Math.max(totals[frames - Math.min(PEAK_FRAMES, frames)], 1e-9 * loudest);
+  const peak = Math.max(
+    totals[frames - Math.min(PEAK_FRAMES, frames)],
+    1e-9 * totals[frames - 1],
+  );
   if (!(peak > 0)) return [];
 
   const excess = new Float64Array(frames); // dB, summed over bands
-  const loudness = new Float64Array(frames); // amplitude above the background, 0 to 1
+  const loudness = new Float64Array(frames); // amplitude, 1 where as loud as the voice gets
   let hiss = 0; // background, but for hum, which hides no end
   for (let band = 0; band < BANDS; band++) {
     const background = quietest(power, frames, band);
     if (band > 0) hiss += background;
     let threshold = Math.max(decibel(background / peak) + RISE_DB, -RANGE_DB);
-    if (trimmed) threshold = Math.min(threshold, -TRIMMED_RANGE_DB);
+    if (short) threshold = Math.min(threshold, -TRIMMED_RANGE_DB);
     for (let t = 0; t < frames; t++) {
-      excess[t] += Math.max(decibel(power[t * BANDS + band] / peak) - threshold, 0);
-      loudness[t] += Math.max(power[t * BANDS + band] - background, 0) / peak;
+      const here = power[t * BANDS + band];
+      excess[t] += Math.max(decibel(here / peak) - threshold, 0);
+      loudness[t] += Math.max(here - background, 0) / peak;
     }
   }
   for (let t = 0; t < frames; t++) loudness[t] = Math.sqrt(Math.min(loudness[t], 1));
-  const margin = !trimmed && decibel(hiss / peak) > NOISY_DB ? NOISY_END : MARGIN;
+  const margin = !short && decibel(hiss / peak) > NOISY_DB ? NOISY_END : MARGIN;
 
-  /** @type {{first: number, last: number, strength: number}[]} */
+  /** @type {{first: number, last: number, count: number, excess: number, strength: number, loudest: number}[]} */
   const runs = [];
   const length = Math.min(ACTIVE_FRAMES, frames);
   for (let t = 0; t + length <= frames; t++) {
     if (!excess.subarray(t, t + length).every((x) => x > 0)) continue;
-    const run = runs.at(-1);
-    if (run && (t - run.last) * HOP <= PAUSE) {
-      run.last = t;
-      run.strength += loudness[t];
-    } else {
-      runs.push({ first: t, last: t, strength: loudness[t] });
+    if (!runs.length || (t - runs[runs.length - 1].last) * HOP > PAUSE) {
+      runs.push({ first: t, last: t, count: 0, excess: 0, strength: 0, loudest: 0 });
     }
+    const run = runs[runs.length - 1];
+    run.last = t;
+    run.count += 1;
+    run.excess += excess[t];
+    run.strength += loudness[t];
+    run.loudest = Math.max(run.loudest, loudness[t]);
   }
-  const least = MIN_STRENGTH * Math.max(0, ...runs.map((run) => run.strength));
+  if (!runs.length) return [];
+  const best = strongest(runs);
+  const silent =
+    !short && !runs.some((run) => run.count >= OUTSTANDING_FRAMES && run.excess >= OUTSTANDING_DB);
+  const isDigit = (run) =>
+    run.count >= SHORT_DIGIT_FRAMES &&
+    run.strength >= LEAST_STRENGTH * best.strength &&
+    run.loudest >= LEAST_LOUDNESS * best.loudest;
   return runs
-    .filter((run) => run.strength >= least)
+    .filter((run) => run === best || isDigit(run))
     .map(({ first, last, strength }) => {
       const end = (last + ACTIVE_FRAMES - 1) * HOP;
       const [start, stop] = mostEnergetic(
@@ -213,8 +237,8 @@ function segment(power, frames, samples, trimmed) {
         Math.max(0, first * HOP - MARGIN),
         Math.min(samples.length, end + margin),
       );
-      const silent = (frames - 1) * HOP - end;
-      return { start, stop, strength, settled: silent >= margin, closed: silent > PAUSE };
+      const quiet = (frames - 1) * HOP - end;
+      return { start, stop, strength, silent, settled: quiet >= margin, closed: quiet > PAUSE };
     });
 }
 

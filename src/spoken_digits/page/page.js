@@ -22,6 +22,7 @@ const MIN_DURATION_S = 0.1;
 const HOLD_MS = 400; // held for longer, a key or button is one to talk while it is down
 const DIGITS = "0123456789";
 
+/** @param {string} id @returns {any} the element of that id */
 const at = (id) => document.getElementById(id);
 const show = {
   /** @type {Float32Array} */
@@ -32,7 +33,8 @@ const show = {
   live: false,
 };
 
-/** @type {"idle" | "opening" | "listening" | "answering"} */
+/** @typedef {"idle" | "opening" | "listening" | "answering"} State */
+/** @type {State} */
 let state = "idle";
 /** @type {Microphone | null} */
 let microphone = null;
@@ -96,6 +98,8 @@ async function stop(reason = "") {
 async function open(files) {
   if (!files?.length || state !== "idle") return;
   enter("answering");
+  Object.assign(show, { samples: new Float32Array(0), heard: [], selected: -1, live: false });
+  draw();
   load().catch(() => {});
   try {
     const samples = await readFile(files[0]);
@@ -116,7 +120,7 @@ async function hearSoFar() {
   hearing = true;
   try {
     const samples = await microphone.samples();
-    const utterances = endpointer.update(samples).filter((one) => one.settled);
+    const utterances = endpointer.update(samples).filter((one) => one.settled && !one.silent);
     const network = at("loading").hidden ? await load() : null;
     const heard = network ? await hearEach(network, samples, utterances, show.heard) : [];
     if (state !== "listening") return;
@@ -137,14 +141,13 @@ async function hearSoFar() {
  */
 async function answer(samples, remark) {
   const stopped = performance.now();
-  Object.assign(show, { samples, heard: [], selected: -1, live: false });
-  draw();
   if (samples.length < MIN_DURATION_S * SAMPLE_RATE) {
     throw new HearingError("That was too short. Press, speak, and press again.");
   }
   const utterances = findUtterances(samples);
-  show.heard = await hearEach(await load(), samples, utterances, []);
-  show.selected = utterances.indexOf(strongest(utterances));
+  const heard = await hearEach(await load(), samples, utterances, []);
+  const selected = utterances.indexOf(strongest(utterances));
+  Object.assign(show, { samples, heard, selected, live: false });
   draw();
   enter("idle");
   tell(`${sentence(show.heard)} ${remark}`.trim(), "result");
@@ -161,8 +164,11 @@ async function answer(samples, remark) {
 async function hearEach(network, samples, utterances, known) {
   const heard = [];
   for (const one of utterances) {
-    const same = known.find(({ start, stop }) => start === one.start && stop === one.stop);
-    const recognition = same?.recognition ?? (await network.hear(cutClip(samples, one)));
+    const same = known.find(
+      ({ start, stop, silent }) =>
+        start === one.start && stop === one.stop && silent === one.silent,
+    );
+    const recognition = same?.recognition ?? (await network.hear(cutClip(samples, one), one.silent));
     heard.push({ ...one, recognition });
   }
   return heard;
@@ -232,7 +238,7 @@ function drawDigits() {
   });
 }
 
-/** @param {typeof state} next */
+/** @param {State} next */
 function enter(next) {
   state = next;
   document.documentElement.dataset.state = state;
@@ -254,6 +260,7 @@ function tell(text, kind) {
 /** @param {unknown} error */
 function fail(error) {
   show.live = false;
+  draw();
   enter("idle");
   const text = error instanceof Error ? error.message : String(error);
   tell(error instanceof HearingError ? text : `This should not happen: ${text}. Reload.`, "error");

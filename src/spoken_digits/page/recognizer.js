@@ -9,6 +9,8 @@ import { HearingError, SAMPLE_RATE } from "./audio.js";
 const RUNTIME = "./runtime/ort.wasm.min.mjs";
 const WASM = "runtime/ort-wasm-simd-threaded.wasm.gz";
 const MODEL = "digits.onnx";
+const LEAST_PROBABILITY = 0.4; // as in recognize.py
+const LEAST_MARGIN = 0.1;
 
 /**
  * @typedef {object} Recognition
@@ -16,7 +18,7 @@ const MODEL = "digits.onnx";
  * @property {number | null} digit the label as a number; null when it is none
  * @property {number} probability of the label
  * @property {number[]} probabilities (C,) of all labels
- * @property {string} refusal why it is no digit; empty when it is one
+ * @property {string} refusal why no digit is given, in words; empty when one is
  * @property {{values: Float32Array, bands: number, frames: number}} logMel (M, T): what it saw
  */
 
@@ -41,26 +43,42 @@ export class Recognizer {
     this.metadata = metadata;
     /** @type {string[]} */
     this.labels = JSON.parse(metadata.labels);
+    this.rejects = session.outputNames.includes("rejection");
   }
 
   /**
    * @param {Float32Array} clip (L,) at 8 kHz: one utterance
+   * @param {boolean} silent whether it is none
    * @returns {Promise<Recognition>}
    */
-  async hear(clip) {
-    const { scores, log_mel } = await this.#session.run({ waveform: this.#makeTensor(clip) });
-    const probabilities = softmax(scores.data);
-    const probability = Math.max(...probabilities);
+  async hear(clip, silent = false) {
+    const outputs = await this.#session.run({ waveform: this.#makeTensor(clip) });
+    const probabilities = softmax(outputs.scores.data);
+    const [probability, second] = [...probabilities, 0].sort((a, b) => b - a);
     const label = this.labels[probabilities.indexOf(probability)];
-    const digit = /^[0-9]$/.test(label) ? Number(label) : null;
-    const [, bands, frames] = log_mel.dims;
+    const logOdds = outputs.rejection?.data[0];
+
+    let refusal = "";
+    if (silent) {
+      refusal = "Nothing stands out of the background. Speak up, or closer to the microphone.";
+    } else if (this.rejects && logOdds < Number(this.metadata.rejection_threshold)) {
+      refusal = "That sounds like no digit.";
+    } else if (
+      this.rejects &&
+      (probability < LEAST_PROBABILITY || probability - second < LEAST_MARGIN)
+    ) {
+      refusal = `Unclear: ${label}, perhaps. Say it again.`;
+    } else if (!/^[0-9]$/.test(label)) {
+      refusal = `That is no digit, but “${label}”.`;
+    }
+    const [, bands, frames] = outputs.log_mel.dims;
     return {
       label,
-      digit,
+      digit: refusal ? null : Number(label),
       probability,
       probabilities,
-      refusal: digit === null ? "It sounds like no digit." : "",
-      logMel: { values: log_mel.data, bands, frames },
+      refusal,
+      logMel: { values: outputs.log_mel.data, bands, frames },
     };
   }
 }
