@@ -375,8 +375,6 @@ POLICIES: dict[str, Policy] = {
     # For what ships: any voice, room, microphone and line.
     "open": replace(
         _SPEAKER,
-        frequency_bend=0,
-        tempo_bend=0,
         trim_ms=25,
         margin_ms=100,
         frequency_warp=0.2,
