@@ -262,30 +262,49 @@ def test_an_interruption_is_status_130(monkeypatch, capsys):
 
 
 def test_study_hands_on_its_options_and_ends_with_the_report(here, monkeypatch, capsys):
-    def fake(name, data, out, quick, workers):
+    def fake(name, data, out, quick, workers, cluster):
         print("progress", file=sys.stderr)
-        return Path(f"{name}-{data}-{out}-{quick}-{workers}")
+        return Path(f"{name}-{data}-{out}-{quick}-{workers or cluster}")
 
     monkeypatch.setattr(study, "run_study", fake)
     assert main(["study", "--quick", "--workers", "3", "--data", "d", "--out", "o"]) == 0
     assert capsys.readouterr().out == "report: models-d-o-True-3\n"
     assert main(["study", "mine.toml"]) == 0
     assert capsys.readouterr().out == "report: mine.toml-None-None-False-None\n"
+    assert main(["study", "all", "--cluster", "tcp://127.0.0.1:8786", "--out", "o"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "report: models-None-o/models-False-tcp:/127.0.0.1:8786"
+    assert len(lines) == 6
 
 
 def test_report_publishes_only_when_told(here, monkeypatch, capsys):
     written = []
     monkeypatch.setattr(report, "write_report", lambda *a: written.append(a))
-    monkeypatch.setattr("spoken_digits.lab.summary.summarize", lambda path: {"study": path.name})
-    monkeypatch.setattr(report, "update_readme", lambda *a: written.append(a))
+    monkeypatch.setattr(report, "publish", lambda *a: [written.append(a), Path("results/x")][1:])
     Path("README.md").touch()
     assert main(["report"]) == 0
-    assert written == [(Path("runs/models"), Path("runs/models/report.html"), None)]
-    assert not Path("results").exists()
+    assert written == [([Path("runs/models")], Path("runs/models/report.html"), None)]
     assert main(["report", "runs/other", "--publish"]) == 0
-    assert written[-1] == ("README.md", Path("results"))
-    assert json.loads(Path("results/other.json").read_text()) == {"study": "other"}
-    assert capsys.readouterr().out.splitlines()[-1] == "report: runs/other/report.html"
+    assert written[-1] == ([Path("runs/other")], None, "results", "README.md", None)
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "results: results/x",
+        "report: runs/other/report.html",
+    ]
+
+
+def test_report_takes_several_studies_or_all_of_them(here, monkeypatch, capsys):
+    written = []
+    monkeypatch.setattr(report, "write_report", lambda *a: written.append(a))
+    assert main(["report", "all"]) == 1
+    assert "runs: no study here" in capsys.readouterr().err
+    for name in ("noise", "models", "mine"):
+        Path("runs", name).mkdir(parents=True)
+    assert main(["report", "all"]) == 0
+    assert main(["report", "runs/noise", "runs/mine"]) == 0
+    assert written == [
+        ([Path("runs/models"), Path("runs/noise")], Path("runs/report.html"), None),
+        ([Path("runs/noise"), Path("runs/mine")], Path("runs/report.html"), None),
+    ]
 
 
 def test_pretrain_hands_on_its_recipe_and_ends_with_the_folder(here, monkeypatch, capsys):

@@ -133,6 +133,14 @@ def test_a_digit_that_the_end_cuts_off_is_heard(toy):
     assert toy(samples, SAMPLE_RATE).digits == "8"
 
 
+def test_no_digit_ends_after_the_recording(shipped):
+    for name in ("0/us-f1_0.flac", "1/us-f1_0.flac", "6/rp-m7_0.flac"):
+        file = Path(spoken_digits.__file__).parent / "assets" / "voices" / name
+        answer = shipped(file)
+        for segment in answer.segments:
+            assert 0 <= segment.start_s < segment.end_s <= answer.duration_s + 0.001
+
+
 def test_hours_take_no_more_memory_than_minutes(toy):
     stream = toy.stream(16_000)
     second = np.resize(np.repeat(spoken("3"), 2), 16_000)

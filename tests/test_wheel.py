@@ -98,6 +98,7 @@ def test_the_wheel_holds_every_file_of_the_package(names: set[str]) -> None:
     [
         r"spoken_digits/py\.typed",
         r"spoken_digits/assets/digits\.onnx",
+        r"spoken_digits/assets/strings\.onnx",
         r"spoken_digits/assets/voices/7/[^/]+\.flac",
         r"spoken_digits/page/(index\.html|page\.(css|js)|icon\.svg)",
         r"spoken_digits/lab/recipes/[^/]+\.toml",

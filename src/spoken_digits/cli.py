@@ -445,24 +445,35 @@ def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.export import export
+    from spoken_digits.lab.export import export, quantize
 
-    print(export(arguments.run, arguments.output))
+    path = export(arguments.run, arguments.output)
+    if arguments.int8:
+        from spoken_digits.audio import read_audio, to_clip
+        from spoken_digits.lab.corpora import read_corpus
+
+        clips = [to_clip(*read_audio(clip.file)) for clip in read_corpus("voices")[::9]]
+        path = quantize(path, path, clips)
+    print(path)
     return 0
 
 
 def _study(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.plan import studies
     from spoken_digits.lab.study import StudyError, run_study
 
     if arguments.name == "shipped":
         return _study_shipped(arguments)
-    try:
-        report = run_study(
-            arguments.name, arguments.data, arguments.out, arguments.quick, arguments.workers
-        )
-    except StudyError as error:
-        return _complain(str(error))
-    print(f"report: {report}")
+    names = studies() if arguments.name == "all" else (arguments.name,)
+    for name in names:
+        out = arguments.out and (arguments.out / name if len(names) > 1 else arguments.out)
+        try:
+            report = run_study(
+                name, arguments.data, out, arguments.quick, arguments.workers, arguments.cluster
+            )
+        except StudyError as error:
+            return _complain(str(error))
+        print(f"report: {report}", flush=True)
     return 0
 
 
@@ -477,25 +488,24 @@ def _study_shipped(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.card import update_card
-    from spoken_digits.lab.files import write_whole
-    from spoken_digits.lab.report import update_readme, write_report
-    from spoken_digits.lab.summary import summarize
+    from spoken_digits.lab.report import publish, write_report
+    from spoken_digits.lab.tables import studies_in
 
     if arguments.publish and not Path("README.md").is_file():
         return _complain(
             "no README.md here to publish to; --publish writes results/ and the README of the "
             "source tree: run it there"
         )
-    report = arguments.study / "report.html"
-    write_report(arguments.study, report, arguments.data)
+    studies = arguments.studies
+    if [study.name for study in studies] == ["all"] and not studies[0].exists():
+        studies = studies_in("runs")
+    folder = studies[0] if len(studies) == 1 else studies[0].parent
+    maps = write_report(studies, folder / "report.html", arguments.data)
     if arguments.publish:
-        summary = summarize(arguments.study)
-        results = Path("results", f"{summary['study']}.json")
-        write_whole(results, (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
-        update_readme("README.md", results.parent)
-        update_card("MODEL_CARD.md", results.parent)
-        print(f"results: {results}")
-    print(f"report: {report}")
+        for path in publish(studies, maps, "results", "README.md", arguments.data):
+            print(f"results: {path}")
+        update_card("MODEL_CARD.md", "results")
+    print(f"report: {folder / 'report.html'}")
     return 0
 
 
@@ -674,29 +684,38 @@ def _parser() -> argparse.ArgumentParser:
     verb = add("export", _export, "write a trained run as one ONNX file", "train,report")
     verb.add_argument("run", metavar="RUN", help="folder of a finished run")
     verb.add_argument("-o", "--output", metavar="FILE", help="default: digits.onnx in RUN")
+    verb.add_argument("--int8", action="store_true", help="weights in 8 bits: about half as large")
 
     verb = add("study", _study, "train and judge many models, write a report", "train,report")
     verb.add_argument(
-        "name", metavar="NAME", nargs="?", default="models", help="study (%(default)s), or its TOML"
+        "name",
+        metavar="NAME",
+        nargs="?",
+        default="models",
+        help="study (%(default)s), its TOML, or all",
     )
     verb.add_argument("--quick", action="store_true", help="one seed, fewer epochs: minutes")
+    where = verb.add_mutually_exclusive_group()
     text = "processes (default: one a core)"
-    verb.add_argument("--workers", metavar="N", type=_whole(1), help=text)
+    where.add_argument("--workers", metavar="N", type=_whole(1), help=text)
+    text = "address of a dask scheduler whose workers do it, such as tcp://10.0.0.1:8786"
+    where.add_argument("--cluster", metavar="ADDRESS", help=text)
     verb.add_argument(
         "--out", metavar="DIR", type=Path, help="folder of the runs (default: runs/NAME)"
     )
     add_data(verb)
 
-    verb = add("report", _report, "write a study's report again", "train,report")
+    verb = add("report", _report, "write the report of one study or of several", "train,report")
+    text = "folders of studies' runs, or all: every study in runs/ (default: runs/models)"
     verb.add_argument(
-        "study",
+        "studies",
         metavar="STUDY_DIR",
-        nargs="?",
+        nargs="*",
         type=Path,
-        default=Path("runs", "models"),
-        help="folder of a study's runs (%(default)s)",
+        default=[Path("runs", "models")],
+        help=text,
     )
-    text = "also write results/ and the README's table, in the source tree"
+    text = "also write results/ and the README's tables, in the source tree"
     verb.add_argument("--publish", action="store_true", help=text)
     add_data(verb)
 

@@ -270,6 +270,7 @@ class Stream:
         self._blocks = _Blocks(transcriber.block)
         self._spotter = _Spotter(transcriber.threshold, transcriber.step)
         self._resampler: Any = None
+        self._count = 0  # samples heard, at 8 kHz
         if sample_rate != SAMPLE_RATE:
             import soxr  # late: what is at 8 kHz already needs none
 
@@ -299,13 +300,15 @@ class Stream:
         if self._resampler:
             rest = self._resampler.resample_chunk(rest, last=True)
         update = self._hear(rest)
+        end_s = self._count / SAMPLE_RATE
         # What the network may still announce, it announces while it hears silence.
         block = self._transcriber.block
         waiting = len(self._blocks) + self._transcriber.lookahead
         silence = np.zeros(-(-waiting // block) * block - len(self._blocks), np.float32)
         segments = (*update.segments, *self._hear(silence).segments, *self._spotter.end())
         self._finished = True
-        return Update(segments, None)
+        # The network tells the end of a digit before it is there; now it is known.
+        return Update(tuple(_ended(segment, end_s) for segment in segments), None)
 
     def _at_8_khz(self, samples: FloatArray) -> FloatArray:
         if not self._resampler:
@@ -315,6 +318,7 @@ class Stream:
 
     def _hear(self, samples: FloatArray) -> Update:
         segments: list[Segment] = []
+        self._count += len(samples)
         for block in self._blocks.add(samples):
             log_p, edges, self._state = self._transcriber.hear(block, self._state)
             if self.lattice:
@@ -421,6 +425,12 @@ def _segment(digit: int, now: int, edges: FloatArray, probability: float) -> Seg
     now_s = now / SAMPLE_RATE
     start_s = max(0.0, now_s - float(edges[0]))
     return Segment(digit, start_s, max(start_s, now_s - float(edges[1])), probability)
+
+
+def _ended(segment: Segment, end_s: float) -> Segment:
+    """Let a segment end no later than the recording."""
+    start_s, stop_s = min(segment.start_s, end_s), min(segment.end_s, end_s)
+    return replace(segment, start_s=start_s, end_s=stop_s)
 
 
 def _portions(

@@ -280,7 +280,7 @@ def open_session(path: Path) -> tuple[Any, dict[str, str]]:
     """
     if not path.is_file():
         remedy = _REMEDY
-        if path.parent == _ASSETS:
+        if path in (SHIPPED_MODEL, _ASSETS / path.name):
             remedy = "install spoken-digits again, or name another model"
         raise ModelError(f"{path}: no such file; expected an ONNX model: {remedy}")
     import onnxruntime  # late: importing this module stays cheap

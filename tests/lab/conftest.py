@@ -11,6 +11,8 @@ from spoken_digits.lab.splits import XSDR_TEST, XSDR_TRAIN
 
 SPEAKERS = {"ann": 1.0, "bob": 0.96, "cid": 1.04, "dora": 1.02}  # name: pitch
 
+XSDR = ("george", "jackson", "nicolas", "theo", "lucas", "yweweler")
+
 
 @pytest.fixture(scope="session")
 def tone_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -56,3 +58,20 @@ def open_corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for label in (*DIGITS, "cat", "tree"):
             write(root / "made" / label / f"{voice}_0.wav")
     return root
+
+
+def made_up_fsdd(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with an FSDD of six made-up people, two takes a digit."""
+    data = tmp_path_factory.mktemp("data")
+    recordings = data / "fsdd" / "recordings"
+    recordings.mkdir(parents=True)
+    for digit in range(10):
+        for i, speaker in enumerate(XSDR):
+            for take in range(2):
+                source = (
+                    tone_corpus / str(digit) / f"{('ann', 'bob', 'cid', 'dora')[i % 4]}_{take}.wav"
+                )
+                samples, rate = soundfile.read(source)
+                path = recordings / f"{digit}_{speaker}_{take}.wav"
+                soundfile.write(path, samples * (0.5 + 0.05 * i), rate)
+    return data

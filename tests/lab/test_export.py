@@ -71,6 +71,20 @@ def test_log_odds_of_being_a_digit_come_out_of_a_network_that_rejects(tmp_path: 
     np.testing.assert_allclose(learned, probabilities, atol=1e-5)
 
 
+def test_eight_bits_say_almost_the_same_in_a_smaller_file(tmp_path: Path) -> None:
+    finished_run(tmp_path / "run", model="cnn-open", other_share=0.2)
+    whole = export(tmp_path / "run")
+    rng = np.random.default_rng(0)
+    clips = [(0.1 * rng.standard_normal(4000)).astype(np.float32) for _ in range(8)]
+    small = exporting.quantize(whole, tmp_path / "small.onnx", clips)
+    assert small.stat().st_size < 0.65 * whole.stat().st_size
+    one, other = Recognizer(whole), Recognizer(small)
+    assert one.metadata.items() <= other.metadata.items()
+    scores, same = (np.concatenate([r.run(c[None]) for c in clips]) for r in (one, other))
+    assert np.abs(scores - same).max() < 0.15 * np.ptp(scores)
+    np.testing.assert_allclose(one(clips[0], 8000).log_mel, other(clips[0], 8000).log_mel)
+
+
 def test_the_file_describes_itself(tmp_path: Path) -> None:
     finished_run(tmp_path / "run")
     model = onnx.load(export(tmp_path / "run"))

@@ -15,45 +15,29 @@ import soundfile
 from spoken_digits.lab.evaluate import Evaluation, Predictions
 from spoken_digits.lab.splits import SplitError
 from spoken_digits.lab.study import StudyError, run_study
-from spoken_digits.lab.train import RECIPES, ConfigError
+from spoken_digits.lab.train import ConfigError
 
 # One worker runs them all: they share a finished study, which takes a while.
 pytestmark = pytest.mark.xdist_group("study")
 
 RECIPE = """
 [study]
-split = "xsdr"
-front_ends = ["ours"]
-seeds = [0, 1]
-watch = "inner:theo"
-[quick]
-seeds = [0]
-epochs_share = 0.5
+question = "Which one?"
 [defaults]
 epochs = 2
 [models.sgd-pool]
 weight_decay = 0.01
 [models.temporal-cnn]
+[grids.results]
+split = "xsdr"
+seed = [0, 1]
+[grids.curves]
+model = "temporal-cnn"
+split = "inner:theo"
+[quick]
+seed = [0]
+epochs_share = 0.5
 """
-XSDR = ("george", "jackson", "nicolas", "theo", "lucas", "yweweler")
-
-
-@pytest.fixture(scope="module")
-def made_up_fsdd(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with an FSDD of six made-up people, three takes a digit."""
-    data = tmp_path_factory.mktemp("data")
-    recordings = data / "fsdd" / "recordings"
-    recordings.mkdir(parents=True)
-    for digit in range(10):
-        for i, speaker in enumerate(XSDR):
-            for take in range(2):
-                source = (
-                    tone_corpus / str(digit) / f"{('ann', 'bob', 'cid', 'dora')[i % 4]}_{take}.wav"
-                )
-                samples, rate = soundfile.read(source)
-                path = recordings / f"{digit}_{speaker}_{take}.wav"
-                soundfile.write(path, samples * (0.5 + 0.05 * i), rate)
-    return data
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +58,9 @@ def finished(made_up_fsdd: Path, recipe: Path, tmp_path_factory: pytest.TempPath
 def test_a_study_leaves_complete_runs_and_a_report(finished: Path) -> None:
     names = sorted(path.name for path in finished.iterdir() if (path / "config.toml").exists())
     assert names == [
+        "curves-temporal-cnn-ours-inner-theo-s0",
         "sgd-pool-ours-xsdr-s0",
         "sgd-pool-ours-xsdr-s1",
-        "temporal-cnn-ours-inner-theo-s0",
         "temporal-cnn-ours-xsdr-s0",
         "temporal-cnn-ours-xsdr-s1",
     ]
@@ -96,7 +80,7 @@ def test_only_left_out_training_speakers_are_watched(finished: Path) -> None:
     def logged(run: str) -> set[str]:
         return set(json.loads((finished / run / "log.jsonl").read_text().splitlines()[0]))
 
-    assert "heldout_accuracy" in logged("temporal-cnn-ours-inner-theo-s0")
+    assert "heldout_accuracy" in logged("curves-temporal-cnn-ours-inner-theo-s0")
     assert "heldout_accuracy" not in logged("temporal-cnn-ours-xsdr-s0")
 
 
@@ -137,18 +121,21 @@ def test_other_recordings_and_other_recipes_are_refused(
         (RECIPE.replace("[quick]", "[fast]"), "'fast'"),
         (RECIPE.replace("[models.temporal-cnn]", "[models.resnet]"), "resnet"),
         (RECIPE.replace("weight_decay", "weight"), "'weight'; the keys are"),
-        (RECIPE.replace("watch", "watched"), "bad.toml, study: unknown key 'watched'; the keys"),
-        (RECIPE.replace("epochs_share", "epochs"), "bad.toml, quick: unknown key 'epochs'; the"),
-        (RECIPE.replace('"xsdr"', "7"), "bad.toml, study: split = 7: expected str"),
-        (RECIPE.replace('["ours"]', '"ours"'), "bad.toml, study: front_ends = 'ours': expected"),
-        (RECIPE.replace("seeds = [0, 1]", "seeds = []"), "bad.toml, study: seeds is empty"),
-        (RECIPE.replace("seeds = [0, 1]", ""), "bad.toml, study: no seeds; expected split, front"),
-        (RECIPE.split("[models")[0], "bad.toml: no models; expected"),
-        (RECIPE.split("[models")[0] + "[models]", "bad.toml: no models; expected a section"),
+        (RECIPE.replace("question", "quest"), "bad.toml, study: unknown key 'quest'; the keys"),
+        (RECIPE.replace('"Which one?"', "7"), "bad.toml, study: question = 7: expected str"),
+        (RECIPE.replace('"xsdr"', "7"), "split = 7: expected the name of a split"),
+        (RECIPE.replace("seed = [0, 1]", "seed = []"), "grids.results: seed is empty; expected"),
+        (RECIPE.replace("seed = [0, 1]", "seeds = [0]"), "unknown key 'seeds'; the keys are"),
+        (RECIPE.replace("seed = [0, 1]", "epochs_share = 0"), "epochs_share = 0: expected a"),
+        (RECIPE.replace("seed = [0, 1]", 'task = "sing"'), "'sing': expected one of train, noise"),
+        (RECIPE.replace("seed = [0, 1]", 'model = "cnn"'), "model = 'cnn': expected one of [mod"),
+        (RECIPE.replace("seed = [0, 1]", 'augmentation = "alone:x"'), "'alone:x': expected one"),
+        ("[study]\n[grids.a]", "bad.toml: no models; expected"),
+        ("[study]\n[models]\n[grids.a]", "bad.toml: no models; expected a section"),
+        ("[study]\n[models.cnn]", "bad.toml: no grids; expected"),
         (RECIPE + "[models]\nrnn = 3", "bad.toml, models: rnn = 3: expected table"),
         ("study = 3", "bad.toml: study = 3: expected table"),
         (RECIPE.replace('"xsdr"', '"people"'), "split 'people': unknown, expected one of xsdr"),
-        (RECIPE.replace('"xsdr"', '"loso"'), "split 'loso': 6 folds, expected one"),
         (RECIPE.replace("inner:theo", "inner:lucas"), "split 'inner:lucas': no such fold"),
     ],
 )
@@ -193,15 +180,3 @@ def test_a_study_killed_at_any_moment_resumes_with_the_same_bytes(
     for name in ("model.safetensors", "predictions.npz"):
         for whole in finished.glob(f"*/{name}"):
             assert (out / whole.parent.name / name).read_bytes() == whole.read_bytes()
-
-
-def test_the_studies_that_ship_can_be_planned() -> None:
-    from spoken_digits.lab.study import _plan
-
-    configs = list(_plan("models", "fsdd", quick=False))
-    assert (RECIPES / "models.toml").exists()
-    results = [config for config in configs if config.split == "xsdr"]
-    assert {config.front_end for config in results} == {"ours", "original"}
-    assert {config.seed for config in results} == {0, 1, 2, 3, 4}
-    assert len({config.model for config in results}) == 8
-    assert len(list(_plan("models", "fsdd", quick=True))) < len(configs) / 3

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from spoken_digits.lab import spectrograms, waveforms
 from spoken_digits.lab.features import LogMel, frame_mask
 
-__all__ = ["POLICIES", "Policy", "augmented_log_mel", "augmented_waveform"]
+__all__ = ["ALONE", "POLICIES", "Policy", "augmented_log_mel", "augmented_waveform", "find_policy"]
 
 
 @dataclass(frozen=True)
@@ -332,7 +332,7 @@ def augmented_log_mel(
     return log_mel, mask
 
 
-_LIGHT = Policy(margin_ms=60, band_masks=1, frame_masks=1)
+_LIGHT = Policy(margin_ms=60, frequency_warp=0.1, tempo_warp=0.12, band_masks=1, frame_masks=1)
 _BASIC = replace(
     _LIGHT,
     frequency_warp=0.17,
@@ -379,6 +379,8 @@ POLICIES: dict[str, Policy] = {
         margin_ms=100,
         frequency_warp=0.2,
         tempo_warp=0.3,
+        frequency_bend=0.0,
+        tempo_bend=0.0,
         noise_snr_db=(5, 60),
         rt60_s=(0.1, 0.7),
         direct_to_reverberant_db=(-3, 20),
@@ -390,3 +392,34 @@ POLICIES: dict[str, Policy] = {
         spoiled_share=0.25,
     ),
 }
+
+# Each transform and nothing else, for studies of what it brings: the policy `alone:<name>`. Its
+# strength is that of the policies above, and where none has it, a middling one.
+ALONE: dict[str, Policy] = {
+    "placement": Policy(margin_ms=_LIGHT.margin_ms),
+    "frequency_warp": Policy(frequency_warp=_BASIC.frequency_warp),
+    "tempo_warp": Policy(tempo_warp=_BASIC.tempo_warp),
+    "bend": Policy(frequency_bend=_BASIC.frequency_bend, tempo_bend=_BASIC.tempo_bend),
+    "pitch_warp": Policy(pitch_warp=_SPEAKER.pitch_warp),
+    "equalizer": Policy(equalizer_db=_BASIC.equalizer_db),
+    "noise": Policy(noise_snr_db=_BASIC.noise_snr_db),
+    "mixed_styles": Policy(mixed_styles=_BASIC.mixed_styles),
+    "band_mask": Policy(band_masks=1),
+    "frame_mask": Policy(frame_masks=1),
+    "spec_augment": Policy(band_masks=1, frame_masks=1, time_warp=0.08),
+    "mixup": Policy(mixup_alpha=0.2),
+    "speed": Policy(speed=0.15),
+    "jitter": Policy(jitter=POLICIES["original"].jitter),
+    "scaling": Policy(scaling=POLICIES["original"].scaling),
+    "shift": Policy(shift_ms=100),
+    "reverberation": Policy(rt60_s=POLICIES["strong"].rt60_s),
+    "bandwidth": Policy(bandwidth_hz=POLICIES["strong"].bandwidth_hz),
+    "band_reject": Policy(widest_rejected_hz=800),
+    "clipping": Policy(clipping_db=POLICIES["strong"].clipping_db),
+    "dropout": Policy(dropouts=1),
+}
+
+
+def find_policy(name: str) -> Policy | None:
+    """Return a policy of `POLICIES`, or `alone:<transform>` of `ALONE`; None for another name."""
+    return POLICIES.get(name) or {f"alone:{key}": each for key, each in ALONE.items()}.get(name)

@@ -7,7 +7,7 @@ embedding, and fine-tuning with few labels, beside the same network trained from
 same labels.
 
 No digit's label is used before that. Who speaks is: a clip is told from others of its own speaker
-alone, since otherwise the voice, which the views cannot change enough, would do.
+alone, so that a voice which the views did not change enough is no help.
 
 Shapes: B batch, N clips, D embedding, C classes.
 """
@@ -78,7 +78,8 @@ class PretrainConfig(TrainConfig):
     """What pre-training is made of: the keys of `TrainConfig`, some with other defaults.
 
     Of those keys `augmentation` is the policy that makes the views, `contrast_temperature` that of
-    the loss; `objective`, `contrast_weight` and `temperature` say nothing here.
+    the loss; `objective` and `contrast_weight` say nothing here. `label_smoothing` and
+    `temperature` are those of training with labels.
 
     Attributes
     ----------
@@ -233,7 +234,7 @@ def pretrain(
     checkpoint = Checkpoint(learner, average, optimizer)
     log = checkpoint.load(run_dir)
     front_end = LogMel(FRONT_ENDS[config.front_end])
-    policy = POLICIES[config.augmentation]
+    policy = config.policy
     _, speaker_of = np.unique([dataset.clips[row].speaker for row in rows], return_inverse=True)
 
     with Progress(config, len(log), quiet, "pairs_matched") as progress:

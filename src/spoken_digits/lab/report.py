@@ -1,20 +1,24 @@
-"""Reports: from a study's runs to one HTML page, and from results/ to the README's table.
+"""Reports: from the runs of one study, or of several, to one HTML page.
 
-The page asks the network for nothing. Every number in it comes from `summary.summarize`.
+The page asks the network for nothing. Every number in it comes from `summary.summarize`; what needs
+the recordings or the networks themselves comes from `exhibits`.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spoken_digits.audio import read_audio, to_clip
-from spoken_digits.lab import figures
-from spoken_digits.lab.corpora import read_corpus
-from spoken_digits.lab.features import FRONT_ENDS, log_mel, mel_filter_bank
+from spoken_digits.lab import exhibits, figures, tables
+from spoken_digits.lab.comparisons import FACTORS
+from spoken_digits.lab.corpora import CORPORA, Clip, read_corpus
+from spoken_digits.lab.drawings import DRAWINGS, SWEEPS, draw
+from spoken_digits.lab.embeddings import EmbeddingMap
+from spoken_digits.lab.evaluate import Predictions
+from spoken_digits.lab.features import FRONT_ENDS
 from spoken_digits.lab.files import write_whole
 from spoken_digits.lab.models import MODELS
 from spoken_digits.lab.summary import (
@@ -26,127 +30,147 @@ from spoken_digits.lab.summary import (
     summarize,
 )
 
-__all__ = ["readme_table", "update_readme", "verdict", "write_report"]
+__all__ = ["publish", "study_tables", "write_report"]
 
-README_BEGIN, README_END = "<!-- results:begin -->", "<!-- results:end -->"
-
-# Published by others or measured with their models, on the original's TEST list of 503 clips.
-REFERENCES = (
-    ("The original study: SGD hinge, downsampled", 0.547),
-    ("The original study: logistic regression, downsampled", 0.563),
-    ("The original study: LSTM", 0.579),
-    ("The original study: temporal 1D CNN", 0.648),
-    ("PocketSphinx 5, a grammar of the ten digits, trained on other recordings", 0.825),
-)
-
-
-def verdict(summary: Mapping[str, Any]) -> str:
-    """Say in a sentence what came out."""
-    best = best_row(summary["rows"])
-    n_seeds = len(best["seeds"])
-    networks = f"mean of {n_seeds} networks" if n_seeds > 1 else "one network only"
-    worst = best["worst_speaker"]
-    hardest = best["per_speaker"][worst]["accuracy"]
-    return (
-        f"{'On synthetic speech, the' if is_synthetic(summary) else 'The'} best model, "
-        f"{best['title']}, recognizes {_percent(best['accuracy_mean'])} % of the digits spoken by "
-        f"voices it has never heard ({networks}), and of those of the hardest voice, {worst}, "
-        f"{_percent(hardest)} %."
-    )
+Summary = Mapping[str, Any]
+# What lies in the directory of a contrastive run.
+PRETRAINED = {
+    "Pre-trained without labels": "pretrain",
+    "Pre-trained, then fine-tuned with all labels": "finetune-all",
+    "From scratch with all labels": "scratch-all",
+}
+ERRORS = 12  # of the worst that are shown
+MAPPED = ("models", "contrastive")  # studies whose embeddings are worth a picture
 
 
-def readme_table(summary: Mapping[str, Any]) -> str:
-    """Return a study's results as Markdown."""
-    data, seeds = summary["data"], ", ".join(map(str, summary["seeds"]))
-    rows = [
-        [
-            row["title"],
-            f"{row['parameters']:,}" if row["parameters"] else "",
-            _mean_and_sd(row),
-            _range(row["speaker_interval"]),
-            _range(row["wilson_interval"]),
-            f"{row['worst_speaker']} "
-            f"{_percent(row['per_speaker'][row['worst_speaker']]['accuracy'])}",
-            f"{row['macro_f1']:.3f}",
-            _percent(row["listed_accuracy"]),
-        ]
-        for row in summary["rows"]
-    ]
-    head = ["model", "parameters", "accuracy, % (± sd over seeds)"]
-    head += ["95 % over speakers", "95 % over clips, these speakers only"]
-    head += ["worst speaker", "macro F1", "list of 503"]
-    parts = [verdict(summary), "", *_markdown(head, rows, left=1), ""]
-    parts += [f"**{warning}**\n" for warning in summary["warnings"]]
-    parts.append(
-        f"Trained on {', '.join(data['train_speakers'])}; tested on {data['clips_tested']:,} clips "
-        f"of {', '.join(data['test_speakers'])}. {summary['note'] or ''} "
-        f"Track {data['corpus']}-only ({data['licence']}), SHA-256 `{data['hash'][:12]}`; "
-        f"seeds {seeds}; commit `{summary['commit']}`; made by `{summary['command']}`; "
-        f"all numbers in [results/{summary['study']}.json](results/{summary['study']}.json)."
-    )
-    if references := _references(summary):
-        head = ["other people's figures, published, on the list of 503 clips", "accuracy, %"]
-        cells = [[name, _percent(share)] for name, share in references]
-        parts += ["", *_markdown(head, cells, left=1)]
-    return "\n".join(parts)
-
-
-def update_readme(readme: Path | str, results_dir: Path | str) -> bool:
-    """Rewrite the README between its markers from the studies in results/; say if it changed."""
-    readme = Path(readme)
-    text = readme.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(README_BEGIN)
-    _, end, after = rest.partition(README_END)
-    if not begin or not end:
-        raise ValueError(f"{readme}: expected a line {README_BEGIN} and, below it, {README_END}")
-    loaded = [
-        json.loads(file.read_text("utf-8")) for file in sorted(Path(results_dir).glob("*.json"))
-    ]
-    tables = [readme_table(summary) for summary in loaded if "rows" in summary]
-    new = f"{before}{begin}\n" + "".join(f"\n{table}\n" for table in tables) + f"\n{end}{after}"
-    if new != text:
-        write_whole(readme, new.encode())
-    return new != text
-
-
-def write_report(study_dir: Path | str, path: Path | str, data: Path | str | None = None) -> None:
-    """Write the report of a study, one HTML file.
+def write_report(
+    studies: Path | str | Sequence[Path | str],
+    path: Path | str,
+    data: Path | str | None = None,
+    sound: bool = True,
+    maps: Sequence[EmbeddingMap] | None = None,
+) -> Sequence[EmbeddingMap]:
+    """Write the report of one study or of several, one HTML file.
 
     Parameters
     ----------
-    study_dir
-        Directory of runs.
+    studies
+        Directories of runs; a summary in JSON, as it lies in results/, will do as well, without
+        what needs the runs.
     path
         File to write.
     data
-        Folder of corpora, for the spectrograms; left out, as in `corpora.data_root`.
+        Folder of corpora, for what is seen and heard of recordings; left out, as in
+        `corpora.data_root`.
+    sound
+        Whether the worst errors can be played. The recordings lie in the page then: it is under
+        their licence, too, and belongs in no repository that does not hold recordings.
+    maps
+        What an earlier call with the same studies returned; left out, made anew.
+
+    Returns
+    -------
+    The embeddings that were drawn, for their numbers to be published.
 
     Raises
     ------
     FileNotFoundError, ValueError
         As `summarize`.
     """
-    import jinja2
+    sources = [studies] if isinstance(studies, Path | str) else list(studies)
+    loaded = [_load(Path(source)) for source in sources]
+    summaries = tables.in_order([summary for summary, _ in loaded])
+    runs_of = {summary["study"]: runs for summary, runs in loaded}
+    several, first = len(summaries) > 1, summaries[0]
 
-    summary = summarize(study_dir)
-    rows, chance = summary["rows"], 1 / len(summary["label_names"])
-    missing = list(summary["missing"])
+    missing = [f"{_named(s, several)}{line}" for s in summaries for line in s["missing"]]
+    recordings: dict[str, Clip] = {}
     spectrograms = None
     try:
-        spectrograms = _spectrograms(summary["data"], summary["label_names"], data)
+        clips = read_corpus(first["data"]["corpus"], data)
+        recordings = {clip.file.name: clip for clip in clips}
+        pictures = exhibits.digit_spectrograms(first["data"], clips, first["label_names"])
+        spectrograms = figures.spectrograms(pictures, exhibits.band_hz(), exhibits.FRONT_END.hop_ms)
     except (OSError, ValueError) as error:
         missing.append(f"Spectrograms: {error}")
-    curves = _curves(read_runs(study_dir)[0])
-    labels, reference = summary["label_names"], reference_row(rows)
-    confusions = [
-        {
-            "title": row["title"],
-            "figure": figures.confusion_matrix(row["title"], row["confusion"], labels),
-            "most": _confused(row["confusion"], labels),
-        }
-        for row in rows
-        if row["front_end"] == reference["front_end"]
+    if maps is None:
+        maps = list(_maps(summaries, runs_of, recordings)) if recordings else []
+    if not maps:
+        missing.append("Embeddings on a plane: they need the runs' networks and the recordings.")
+    parts = [_part(summary, runs_of[summary["study"]], several) for summary in summaries]
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            parts=parts,
+            several=several,
+            first=parts[0],
+            missing=missing,
+            mistakes=_mistakes(parts[0], runs_of[first["study"]], recordings, sound),
+            sound=sound,
+            attribution=CORPORA[first["data"]["corpus"]].citation,
+            maps=[(drawn, figures.embedding_map(drawn)) for drawn in maps],
+            spectrograms=spectrograms,
+            unhelpful=[part for part in parts if part["unhelpful"]],
+        )
+    )
+    write_whole(path, page.encode())
+    return maps
+
+
+def publish(
+    studies: Sequence[Path],
+    maps: Sequence[EmbeddingMap],
+    results_dir: Path | str,
+    readme: Path | str,
+    data: Path | str | None = None,
+) -> list[Path]:
+    """Write what is published of studies; return the paths.
+
+    A summary of each study, the numbers of its embeddings, a page of everything that lies in
+    `results_dir` then, without recordings, and the README's tables.
+    """
+    results_dir = Path(results_dir)
+    written = []
+    for study in studies:
+        summary = summarize(study)
+        written.append(results_dir / f"{summary['study']}.json")
+        _write_json(written[-1], summary)
+    if maps:
+        written.append(results_dir / "embeddings.json")
+        origin = {key: summarize(studies[0])[key] for key in ("command", "commit", "data")}
+        numbers = [drawn.numbers() for drawn in maps]
+        _write_json(written[-1], {**origin, "embeddings": numbers})
+    at_hand = {study.resolve().name: study for study in studies}
+    everything = [
+        at_hand.get(summary["study"], results_dir / f"{summary['study']}.json")
+        for summary in tables.read_results(results_dir)
     ]
+    written.append(results_dir / "report.html")
+    write_report(everything, written[-1], data, sound=False, maps=maps)
+    tables.update_readme(readme, results_dir)
+    return written
+
+
+def study_tables(summary: Summary) -> str:
+    """Return the tables of a study as they stand in its report, made from its summary alone."""
+    macros = _environment().get_template("study.html.j2").module
+    return str(macros.results(_part(summary, [], False, drawn=False)))
+
+
+def _load(source: Path) -> tuple[Summary, list[Run]]:
+    if source.suffix == ".json":
+        return json.loads(source.read_text(encoding="utf-8")), []
+    return summarize(source), read_runs(source)[0]
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    write_whole(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _environment() -> Any:
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("spoken_digits.lab"),
         autoescape=True,
@@ -155,34 +179,128 @@ def write_report(study_dir: Path | str, path: Path | str, data: Path | str | Non
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": _percent,
-        "range": _range,
-        "mean_and_sd": _mean_and_sd,
-        "p_value": _p_value,
+        "percent": tables.percent,
+        "range": tables.span,
+        "mean_and_sd": tables.mean_and_sd,
+        "p_value": tables.p_value,
+        "duration": tables.duration,
     }
-    page = environment.get_template("report.html.j2").render(
-        **summary | {"missing": missing},
-        verdict=verdict(summary),
-        synthetic=is_synthetic(summary),
-        best=best_row(rows),
-        reference=reference,
-        chance=chance,
-        references=_references(summary),
-        strip=figures.speaker_strip(rows, chance),
-        confusions=confusions,
-        curves=figures.learning_curves(curves) if curves else None,
-        heldout=any(curve.heldout_accuracy for curve in curves),
-        spectrograms=spectrograms,
-        duration=_duration(summary["seconds_total"]),
-    )
-    write_whole(path, page.encode())
+    return environment
+
+
+def _named(summary: Summary, several: bool) -> str:
+    return f"{summary['study']}: " if several else ""
+
+
+def _part(
+    summary: Summary, runs: Sequence[Run], several: bool, drawn: bool = True
+) -> dict[str, Any]:
+    """Gather what the template shows of a study; without `drawn`, what its tables need."""
+    rows, labels = summary["rows"], summary["label_names"]
+    reference, chance = reference_row(rows), 1 / len(labels)
+    part = {
+        **summary,
+        "prefix": f"{summary['study']}-" if several else "",
+        "question": tables.question(summary),
+        "answer": tables.answer(summary),
+        "short": tables.short(tables.answer(summary)),
+        "kind": tables.kind(summary),
+        "best": best_row(rows),
+        "reference": reference,
+        "chance": chance,
+        "synthetic": is_synthetic(summary),
+        "unhelpful": tables.unhelpful(summary),
+        "references": tables.listed_references(summary),
+    }
+    if not drawn:
+        return part
+    only_best = part["kind"] in DRAWINGS and part["kind"] != "models"  # the others are too alike
+    curves = [] if only_best else _curves(runs)
+    shown = [best_row(rows)] if only_best else rows
+    return part | {
+        "drawings": draw(summary),
+        "confusions": [
+            {
+                "title": row["title"],
+                "figure": figures.confusion_matrix(
+                    f"{part['prefix']}{row['title']}", row["confusion"], labels
+                ),
+                "most": _confused(row["confusion"], labels),
+            }
+            for row in shown
+            if row["front_end"] == reference["front_end"] and row.get("confusion")
+        ],
+        "curves": figures.learning_curves(curves, f"{part['prefix']}curves") if curves else None,
+        "heldout": any(curve.heldout_accuracy for curve in curves),
+    }
+
+
+def _maps(
+    summaries: Sequence[Summary], runs_of: Mapping[str, Sequence[Run]], clips: Mapping[str, Clip]
+) -> Iterator[EmbeddingMap]:
+    """Map one network, the first seed's, of each row whose front end is the strong model's."""
+    for summary in summaries:
+        runs = [run for run in runs_of[summary["study"]] if not run.is_inner]
+        if tables.kind(summary) not in MAPPED or not runs:
+            continue
+        front_end = reference_row(summary["rows"])["front_end"]
+        chosen: dict[str, Path] = {}
+        for run in runs:
+            if run.task == "contrastive":
+                for title, part in PRETRAINED.items():
+                    chosen.setdefault(title, run.directory / part)
+            elif run.front_end == front_end:
+                title = run.title
+                if MODELS[run.model].linear:  # its vectors, whatever classifier is fitted on them
+                    title = f"Baseline, {title.split(', ', 1)[1]}"
+                chosen.setdefault(title, run.directory)
+        tested = [clips[file] for file in runs[0].predictions.files if file in clips]
+        cache = runs[0].directory.parent / ".prepared"
+        yield from exhibits.embedding_maps(chosen, tested, summary["label_names"], cache)
+
+
+def _mistakes(
+    part: Mapping[str, Any], runs: Sequence[Run], clips: Mapping[str, Clip], sound: bool
+) -> list[dict[str, Any]]:
+    """Gather the worst errors of the best row, each with its picture and, if wanted, its sound."""
+    best = part["best"]
+    by_split: dict[str, list[Predictions]] = {}
+    for run in runs:
+        factors = run.factors(best["condition"])
+        if all(factors[name] == best[name] for name in FACTORS):
+            by_split.setdefault(run.split, []).append(run.conditions[best["condition"]])
+    found = [
+        (mistake, len(networks))
+        for networks in by_split.values()
+        for mistake in exhibits.worst_mistakes(networks, ERRORS)
+    ]
+    found.sort(key=lambda pair: -pair[0].confidence)
+    shown = []
+    for mistake, n_networks in found[:ERRORS]:
+        clip = clips.get(mistake.file)
+        shown.append(
+            {
+                "mistake": mistake,
+                "networks": n_networks,
+                "sound": exhibits.sound(clip.file) if clip and sound else None,
+                "figure": figures.small_spectrogram(
+                    mistake.file,
+                    exhibits.spectrogram(clip.file, mistake.file),
+                    exhibits.band_hz(),
+                    exhibits.FRONT_END.hop_ms,
+                )
+                if clip
+                else None,
+            }
+        )
+    return shown
 
 
 def _curves(runs: Sequence[Run]) -> list[figures.Curves]:
     """Gather training curves, and from the runs that left one out, a held-out speaker's."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        if run.log:
+        if run.log and run.grid not in SWEEPS.values():
             groups.setdefault((run.model, run.front_end), []).append(run)
 
     def lines(runs: Iterable[Run], key: str) -> tuple[NDArray[np.float64], ...]:
@@ -201,22 +319,6 @@ def _curves(runs: Sequence[Run]) -> list[figures.Curves]:
     ]
 
 
-def _spectrograms(corpus: Mapping[str, Any], labels: Sequence[str], data: Path | str | None) -> str:
-    """Draw a clip of each label, spoken by the first training speaker."""
-    front_end, speaker = FRONT_ENDS["ours"], corpus["train_speakers"][0]
-    clips = [clip for clip in read_corpus(corpus["corpus"], data) if clip.speaker == speaker]
-    pictures = []
-    for label in labels:
-        if clip := next((clip for clip in clips if clip.label == label), None):
-            spectrogram = log_mel(to_clip(*read_audio(clip.file)), front_end)
-            pictures.append(figures.Spectrogram(f"{label} ({clip.file.name})", spectrogram))
-    if not pictures:
-        raise ValueError(f"{corpus['corpus']}: no clip of {speaker} has one of the labels")
-    peaks = mel_filter_bank(front_end).argmax(axis=1)
-    band_hz = peaks * front_end.sample_rate_hz / front_end.n_fft
-    return figures.spectrograms(pictures, band_hz, front_end.hop_ms)
-
-
 def _confused(counts: Sequence[Sequence[float]], labels: Sequence[str]) -> str:
     """Name the most frequent confusion."""
     table = np.array(counts)
@@ -228,41 +330,3 @@ def _confused(counts: Sequence[Sequence[float]], labels: Sequence[str]) -> str:
         f"Most often {labels[spoken]} is heard as {labels[heard]}: {table.max():g} of "
         f"{np.sum(counts[spoken]):g} clips."
     )
-
-
-def _references(summary: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
-    """Give other people's figures where they can be set beside ours: some clips are on the list."""
-    return REFERENCES if any(row["listed_accuracy"] for row in summary["rows"]) else ()
-
-
-# Words
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f}"
-
-
-def _p_value(p: float) -> str:
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
-
-
-def _range(interval: Sequence[float]) -> str:
-    return f"{_percent(min(interval))} to {_percent(max(interval))}"
-
-
-def _mean_and_sd(row: Mapping[str, Any]) -> str:
-    spread = "" if row["accuracy_sd"] is None else f" ± {_percent(row['accuracy_sd'])}"
-    return f"{_percent(row['accuracy_mean'])}{spread}"
-
-
-def _duration(seconds: float) -> str:
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return (
-        f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
-    )
-
-
-def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]], left: int) -> list[str]:
-    """Return the lines of a table whose first columns are aligned left."""
-    rule = ["---"] * left + ["---:"] * (len(head) - left)
-    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]

@@ -1,21 +1,15 @@
-"""Studies: a list of runs, each a recipe with a split and a seed; what is finished is left alone.
+"""Studies: the runs that a plan lists, made here or on other machines; the finished are left alone.
 
-A study is a TOML file in `recipes/`: which models, front ends and seeds, on which split, and what
-differs from the defaults of `TrainConfig`. Each run has a directory of its own and is complete when
-`evaluation.json`, written last, is there; a study that was killed goes on with what is missing.
+Each run has a directory of its own and is complete when `evaluation.json`, written last, is there;
+a study that was killed goes on with what is missing and ends with the same bytes.
 """
 
 import json
-import multiprocessing
 import os
 import platform
 import subprocess
-import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,44 +22,15 @@ from spoken_digits.lab.corpora import CORPORA, Clip, best_corpus, data_hash, rea
 from spoken_digits.lab.dataset import Dataset, prepare
 from spoken_digits.lab.evaluate import Predictions, evaluate
 from spoken_digits.lab.files import write_whole
+from spoken_digits.lab.plan import Job, plan, read_study
 from spoken_digits.lab.report import write_report
 from spoken_digits.lab.splits import Split, one_split
-from spoken_digits.lab.summary import summarize
-from spoken_digits.lab.train import ConfigError, TrainConfig, predict, read_recipe, train
+from spoken_digits.lab.summary import predictions_file, summarize
+from spoken_digits.lab.tasks import TASKS, Bench
+from spoken_digits.lab.train import ConfigError, build_network
+from spoken_digits.lab.workers import StudyError, run_all, say
 
 __all__ = ["Job", "StudyError", "commit", "run_job", "run_study"]
-
-_SCOPE = {"split": str, "watch": str, "front_ends": list, "seeds": list, "epochs_share": float}
-_SECTIONS: dict[str, dict[str, type] | None] = {  # None: the keys are checked with each run
-    "study": _SCOPE,
-    "quick": _SCOPE,
-    "voices": {"epochs_share": float},
-    "defaults": None,
-    "models": None,
-}
-_NEEDED = {"study": ("split", "front_ends", "seeds"), "models": ()}
-
-
-class StudyError(RuntimeError):
-    """Some runs of a study failed; those that finished are kept."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a study, all that a worker needs to know."""
-
-    config: TrainConfig
-    corpus: str
-    data: Path | None
-    study_dir: Path
-    command: str
-
-    @property
-    def directory(self) -> Path:
-        """Where the run's files go."""
-        config = self.config
-        split = config.split.replace(":", "-")
-        return self.study_dir / f"{config.model}-{config.front_end}-{split}-s{config.seed}"
 
 
 def run_study(
@@ -74,22 +39,26 @@ def run_study(
     out: Path | str | None = None,
     quick: bool = False,
     workers: int | None = None,
+    cluster: str | None = None,
 ) -> Path:
     """Run what is missing of a study on the best corpus at hand, and write its report.
 
     Parameters
     ----------
     name
-        A study that ships, or the path of a TOML file.
+        A study that ships, or the path of a TOML file; the format is told in `plan`.
     data
         Folder of corpora; left out, SPOKEN_DIGITS_DATA or the cache.
     out
         Folder of the runs; left out, ``runs/<name>``, with ``-quick`` or the corpus behind it where
         they apply.
     quick
-        One seed and fewer epochs.
+        Fewer seeds and epochs, as the study's file says.
     workers
         Processes, one thread each; left out, one a core.
+    cluster
+        Address of a dask scheduler whose workers see the same files; then `workers` counts for
+        nothing.
 
     Returns
     -------
@@ -100,27 +69,29 @@ def run_study(
     ConfigError, SplitError
         When the study's file asks for what there is not; nothing has been written then.
     StudyError
-        When runs failed; the others are finished and kept.
+        When runs failed, the others being finished and kept, or the scheduler cannot be reached.
     """
-    _read_study(name)  # complains before anything is fetched
-    data = Path(data) if data else None
+    study = read_study(name)  # complains before anything is fetched
+    data = _data_folder(data)
     corpus, clips = best_corpus(data)
     suffix = ("-quick" if quick else "") + ("" if corpus == "fsdd" else f"-{corpus}")
-    study_dir = Path(out) if out else Path("runs") / f"{Path(name).stem}{suffix}"
+    study_dir = Path(out) if out else Path("runs") / f"{study.name}{suffix}"
     command = f"spoken-digits study {name}" + (" --quick" if quick else "")
-    jobs = [Job(config, corpus, data, study_dir, command) for config in _plan(name, corpus, quick)]
-    for split in {job.config.split for job in jobs}:
-        one_split(split, clips)  # complains before hours of training, not after
+    jobs = plan(study, corpus, clips, quick, data, study_dir.resolve(), command)
     fingerprint = data_hash(clips)
     missing = [job for job in jobs if not _finished(job, fingerprint)]
-    _say(
+    say(
         f"study {name}: {len(jobs)} runs on {corpus}, {len(jobs) - len(missing)} of them finished; "
         f"everything goes to {study_dir}/"
     )
+    study_dir.mkdir(parents=True, exist_ok=True)
+    _write_json(study_dir / "study.json", {"name": study.name, "question": study.question})
     if missing:
-        study_dir.mkdir(parents=True, exist_ok=True)
-        prepare(clips, study_dir / ".prepared")
-        _run_all(missing, min(workers or os.cpu_count() or 1, len(missing)))
+        for extra in sorted({job.config.extra for job in missing}):
+            _material(corpus, extra, data, study_dir.resolve() / ".prepared")
+        sizes = {s: len(one_split(s, clips).train) for s in {job.config.split for job in missing}}
+        costs = [job.seconds(sizes[job.config.split]) for job in missing]
+        run_all(run_job, missing, costs, workers or os.cpu_count() or 1, cluster)
     summary = json.dumps(summarize(study_dir), indent=1, sort_keys=True) + "\n"
     write_whole(study_dir / "summary.json", summary.encode())
     report = study_dir / "report.html"
@@ -129,83 +100,45 @@ def run_study(
 
 
 def run_job(job: Job, quiet: bool = True) -> str:
-    """Train, test, evaluate; leaves a complete run directory and returns a line on the result."""
+    """Do a run's task, evaluate; leaves a complete run directory and returns a line on it."""
     began = time.perf_counter()
     torch.set_num_threads(1)  # two on a busy machine are many times slower than one
-    clips, dataset = _dataset(job.corpus, job.data, job.study_dir / ".prepared")
+    clips, added, dataset = _material(
+        job.corpus, job.config.extra, job.data, job.study_dir / ".prepared"
+    )
     split = one_split(job.config.split, clips)
-    rows, test_rows = dataset.indices(split.train), dataset.indices(split.test)
-    # Left-out training speakers may be watched while training; test speakers never are.
-    watched = test_rows if split.name.startswith("inner") else None
-    net = train(job.config, dataset, rows, job.directory, watched, quiet)
-    scores, _ = predict(net, dataset, test_rows)
-    predictions = Predictions.of(split.test, scores, dataset.label_names)
-    predictions.save(job.directory / "predictions.npz")
+    training = Split(split.name, split.train + added, split.test)  # a shared name raises
+    bench = Bench(
+        dataset,
+        dataset.indices(training.train),
+        dataset.indices(split.test),
+        job.directory,
+        job.data,
+        # Left-out training speakers may be watched while training; test speakers never are.
+        may_watch=split.name.startswith("inner"),
+        quiet=quiet,
+    )
+    scores = TASKS[job.task].run(job.config, bench)
+    main, *_ = scores
+    for condition, given in scores.items():
+        predictions = Predictions.of(split.test, given, dataset.label_names)
+        predictions.save(job.directory / predictions_file(condition, main))
     seconds = time.perf_counter() - began
-    parameters = sum(p.numel() for p in net.parameters())
-    environment = _environment(job, split, clips, dataset, parameters, seconds)
+    environment = _environment(job, split, clips, added, dataset, tuple(scores), seconds)
     _write_json(job.directory / "environment.json", environment)
+    predictions = Predictions.of(split.test, scores[main], dataset.label_names)
     evaluation = evaluate(predictions)
     _write_json(job.directory / "evaluation.json", evaluation.to_dict())
     people = ", ".join(
         f"{name} {score.accuracy:.1%}" for name, score in evaluation.per_speaker.items()
     )
-    return f"{job.directory.name}: {evaluation.accuracy:.1%} ({people}) in {seconds:.0f} s"
+    return f"{job.name}: {evaluation.accuracy:.1%} ({people}) in {seconds:.0f} s"
 
 
-def _plan(name: str, corpus: str, quick: bool) -> Iterator[TrainConfig]:
-    """Yield the runs of a study, the longest first, so that no worker idles at the end."""
-    recipe = _read_study(name)
-    study: dict[str, Any] = recipe["study"] | (recipe.get("quick", {}) if quick else {})
-    # Without FSDD there are no named people: synthetic voices are held out instead.
-    split, watch = (study["split"], study.get("watch")) if corpus == "fsdd" else (corpus, None)
-    share = study.get("epochs_share", 1.0) * recipe.get(corpus, {}).get("epochs_share", 1.0)
-    configs = []
-    for model, delta in recipe["models"].items():
-        for front_end in study["front_ends"]:
-            values = {**recipe.get("defaults", {}), **delta, "model": model, "front_end": front_end}
-            where = f"{name}, models.{model}"
-            base = TrainConfig.from_dict(values, where)
-            values["epochs"] = max(1, round(base.epochs * share))
-            for seed in study["seeds"]:
-                values |= {"seed": seed, "split": split}
-                configs.append(TrainConfig.from_dict(values, where))
-            if watch and front_end == study["front_ends"][0] and not base.is_linear:
-                values |= {"seed": study["seeds"][0], "split": watch}
-                configs.append(TrainConfig.from_dict(values, where))
-    order = list(recipe["models"])
-    yield from sorted(configs, key=lambda c: (-order.index(c.model), c.seed))
-
-
-def _read_study(name: str) -> dict[str, Any]:
-    """Read a study's file: sections and keys are known, there, and of their kind."""
-    recipe = read_recipe(name)
-    _check_keys(name, recipe, dict.fromkeys(_SECTIONS, dict), _NEEDED)
-    for section, keys in _SECTIONS.items():
-        where, given = f"{name}, {section}", recipe.get(section, {})
-        if keys is not None:
-            _check_keys(where, given, keys, _NEEDED.get(section, ()))
-        elif section == "models":
-            _check_keys(where, given, dict.fromkeys(given, dict))
-    if not recipe["models"]:
-        raise ConfigError(f"{name}: no models; expected a section [models.NAME] for each")
-    return recipe
-
-
-def _check_keys(
-    where: str, given: Mapping[str, Any], kinds: Mapping[str, type], needed: Iterable[str] = ()
-) -> None:
-    for key, value in given.items():
-        if key not in kinds:
-            raise ConfigError(f"{where}: unknown key {key!r}; the keys are {', '.join(kinds)}")
-        kind = kinds[key]
-        if not isinstance(value, (float, int) if kind is float else kind):
-            word = "table" if kind is dict else kind.__name__
-            raise ConfigError(f"{where}: {key} = {value!r}: expected {word}")
-        if value == []:
-            raise ConfigError(f"{where}: {key} is empty; expected one or more")
-    if missing := [key for key in needed if key not in given]:
-        raise ConfigError(f"{where}: no {missing[0]}; expected {', '.join(needed)}")
+def _data_folder(data: Path | str | None) -> Path | None:
+    """Make the folder of corpora absolute: a worker may run elsewhere, in another environment."""
+    named = data or os.environ.get("SPOKEN_DIGITS_DATA")
+    return Path(named).resolve() if named else None
 
 
 def _finished(job: Job, fingerprint: str) -> bool:
@@ -225,53 +158,33 @@ def _finished(job: Job, fingerprint: str) -> bool:
     return True
 
 
-def _run_all(jobs: Sequence[Job], workers: int) -> None:
-    context = multiprocessing.get_context("spawn")
-    failed: list[str] = []
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        futures = {pool.submit(run_job, job): job for job in jobs}
-        try:
-            for done, future in enumerate(as_completed(futures), 1):
-                name = futures[future].directory.name
-                try:
-                    line = future.result()
-                except BrokenProcessPool:
-                    raise StudyError(
-                        "a worker was killed, perhaps for want of memory; call the study again to "
-                        "go on, with fewer --workers if it happens again"
-                    ) from None
-                except Exception as error:
-                    failed.append(name)
-                    line = f"{name}: failed: {error}"
-                _say(f"[{done}/{len(jobs)}] {line}")
-        except BaseException:
-            # What runs is cut off, not waited for: it resumes from its last epoch.
-            for process in multiprocessing.active_children():
-                process.terminate()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    if failed:
-        raise StudyError(
-            f"{len(failed)} of {len(jobs)} runs failed ({', '.join(failed)}), see above; the "
-            "others are kept, and calling the study again tries only what is missing"
-        )
+@lru_cache(maxsize=2)
+def _material(
+    corpus: str, extra: str, data: Path | None, cache: Path
+) -> tuple[tuple[Clip, ...], tuple[Clip, ...], Dataset]:
+    """Return a corpus, what joins it for training alone, and both prepared.
 
-
-@lru_cache(maxsize=1)
-def _dataset(corpus: str, data: Path | None, cache: Path) -> tuple[tuple[Clip, ...], Dataset]:
-    # Once a worker process, for all the runs that it is given.
+    Once a worker process, for all the runs that it is given.
+    """
     clips = read_corpus(corpus, data)
-    return clips, prepare(clips, cache)
+    known = {clip.label for clip in clips}
+    more = () if extra == "none" else read_corpus(extra, data)
+    added = tuple(clip for clip in more if clip.label in known)
+    return clips, added, prepare(clips + added, cache)
 
 
 def _environment(
     job: Job,
     split: Split,
     clips: Sequence[Clip],
+    added: Sequence[Clip],
     dataset: Dataset,
-    parameters: int,
+    conditions: Sequence[str],
     seconds: float,
 ) -> dict[str, Any]:
+    net = build_network(job.config, len(dataset.label_names))
+    extra = job.config.extra
+    licence = CORPORA[job.corpus].licence
     return {
         "command": job.command,
         "commit": commit(),
@@ -281,17 +194,22 @@ def _environment(
         "numpy": np.__version__,
         "platform": f"{platform.system()} {platform.machine()}",
         "device": job.config.device,
-        "parameters": parameters,
+        "parameters": sum(p.numel() for p in net.parameters()),
         "seconds": round(seconds, 1),
         "labels": list(dataset.label_names),
+        "task": job.task,
+        "grid": job.grid,
+        "family": job.family,
+        "conditions": list(conditions),
         "data": {
             "corpus": job.corpus,
             "clips": len(clips),
             "hash": data_hash(clips),
-            "licence": CORPORA[job.corpus].licence,
+            "licence": licence,
             "train_speakers": list(split.train_speakers),
             "test_speakers": list(split.test_speakers),
         },
+        "extra": {"corpus": extra, "clips": len(added), "hash": data_hash(added)},
     }
 
 
@@ -312,7 +230,3 @@ def commit() -> str:
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from spoken_digits.lab.augment import POLICIES, augmented_log_mel
+from spoken_digits.lab.augment import ALONE, POLICIES, Policy, augmented_log_mel, find_policy
+from spoken_digits.lab.corpora import CORPORA
 from spoken_digits.lab.dataset import Dataset, IntArray, draw_rows, epoch_batches
 from spoken_digits.lab.features import FRONT_ENDS, LogMel
 from spoken_digits.lab.files import write_whole
@@ -66,7 +67,9 @@ class TrainConfig:
     Attributes
     ----------
     model, front_end, augmentation
-        Names in `MODELS`, `FRONT_ENDS` and `POLICIES`.
+        Names in `MODELS`, `FRONT_ENDS` and `POLICIES`; ``alone:<name>`` is one of `ALONE`.
+    extra
+        A corpus whose clips join the training side: ``voices``; ``none``.
     split
         A named split, one that has a single fold: ``xsdr``, ``inner:theo``.
     seed
@@ -103,6 +106,7 @@ class TrainConfig:
     model: str = "cnn"
     front_end: str = "ours"
     augmentation: str = "basic"
+    extra: str = "none"
     split: str = "xsdr"
     seed: int = 0
     epochs: int = 30
@@ -136,7 +140,8 @@ class TrainConfig:
         for key, valid in (
             ("model", MODELS),
             ("front_end", FRONT_ENDS),
-            ("augmentation", POLICIES),
+            ("augmentation", (*POLICIES, *(f"alone:{name}" for name in ALONE))),
+            ("extra", ("none", *CORPORA)),
             ("objective", _OBJECTIVES),
         ):
             if getattr(self, key) not in valid:
@@ -162,11 +167,18 @@ class TrainConfig:
         ):
             if not 0 <= getattr(self, key) < below:
                 raise ConfigError(f"{key} = {getattr(self, key)}: expected 0 to below {below}")
-        if self.objective == "joint" and POLICIES[self.augmentation].mixup_alpha:
+        if self.objective == "joint" and self.policy.mixup_alpha:
             raise ConfigError(
                 f"objective = 'joint' with augmentation = {self.augmentation!r}: mixup leaves no "
                 "clip of one class; choose a policy without it"
             )
+
+    @property
+    def policy(self) -> Policy:
+        """What `augmentation` names."""
+        policy = find_policy(self.augmentation)
+        assert policy is not None  # checked when the recipe was made
+        return policy
 
     @property
     def is_linear(self) -> bool:
@@ -331,7 +343,7 @@ def _descend(
     state = Checkpoint(learner, average, optimizer)
     log = state.load(run_dir)
     front_end = LogMel(FRONT_ENDS[config.front_end])  # augmentation stays on the CPU: same draws
-    policy = POLICIES[config.augmentation]
+    policy = config.policy
 
     with Progress(config, len(log), quiet) as progress:
         for epoch in range(len(log), config.epochs):

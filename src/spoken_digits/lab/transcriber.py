@@ -197,7 +197,7 @@ class StringConfig:
         Key of everything random.
     """
 
-    steps: int = 3200
+    steps: int = 5000
     batch_size: int = 24
     seconds: float = 4.2
     learning_rate: float = 4e-3

@@ -135,8 +135,8 @@ def train_transcriber(
         "threshold": str(THRESHOLD),
         "recipe": json.dumps(asdict(config)),
         "training_data": json.dumps(training_data),
-        "licence": "Apache-2.0; trained on FSDD (CC BY-SA 4.0), Speech Commands (CC BY 4.0) and "
-        "synthetic voices",
+        "licence": "CC BY-SA 4.0, as FSDD, from which it is learned, with Speech Commands "
+        "(CC BY 4.0) and synthetic voices",
         "command": command,
         "commit": commit(),
     }
