@@ -215,6 +215,7 @@ def test_a_file_that_is_no_model_of_ours_is_refused(tmp_path, write, said):
 
 def test_where_the_shipped_model_is_lost_the_remedy_is_another(tmp_path, monkeypatch):
     monkeypatch.setattr(recognize, "SHIPPED_MODEL", tmp_path / "digits.onnx")
+    monkeypatch.setattr(recognize, "_ASSETS", tmp_path)
     with pytest.raises(ModelError, match="install spoken-digits again"):
         load()
 

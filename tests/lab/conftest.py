@@ -60,6 +60,7 @@ def open_corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
 def made_up_fsdd(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with an FSDD of six made-up people, two takes a digit."""
     data = tmp_path_factory.mktemp("data")

@@ -64,8 +64,8 @@ def test_weights_to_start_from_bring_their_recipe_and_lose_their_last_layer(tmp_
 def test_starting_weights_are_where_training_starts(
     words: tuple[Clip, ...], tmp_path: Path
 ) -> None:
-    still = TrainConfig(split="own", epochs=1, learning_rate=1e-9, weight_decay=0.0)
-    other = build_network(TrainConfig(seed=7), 10).state_dict()
+    still = TrainConfig("cnn-single", split="own", epochs=1, learning_rate=1e-9, weight_decay=0.0)
+    other = build_network(TrainConfig("cnn-single", seed=7), 10).state_dict()
     initial = {k: v for k, v in other.items() if not k.startswith("head.")}
     alone = [clip for clip in words if clip.speaker == "ann"]
     train_own(still, alone, tmp_path / "run", "made up", initial)
