@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.torch import save
 
-from spoken_digits.lab import exhibits, report, tables
+from spoken_digits.lab import drawings, exhibits, report, tables
 from spoken_digits.lab.comparisons import FACTORS
 from spoken_digits.lab.corpora import read_corpus
 from spoken_digits.lab.dataset import prepare
@@ -198,6 +198,16 @@ def test_curves_run_from_clean_to_noisy_and_from_few_labels_to_all(page):
         assert f"cnn, speaker {percents('noise', 'clean', *conditions)} %" in alts
     conditions = [f"finetune-{labels}" for labels in (1, 5, 20, "all")]
     assert f"pre-trained, fine-tuned {percents('contrastive', *conditions)} %" in alts
+
+
+def test_a_sweep_is_the_mean_over_the_speakers_left_out() -> None:
+    rows = [
+        {"learning_rate": rate, "accuracy_mean": accuracy}
+        for rate, accuracy in ((0.002, 0.8), (0.001, 0.5), (0.001, 0.7), (0.002, 0.9))
+    ]
+    line = drawings._mean_line("RNN", rows, "learning_rate")
+    assert line.x == (0.001, 0.002)
+    assert line.y == pytest.approx((0.6, 0.85))
 
 
 def test_a_map_shows_every_source_and_no_voice_on_itself(page):

@@ -52,14 +52,15 @@ def _models(summary: Summary) -> list[Drawing]:
         if len(values) < 2:
             continue
         curves = [
-            _line(MODELS[model].title, mine, [row[key] for row in mine])
+            _mean_line(MODELS[model].title, mine, key)
             for model in MODELS
             if (mine := [row for row in rows if row["model"] == model])
         ]
         ticks = {value: f"{value:g}" for value in values}
         words = key.replace("_", " ")
         drawn = figures.line_plot(grid, curves, words, ticks, log_x=True)
-        caption = "Mean over the training speakers, each left out in turn; few epochs."
+        left_out = sorted({name for row in rows for name in row["per_speaker_seed"]})
+        caption = f"Mean over {', '.join(left_out)}, each left out in turn; few epochs."
         drawings.append((drawn, f"Sweep of the {words}.", caption))
     return drawings
 
@@ -167,6 +168,13 @@ def _line(title: str, rows: Sequence[Row], x: Sequence[float]) -> figures.Line:
         tuple(row["speaker_interval"][0] for row in ranked),
         tuple(row["speaker_interval"][1] for row in ranked),
     )
+
+
+def _mean_line(title: str, rows: Sequence[Row], key: str) -> figures.Line:
+    """Return the curve over the values of `key` through the means of the rows that have each."""
+    values = sorted({float(row[key]) for row in rows})
+    means = [np.mean([r["accuracy_mean"] for r in rows if r[key] == value]) for value in values]
+    return figures.Line(title, tuple(values), tuple(map(float, means)))
 
 
 DRAWINGS: dict[str, Callable[[Summary], list[Drawing]]] = {
