@@ -274,7 +274,7 @@ def _make_strings(arguments: argparse.Namespace) -> int:
 
 
 def _strings_train(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.transcriber import StringConfig
+    from spoken_digits.lab.ctc import StringConfig
     from spoken_digits.lab.transcripts import train_transcriber
 
     def progress(step: int, loss: float, _: object) -> None:
@@ -315,8 +315,8 @@ def _strings_score(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.corpora import best_corpus
+    from spoken_digits.lab.recipe import TrainConfig
     from spoken_digits.lab.study import Job, run_job
-    from spoken_digits.lab.train import TrainConfig
 
     config = _config(TrainConfig, arguments)
     if arguments.start and not arguments.corpus:
@@ -478,8 +478,8 @@ def _study(arguments: argparse.Namespace) -> int:
 
 
 def _study_shipped(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.recipe import TrainConfig
     from spoken_digits.lab.shipping import study_shipped
-    from spoken_digits.lab.train import TrainConfig
 
     config, out = TrainConfig.from_toml("shipped"), arguments.out or Path("runs", "shipped")
     print(study_shipped(config, arguments.data, out, arguments.command, quiet=False))
