@@ -42,7 +42,6 @@ import { Stream } from "./strings.js";
  */
 
 const MOST = MAX_DURATION_S * SAMPLE_RATE;
-const MARGIN = 480; // on either side of a digit in a string, for its picture
 
 export class Hearing {
   #kept = new Float32Array(MOST);
@@ -141,11 +140,10 @@ export class Hearing {
    */
   async picture({ recognizer }, { start, stop, recognition }) {
     if (recognition.logMel) return;
-    const around = {
-      start: Math.max(0, start - MARGIN - this.#dropped),
-      stop: Math.min(this.#length, stop + MARGIN - this.#dropped, start - this.#dropped + MAX_CLIP),
-    };
-    recognition.logMel = (await recognizer.hear(cutClip(this.samples, around))).logMel;
+    const first = Math.max(0, start - this.#dropped);
+    const last = Math.min(this.#length, stop - this.#dropped, first + MAX_CLIP);
+    const clip = cutClip(this.samples, { start: first, stop: Math.max(first, last) });
+    recognition.logMel = (await recognizer.hear(clip)).logMel;
   }
 
   #forget() {

@@ -236,6 +236,10 @@ function draw() {
   const { samples, dropped, duration } = shown;
   const kept = samples.length / SAMPLE_RATE;
   const marks = heard.map(({ start, stop }) => ({ start: start - dropped, stop: stop - dropped }));
+  marks.forEach((mark, i) => {
+    const next = marks[i + 1]; // where they overlap, both end in the middle
+    if (next && next.start < mark.stop) next.start = mark.stop = (next.start + mark.stop) / 2;
+  });
   const span = live ? Math.max(4, kept) : Math.max(0.5, kept);
   drawWaveform(at("waveform"), samples, marks, selected, span);
   const last = `the last ${Math.round(kept)} s of ${clock(duration)}`;
@@ -265,6 +269,7 @@ function drawDigits() {
   const { hearing: shown, heard, selected } = show;
   at("before").textContent = shown.before;
   at("before").hidden = !shown.before;
+  at("before").scrollTop = at("before").scrollHeight;
   const list = at("digits");
   while (list.children.length > heard.length) list.lastChild.remove();
   while (list.children.length < heard.length) {

@@ -73,8 +73,8 @@ export class Recognizer {
   }
 }
 
-/** @param {Float32Array} scores (C,) @returns {number[]} (C,) probabilities */
-export function softmax(scores) {
+/** @param {Float32Array} scores (C,) */
+function softmax(scores) {
   const most = Math.max(...scores);
   const exponentials = Array.from(scores, (score) => Math.exp(score - most));
   const sum = exponentials.reduce((a, b) => a + b);

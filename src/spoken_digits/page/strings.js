@@ -6,7 +6,6 @@
  */
 
 import { SAMPLE_RATE } from "./audio.js";
-import { softmax } from "./recognizer.js";
 
 export const FAINTEST = 0.1; // probability at a step, below which a digit is not being announced
 const MOST_BLOCKS = 16; // are heard at once, 1 s: faster, and the page still answers to a press
@@ -67,7 +66,7 @@ export class Transcriber {
     const rows = ({ data, dims: [, steps, width] }) =>
       Array.from({ length: steps }, (_, u) => data.subarray(u * width, (u + 1) * width));
     return {
-      probabilities: rows(outputs.scores).map(softmax),
+      probabilities: rows(outputs.scores).map(probabilities),
       edges: rows(outputs.edges),
       state: Object.fromEntries(
         Object.keys(state).map((name) => [name, outputs[name.replace(STATE, NEW_STATE)]]),
@@ -199,6 +198,20 @@ class Spotter {
     this.#missed = [];
     return ended ? [ended] : [];
   }
+}
+
+/**
+ * Softmax in single precision, as Python computes it: where two steps are both as good as certain,
+ * the same one of them is the first of the most certain.
+ * @param {Float32Array} scores (C,)
+ */
+function probabilities(scores) {
+  const { fround, exp, log } = Math;
+  const most = Math.max(...scores);
+  const shifted = scores.map((score) => score - most);
+  const sum = shifted.map(exp).reduce((a, b) => fround(a + b));
+  const logarithm = fround(log(sum));
+  return Array.from(shifted, (x) => fround(exp(fround(x - logarithm))));
 }
 
 /** Let the page answer to whoever uses it; unlike a timer, as fast where it is in the background. */
