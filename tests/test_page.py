@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 import soundfile
 from toy_model import write_toy_model
+from toy_strings import write_toy_strings
 
 import spoken_digits as sd
-from spoken_digits import serve
+from spoken_digits import connected, serve
 from spoken_digits.audio import find_speech, read_audio, resample
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: extra dev")
@@ -186,6 +187,256 @@ def test_what_a_model_calls_no_digit_or_leaves_unclear_is_refused(browser, tmp_p
             thread.join()
 
 
+def together(digits: str, voice: str, pause_s: float = 0.0) -> np.ndarray:
+    """Digits in one breath, in faint noise, 8 kHz."""
+    return spoken(digits, pause_s, voice)[16_000:].astype(np.float32)
+
+
+STRINGS = [
+    together("4155501", "us-f1_0", 0.02),
+    together("90210", "gb-m1_0"),
+    together("888", "rp-f2_0", 0.1),
+    together("3627", "rp-m7_0", 0.35),
+    together("5", "us-f1_0"),
+]
+
+
+@pytest.mark.parametrize("samples", STRINGS)
+def test_a_string_is_that_of_python(page, tmp_path, samples):
+    soundfile.write(tmp_path / "string.wav", samples, 8_000)
+    expected = sd.load().transcribe(tmp_path / "string.wav")
+    give(page, tmp_path / "string.wav")
+    status(page, "result")
+    assert string(page) == expected.digits
+
+
+SEGMENTS = """
+async ([address, encoded, sizes]) => {
+  const { loadNetworks } = await import(address + "networks.js");
+  const { FAINTEST, Stream } = await import(address + "strings.js");
+  const { transcriber } = await loadNetworks(() => {});
+  const bytes = Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
+  const samples = new Float32Array(bytes.buffer);
+  const { metadata, step, block, lookahead, threshold } = transcriber;
+  const heard = [];
+  for (const size of sizes) {
+    const stream = new Stream(transcriber);
+    const segments = [];
+    for (let i = 0; i < samples.length; i += size) {
+      segments.push(...await stream.feed(samples.subarray(i, i + size)));
+    }
+    segments.push(...await stream.finish());
+    heard.push(segments.map((one) => [one.digit, one.start, one.end, one.probability,
+      one.probabilities[one.digit]]));
+  }
+  return { heard, constants: [step, block, lookahead, threshold, FAINTEST], metadata };
+}"""
+
+
+def segments(page, address: str, samples: np.ndarray, sizes: list[int]) -> dict:
+    encoded = b64encode(samples.astype(np.float32)).decode()
+    return page.evaluate(SEGMENTS, [address, encoded, sizes])
+
+
+def assert_as_in_python(heard: list[list[float]], transcript, atol: float) -> None:
+    assert "".join(str(digit) for digit, *_ in heard) == transcript.digits
+    for (_, start, end, p, again), segment in zip(heard, transcript.segments, strict=True):
+        assert (start, end) == pytest.approx((segment.start_s, segment.end_s), abs=0.001)
+        assert p == again == pytest.approx(segment.probability, abs=atol)
+
+
+@pytest.mark.parametrize("samples", STRINGS[:2])
+def test_each_digit_is_where_python_hears_it_whatever_the_chunks(page, address, samples):
+    transcriber = connected.Transcriber()
+    answer = segments(page, address, samples, [len(samples), 4_001, 160, 7])
+    for heard in answer["heard"]:
+        assert_as_in_python(heard, transcriber(samples, 8_000), 1e-3)
+    constants = (transcriber.step, transcriber.block, transcriber.lookahead, transcriber.threshold)
+    assert answer["constants"] == [*constants, connected._FAINTEST]
+    assert answer["metadata"] == dict(transcriber.metadata)
+
+
+def test_chunks_of_one_sample_give_the_same(page, address):
+    samples = together("31", "us-f1_0")
+    (heard,) = segments(page, address, samples, [1])["heard"]
+    assert_as_in_python(heard, connected.Transcriber()(samples, 8_000), 1e-3)
+
+
+def test_faint_and_long_runs_are_decoded_as_in_python(browser, tmp_path, monkeypatch):
+    # Each step of the toy is as sure as its level says, so runs of any kind occur.
+    model = write_toy_strings(tmp_path / "toy.onnx", threshold="0.7", lookahead="720")
+    monkeypatch.setattr(serve, "SHIPPED_STRINGS", model)
+    rng = np.random.default_rng(3)
+    levels = rng.uniform(0, 0.3, 400) * (rng.random(400) < 0.7)
+    samples = np.repeat(levels, 240)[:-100].astype(np.float32)
+    transcript = connected.Transcriber(model)(samples, 8_000)
+    assert len(transcript.segments) > 50
+    with serve.make_server() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            here = serve.page_address(server)
+            for page in watched(browser, here):
+                for heard in segments(page, here, samples, [len(samples), 333])["heard"]:
+                    assert_as_in_python(heard, transcript, 1e-4)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(("pause_s", "shown"), [(0.5, "????"), (0.0, "4072")])
+def test_a_word_alone_can_be_refused_and_a_string_cannot(browser, tmp_path, pause_s, shown):
+    model = write_toy_model(tmp_path / "toy.onnx", rejection=True, rejection_threshold="1.0")
+    soundfile.write(tmp_path / "string.wav", together("4072", "us-f1_0", pause_s), 8_000)
+    assert sd.load().transcribe(tmp_path / "string.wav").digits == "4072"
+    with serve.make_server(model_path=model) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            for page in watched(browser, serve.page_address(server)):
+                give(page, tmp_path / "string.wav")
+                status(page, "result")
+                assert string(page) == shown
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_fluent_string_is_heard_while_it_is_spoken(chromium, address, tmp_path):
+    fluent = spoken("4155501", 0.02, "us-f1_0").astype(np.float32)
+    fluent = np.append(fluent, np.zeros(16_000, np.float32))
+    expected = sd.load().transcribe(fluent, 8_000).digits
+    file = tmp_path / "fluent.wav"
+    soundfile.write(file, resample(fluent, 8_000, 48_000), 48_000)
+    browser = chromium(
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-audio-capture={file}%noloop",
+    )
+    try:
+        for page in watched(browser, address):
+            page.locator("#speak").click()
+            expect(page.locator("#digits li")).to_have_count(len(expected))
+            assert page.locator("#speak").inner_text() == "Stop"
+            page.locator("#speak").click()
+            assert status(page, "result") == f"Heard {' '.join(expected)}."
+            page.locator("#digits button").nth(2).click()
+            expect(page.locator("#bars .best")).to_have_text(expected[2])
+            expect(page.locator("#log-mel")).to_have_attribute(
+                "aria-label", re.compile(f"heard as {expected[2]}")
+            )
+    finally:
+        browser.close()
+
+
+def test_a_recording_of_minutes_is_heard_whole_also_in_the_background(page, tmp_path):
+    digits, pause = together("90210", "gb-m1_0"), np.zeros(50_000, np.float32)
+    samples = np.concatenate([digits, pause] * 12)
+    stereo = np.stack([samples, samples], 1)
+    soundfile.write(tmp_path / "minutes.wav", stereo, 8_000, "FLOAT")
+    expected = sd.load().transcribe(tmp_path / "minutes.wav").digits
+    page.evaluate("Object.defineProperty(document, 'hidden', { get: () => true })")
+    give(page, tmp_path / "minutes.wav")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    assert status(page, "result") == f"Heard {len(expected)} digits."
+    assert page.locator("#before").inner_text() + string(page) == expected
+    assert "the last 30 s of" in page.locator("#span").inner_text()
+
+
+def test_two_hours_take_no_more_memory_than_minutes_and_can_be_stopped(page, tmp_path):
+    file = tmp_path / "hours.wav"
+    soundfile.write(file, together("90210", "gb-m1_0"), 8_000)
+    size = 44 + 2 * 8_000 * 7_200
+    with file.open("r+b") as stream:  # the rest is silence, and takes no room on most disks
+        stream.truncate(size)
+        for place, value in ((4, size - 8), (40, size - 44)):
+            stream.seek(place)
+            stream.write(value.to_bytes(4, "little"))
+    driver = page.context.new_cdp_session(page)
+
+    def memory_after(minutes: int) -> float:
+        expect(page.locator("#loaded")).to_contain_text(re.compile(rf"Heard ({minutes}):"))
+        driver.send("HeapProfiler.collectGarbage")
+        return driver.send("Runtime.getHeapUsage")["usedSize"]
+
+    give(page, file)
+    early = memory_after(1)
+    assert memory_after(5) - early < 4e6  # four minutes are 7.7 MB
+    pauses = page.evaluate("""
+async () => {
+  const pauses = [];
+  for (let i = 0, before = performance.now(); i < 20; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    pauses.push(performance.now() - before);
+    before = performance.now();
+  }
+  return pauses;
+}""")
+    assert np.median(pauses) < 500  # in milliseconds, on a busy machine
+    page.locator("#speak").click()
+    assert re.search(r"Stopped at \d+:\d\d of 120:00", status(page, "result"))
+    assert page.locator("#before").inner_text() == "90210"
+
+
+RESAMPLED = """
+async ([address, encoded, rate, sizes]) => {
+  const { Resampler } = await import(address + "resample.js");
+  const bytes = Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
+  const samples = new Float32Array(bytes.buffer);
+  const resampler = new Resampler(rate);
+  const out = [];
+  for (let i = 0, turn = 0; i < samples.length; i += sizes[turn++ % sizes.length]) {
+    out.push(...resampler.add(samples.subarray(i, i + sizes[turn % sizes.length])));
+  }
+  return [...out, ...resampler.finish()];
+}"""
+
+
+@pytest.mark.parametrize("rate", [4_000, 11_025, 16_000, 44_100, 48_000, 192_000])
+def test_resampling_is_that_of_python(page, address, rate):
+    t = np.arange(rate // 2) / rate
+    tones = [f for f in (97.0, 800.0, 1_700.0, 3_300.0) if f < 0.42 * rate]
+    samples = sum(np.sin(2 * np.pi * f * t + f) for f in tones)
+    if rate > 20_000:
+        samples += np.sin(2 * np.pi * 5_000 * t)  # is not heard at 8 kHz
+    samples = samples.astype(np.float32)
+    encoded = b64encode(samples).decode()
+    sizes = [rate // 50, 1, 7, rate // 9]
+    out = np.array(page.evaluate(RESAMPLED, [address, encoded, rate, sizes]))
+    whole = np.array(page.evaluate(RESAMPLED, [address, encoded, rate, [len(samples)]]))
+    assert len(out) == 4_000
+    np.testing.assert_array_equal(out, whole)
+    inner = slice(200, -200)  # at its ends, each takes another part of the silence around it
+    np.testing.assert_allclose(out[inner], resample(samples, rate)[inner], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [
+        ("WAV", "PCM_U8"), ("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "PCM_32"),
+        ("WAV", "FLOAT"), ("WAV", "DOUBLE"), ("WAVEX", "PCM_24"), ("FLAC", "PCM_16"),
+    ],
+)  # fmt: skip
+def test_a_file_is_read_as_in_python(page, address, tmp_path, kind, subtype):
+    rng = np.random.default_rng(4)
+    samples = rng.uniform(-0.9, 0.9, (30_000, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "a", samples, 8_000, subtype, format=kind)
+    code = """
+async ([address, encoded]) => {
+  const { openFile } = await import(address + "files.js");
+  const bytes = Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
+  const { duration, pieces } = await openFile(new File([bytes], "a.wav"));
+  const samples = [];
+  for await (const piece of pieces) samples.push(...piece);
+  return [duration, samples];
+}"""
+    encoded = b64encode((tmp_path / "a").read_bytes()).decode()
+    duration, read = page.evaluate(code, [address, encoded])
+    assert duration == 3.75
+    atol = 1e-7 if kind != "FLAC" else 1e-4  # a browser may divide by 32,767
+    np.testing.assert_allclose(read, read_audio(tmp_path / "a")[0], atol=atol)
+
+
 def test_the_network_sees_and_says_what_it_does_in_python(page, address):
     recognizer = sd.load()
     samples = read_audio(GOLDEN[3])[0]
@@ -193,8 +444,8 @@ def test_the_network_sees_and_says_what_it_does_in_python(page, address):
     start, stop = find_speech(samples)
     code = """
 async ([address, clip]) => {
-  const { loadRecognizer } = await import(address + "recognizer.js");
-  const recognizer = await loadRecognizer(() => {});
+  const { loadNetworks } = await import(address + "networks.js");
+  const { recognizer } = await loadNetworks(() => {});
   const { probabilities, logMel } = await recognizer.hear(Float32Array.from(clip));
   return [probabilities, [...logMel.values], [logMel.bands, logMel.frames], recognizer.metadata];
 }"""
@@ -324,10 +575,11 @@ def silence(path: Path, seconds: int, rate: int = 8_000) -> Path:
         (lambda path: path.write_bytes(b"no sound" * 99), "no audio that this browser can read"),
         (lambda path: path.open("wb").truncate(10**9), "1,000 MB"),
         (lambda path: silence(path.with_suffix(".flac"), 7_200), "lasts 120 minutes"),
-        (lambda path: silence(path, 40), "lasts 40 seconds"),
+        (lambda path: path.write_bytes(silence(path, 10).read_bytes()[:9_000]), "is cut short"),
         (lambda path: silence(path, 10), "No sound came in"),
+        (lambda path: silence(path, 40), "No sound came in"),
     ],
-    ids=["empty", "no audio", "too large", "two hours", "too long", "silent"],
+    ids=["empty", "no audio", "too large", "two hours", "cut short", "silent", "long and silent"],
 )
 def test_a_recording_that_cannot_be_heard_is_told(page, tmp_path, make, said):
     make(tmp_path / "mine.wav")
@@ -353,12 +605,14 @@ async ([name, bytes]) => {
 def test_a_server_that_is_gone_is_told_and_tried_again(browser, address):
     page = browser.new_page()
     page.goto(address)
-    page.route("**/*.onnx", lambda route: route.abort())
-    give(page, GOLDEN[0])
-    assert "digits.onnx could not be fetched" in status(page, "error")
-    page.unroute("**/*.onnx")
-    give(page, GOLDEN[0])
-    assert "Heard" in status(page, "result")
+    for name in ("digits.onnx", "strings.onnx"):
+        page.route(f"**/{name}", lambda route: route.abort())
+        give(page, GOLDEN[0])
+        assert f"{name} could not be fetched" in status(page, "error")
+        page.unroute(f"**/{name}")
+        give(page, GOLDEN[0])
+        assert "Heard" in status(page, "result")
+        page.reload()
     page.close()
 
 

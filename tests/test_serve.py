@@ -15,6 +15,7 @@ from toy_model import write_toy_model
 
 from spoken_digits import serve
 from spoken_digits.cli import main
+from spoken_digits.connected import SHIPPED_STRINGS
 from spoken_digits.recognize import SHIPPED_MODEL
 from spoken_digits.serve import (
     CONTENT_POLICY,
@@ -74,6 +75,7 @@ def test_every_file_is_served_with_its_type(server):
         assert response.headers["Content-Type"].split(";")[0] == types[file.suffix], name
         assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert files["digits.onnx"] == SHIPPED_MODEL
+    assert files["strings.onnx"] == SHIPPED_STRINGS
 
 
 def test_the_address_alone_is_the_page(server):
@@ -159,6 +161,7 @@ def test_the_page_can_be_copied_with_a_model(tmp_path, capsys):
     copied = {p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file()}
     assert copied == set(page_files())
     assert (target / "digits.onnx").read_bytes() == model.read_bytes()
+    assert (target / "strings.onnx").read_bytes() == SHIPPED_STRINGS.read_bytes()
 
 
 def test_a_folder_that_holds_something_is_not_copied_to(tmp_path):

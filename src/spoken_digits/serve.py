@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from spoken_digits.connected import SHIPPED_STRINGS
 from spoken_digits.recognize import SHIPPED_MODEL
 
 __all__ = [
@@ -73,7 +74,8 @@ def page_files(model_path: str | os.PathLike[str] | None = None) -> dict[str, Pa
     Parameters
     ----------
     model_path : path, optional
-        An exported model; without it, the one that ships.
+        An exported model for single digits; without it, the one that ships. Strings are heard by
+        the model for strings that ships.
 
     Raises
     ------
@@ -87,6 +89,7 @@ def page_files(model_path: str | os.PathLike[str] | None = None) -> dict[str, Pa
         )
     files = {p.relative_to(_PAGE).as_posix(): p for p in sorted(_PAGE.rglob("*")) if p.is_file()}
     files["digits.onnx"] = SHIPPED_MODEL if model_path is None else Path(model_path)
+    files["strings.onnx"] = SHIPPED_STRINGS
     return files
 
 

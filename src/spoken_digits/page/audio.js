@@ -1,15 +1,13 @@
 /**
- * From any recording to what the network hears: mono, 8 kHz, cut to the speech in it.
+ * From a recording to what a network hears of it: the speech in it, word by word.
  *
  * The same way as `spoken_digits/audio.py`, constant by constant; a test holds both to the same
  * answers. Shapes: L samples, T frames, 4 bands.
  */
 
 export const SAMPLE_RATE = 8000; // Hz
-export const MAX_DURATION_S = 30;
-export const MAX_FILE_MB = 40; // 30 s at 192 kHz in stereo, 24 bits, is 35 MB
-
-const SILENCE = 1e-6; // -120 dBFS, below the noise of any converter
+export const MAX_DURATION_S = 30; // of a recording in which words are looked for
+export const SILENCE = 1e-6; // -120 dBFS, below the noise of any converter
 const HOP = 80;
 const WINDOW = 256;
 const BAND_EDGES = [3, 13, 32, 64, 129]; // 94, 406, 1000, 2000, 4000 Hz
@@ -24,7 +22,7 @@ const MARGIN = 480;
 const PAUSE = 2400;
 const LONG_DIGIT = 9600;
 const MIN_CLIP = 800;
-const MAX_CLIP = 12000;
+export const MAX_CLIP = 12000;
 const NOISY_DB = -18; // background against voice from which on a weak end is lost in it
 const NOISY_END = 1120;
 const OUTSTANDING_FRAMES = 3;
@@ -40,59 +38,14 @@ export class HearingError extends Error {}
 /**
  * @typedef {object} Utterance
  * @property {number} start sample index
- * @property {number} stop sample index
+ * @property {number} stop sample index, at most 1.5 s later
+ * @property {number} begin where all of it starts
+ * @property {number} end where all of it stops
  * @property {number} strength its amplitude, 0 to 1 of the loudest, summed over its frames
  * @property {boolean} silent whether it is no voice: nothing of the recording stands out
  * @property {boolean} settled whether the margin at its end has been heard, too
  * @property {boolean} closed whether a pause has followed it
  */
-
-/**
- * Make a mono recording at 8 kHz of a file.
- * @param {File} file
- * @returns {Promise<Float32Array>} (L,) samples without their mean
- * @throws {HearingError} when it is too large, too long, or no audio
- */
-export async function readFile(file) {
-  if (file.size === 0) throw new HearingError(`${file.name} is empty. Copy or record it again.`);
-  if (file.size > MAX_FILE_MB * 1e6) {
-    throw new HearingError(
-      `${file.name} has ${Math.round(file.size / 1e6).toLocaleString("en")} MB; a recording of up ` +
-        `to ${MAX_DURATION_S} seconds and ${MAX_FILE_MB} MB is expected. Cut out the digits.`,
-    );
-  }
-  checkDuration(await headerDuration(file), file.name);
-  let decoded;
-  try {
-    const context = new OfflineAudioContext(1, 1, SAMPLE_RATE); // it resamples as it decodes
-    decoded = await context.decodeAudioData(await file.arrayBuffer());
-  } catch {
-    throw new HearingError(
-      `${file.name} is no audio that this browser can read. WAV, FLAC, MP3 and OGG work almost ` +
-        "everywhere: convert it, or speak instead.",
-    );
-  }
-  checkDuration(decoded.duration, file.name);
-  return withoutMean(toMono(decoded));
-}
-
-/**
- * Resample what a microphone recorded at another rate.
- * @param {Float32Array} samples (L,)
- * @param {number} rate its sample rate in Hz
- * @returns {Promise<Float32Array>} (L',) at 8 kHz
- */
-export async function resample(samples, rate) {
-  if (rate === SAMPLE_RATE || samples.length === 0) return samples;
-  const length = Math.max(1, Math.round((samples.length * SAMPLE_RATE) / rate));
-  const context = new OfflineAudioContext(1, length, SAMPLE_RATE);
-  const source = context.createBufferSource();
-  source.buffer = new AudioBuffer({ length: samples.length, sampleRate: rate });
-  source.buffer.copyToChannel(new Float32Array(samples), 0);
-  source.connect(context.destination);
-  source.start();
-  return (await context.startRendering()).getChannelData(0);
-}
 
 /**
  * @param {Float32Array} samples (L,)
@@ -124,7 +77,8 @@ export function findUtterances(samples) {
   const found = segment(power, frames, samples, short);
   if (found.length) return found.map((one) => ({ ...one, silent: one.silent || silent }));
   const [start, stop] = mostEnergetic(samples, 0, samples.length);
-  return [{ start, stop, strength: 0, silent: silent || !short, settled: true, closed: true }];
+  const all = { begin: 0, end: samples.length, strength: 0, settled: true, closed: true };
+  return [{ start, stop, ...all, silent: silent || !short }];
 }
 
 /**
@@ -231,14 +185,13 @@ function segment(power, frames, samples, short) {
   return runs
     .filter((run) => run === best || isDigit(run))
     .map(({ first, last, strength }) => {
-      const end = (last + ACTIVE_FRAMES - 1) * HOP;
-      const [start, stop] = mostEnergetic(
-        samples,
-        Math.max(0, first * HOP - MARGIN),
-        Math.min(samples.length, end + margin),
-      );
-      const quiet = (frames - 1) * HOP - end;
-      return { start, stop, strength, silent, settled: quiet >= margin, closed: quiet > PAUSE };
+      const lastActive = (last + ACTIVE_FRAMES - 1) * HOP;
+      const begin = Math.max(0, first * HOP - MARGIN);
+      const end = Math.min(samples.length, lastActive + margin);
+      const [start, stop] = mostEnergetic(samples, begin, end);
+      const quiet = (frames - 1) * HOP - lastActive;
+      const state = { silent, settled: quiet >= margin, closed: quiet > PAUSE };
+      return { start, stop, begin, end, strength, ...state };
     });
 }
 
@@ -320,45 +273,4 @@ function mostEnergetic(samples, start, stop) {
 /** @param {number} ratio of powers */
 function decibel(ratio) {
   return 10 * Math.log10(Math.max(ratio, 1e-9));
-}
-
-/** @param {AudioBuffer} buffer */
-function toMono(buffer) {
-  const mono = new Float32Array(buffer.length);
-  for (let channel = 0; channel < buffer.numberOfChannels; channel++) {
-    const samples = buffer.getChannelData(channel);
-    for (let i = 0; i < mono.length; i++) mono[i] += samples[i] / buffer.numberOfChannels;
-  }
-  return mono;
-}
-
-/** @param {number} duration in seconds */
-function checkDuration(duration, name) {
-  if (duration > MAX_DURATION_S && Number.isFinite(duration)) {
-    const length =
-      duration < 120 ? `${Math.round(duration)} seconds` : `${Math.round(duration / 60)} minutes`;
-    throw new HearingError(
-      `${name} lasts ${length}; up to ${MAX_DURATION_S} seconds are expected. Cut out the digits.`,
-    );
-  }
-}
-
-/**
- * How long a file says that it is, read from its header, so that hours are never decoded.
- * @param {File} file
- * @returns {Promise<number>} seconds; 0 where the browser cannot tell
- */
-function headerDuration(file) {
-  const element = document.createElement("audio");
-  const url = URL.createObjectURL(file);
-  return new Promise((resolve) => {
-    element.onloadedmetadata = () => resolve(element.duration);
-    element.onerror = () => resolve(0);
-    setTimeout(resolve, 2000, 0);
-    element.preload = "metadata";
-    element.src = url;
-  }).finally(() => {
-    element.removeAttribute("src");
-    URL.revokeObjectURL(url);
-  });
 }

@@ -2,20 +2,23 @@
 
 import { SAMPLE_RATE } from "./audio.js";
 
+const GAP = 2; // between digits that run into each other
+
 /**
  * @param {HTMLCanvasElement} canvas
  * @param {Float32Array} samples (L,)
- * @param {import("./audio.js").Utterance[]} utterances shaded
+ * @param {{start: number, stop: number}[]} stretches shaded
  * @param {number} selected index of the one that is shaded more
  * @param {number} duration in seconds, of the whole width
  */
-export function drawWaveform(canvas, samples, utterances, selected, duration) {
+export function drawWaveform(canvas, samples, stretches, selected, duration) {
   const { context, width, height, color } = prepare(canvas);
   const x = (sample) => (sample / (duration * SAMPLE_RATE)) * width;
-  utterances.forEach(({ start, stop }, index) => {
+  stretches.forEach(({ start, stop }, index) => {
     context.fillStyle = color(index === selected ? "--mark" : "--wash");
     context.beginPath();
-    context.roundRect(x(start), 0, x(stop) - x(start), height, 4);
+    const width = Math.max(x(stop) - x(start) - GAP, GAP);
+    context.roundRect(x(start) + GAP / 2, 0, width, height, 4);
     context.fill();
   });
   let loudest = 0.02; // so that silence does not look like a storm

@@ -1,6 +1,7 @@
 /** The microphone: what it hears, at 8 kHz, as it comes. */
 
-import { HearingError, MAX_DURATION_S, resample, SAMPLE_RATE } from "./audio.js";
+import { HearingError, MAX_DURATION_S, SAMPLE_RATE } from "./audio.js";
+import { Resampler } from "./resample.js";
 
 /** @type {Record<string, string>} what the browser answers, and what it means */
 const REFUSALS = {
@@ -16,15 +17,15 @@ export class Microphone {
   #context;
   #stream;
   #node;
-  #samples;
-  #length = 0;
+  #resampler;
+  #onSamples;
   #flushed = Promise.withResolvers();
   #stopped = false;
 
   /**
    * Ask for the microphone and listen to it.
    * @param {object} events
-   * @param {() => void} events.onSamples there are more
+   * @param {(samples: Float32Array) => void} events.onSamples the next (L,), at 8 kHz
    * @param {(reason: string) => void} events.onEnd it ended by itself: call `stop`
    * @returns {Promise<Microphone>}
    * @throws {HearingError} when there is none, or it may not be used
@@ -48,11 +49,12 @@ export class Microphone {
     }
     const microphone = new Microphone();
     microphone.#stream = stream;
+    microphone.#onSamples = onSamples;
     for (const track of stream.getTracks()) {
       track.onended = () => onEnd("The microphone went away.");
     }
     try {
-      await microphone.#connect(onSamples, onEnd);
+      await microphone.#connect(onEnd);
     } catch (error) {
       microphone.#release();
       throw error;
@@ -60,42 +62,40 @@ export class Microphone {
     return microphone;
   }
 
-  async #connect(onSamples, onEnd) {
+  async #connect(onEnd) {
     let source;
     try {
       this.#context = new AudioContext({ sampleRate: SAMPLE_RATE });
       source = this.#context.createMediaStreamSource(this.#stream);
     } catch {
-      // Firefox: a context at the microphone's own rate, and `resample` afterwards
+      // Firefox: a context at the microphone's own rate, and a resampler after it
       await this.#context?.close();
       this.#context = new AudioContext();
       source = this.#context.createMediaStreamSource(this.#stream);
     }
-    const most = MAX_DURATION_S * this.#context.sampleRate;
-    this.#samples = new Float32Array(most);
+    this.#resampler = new Resampler(this.#context.sampleRate);
+    let left = MAX_DURATION_S * SAMPLE_RATE;
+    const give = (samples) => {
+      const first = samples.subarray(0, left);
+      left -= first.length;
+      if (first.length) this.#onSamples(first);
+      return left > 0;
+    };
     await this.#context.audioWorklet.addModule("capture.js");
     this.#node = new AudioWorkletNode(this.#context, "capture");
     this.#node.port.onmessage = ({ data }) => {
-      if (data === null) return this.#flushed.resolve(null);
-      const block = data.subarray(0, most - this.#length);
-      this.#samples.set(block, this.#length);
-      this.#length += block.length;
-      onSamples();
-      if (this.#length === most) onEnd(`It stops by itself after ${MAX_DURATION_S} seconds.`);
+      if (data === null) {
+        give(this.#resampler.finish());
+        this.#flushed.resolve(null);
+      } else if (!give(this.#resampler.add(data))) {
+        onEnd(`It stops by itself after ${MAX_DURATION_S} seconds.`);
+      }
     };
     source.connect(this.#node).connect(this.#context.destination); // which stays silent
     await this.#context.resume();
   }
 
-  /** @returns {Promise<Float32Array>} (L,) samples at 8 kHz, all so far */
-  samples() {
-    return resample(this.#samples.subarray(0, this.#length), this.#context.sampleRate);
-  }
-
-  /**
-   * Let the microphone go; the samples stay.
-   * @returns {Promise<Float32Array>} (L,) at 8 kHz
-   */
+  /** Let the microphone go, after the last of its samples. */
   async stop() {
     if (!this.#stopped) {
       this.#stopped = true;
@@ -104,7 +104,6 @@ export class Microphone {
     }
     await this.#flushed.promise;
     this.#release();
-    return this.samples();
   }
 
   #release() {

@@ -1,39 +1,32 @@
 /** The page: what a person does, what is heard of it, what is shown. */
 
-import {
-  cutClip,
-  Endpointer,
-  findUtterances,
-  HearingError,
-  readFile,
-  SAMPLE_RATE,
-  strongest,
-  withoutMean,
-} from "./audio.js";
+import { HearingError, MAX_DURATION_S, SAMPLE_RATE } from "./audio.js";
 import { drawLogMel, drawWaveform } from "./draw.js";
+import { openFile } from "./files.js";
+import { Hearing } from "./hearing.js";
 import { Microphone } from "./microphone.js";
-import { loadRecognizer } from "./recognizer.js";
+import { loadNetworks } from "./networks.js";
 
-/** @typedef {import("./audio.js").Utterance} Utterance */
 /** @typedef {import("./recognizer.js").Recognition} Recognition */
-/** @typedef {Utterance & {recognition: Recognition}} Heard */
+/** @typedef {import("./hearing.js").Heard} Heard */
 
 const MIN_DURATION_S = 0.1;
+const REDRAW_MS = 250; // while a long file is heard
+const MOST_READ = 40; // digits are read out; of more, how many they are
 const HOLD_MS = 400; // held for longer, a key or button is one to talk while it is down
 const DIGITS = "0123456789";
 
 /** @param {string} id @returns {any} the element of that id */
 const at = (id) => document.getElementById(id);
 const show = {
-  /** @type {Float32Array} */
-  samples: new Float32Array(0),
+  hearing: new Hearing(),
   /** @type {Heard[]} */
   heard: [],
   selected: -1,
   live: false,
 };
 
-/** @typedef {"idle" | "opening" | "listening" | "answering"} State */
+/** @typedef {"idle" | "opening" | "listening" | "reading" | "answering"} State */
 /** @type {State} */
 let state = "idle";
 /** @type {Microphone | null} */
@@ -41,23 +34,24 @@ let microphone = null;
 let pressedAt = 0;
 /** Stop as soon as the microphone is open: the button was let go before. */
 let stopSoon = false;
-/** @type {Promise<import("./recognizer.js").Recognizer> | null} */
-let recognizer = null;
+/** @type {Promise<import("./networks.js").Networks> | null} */
+let networks = null;
+/** The same, once they are there. @type {import("./networks.js").Networks | null} */
+let ready = null;
 
-/** Fetch the network on first use; after a failure, the next use tries again. */
+/** Fetch the networks on first use; after a failure, the next use tries again. */
 function load() {
-  recognizer ??= loadRecognizer((loaded, total) => {
-    at("loading").hidden = false;
-    at("progress").value = loaded / total;
-    at("loaded").textContent =
-      `Fetching the network, once: ${(loaded / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`;
+  networks ??= loadNetworks((loaded, total) => {
+    const [done, all] = [loaded, total].map((bytes) => (bytes / 1e6).toFixed(1));
+    progress(loaded / total, `Fetching the networks, once: ${done} of ${all} MB`);
   })
+    .then((loaded) => (ready = loaded))
     .catch((error) => {
-      recognizer = null;
+      networks = null;
       throw error;
     })
-    .finally(() => (at("loading").hidden = true));
-  return recognizer;
+    .finally(() => progress(1));
+  return networks;
 }
 
 // ---- what a person does ------------------------------------------------------------------------
@@ -66,13 +60,14 @@ async function listen() {
   if (state !== "idle") return;
   enter("opening");
   stopSoon = false;
+  const fresh = new Hearing();
   try {
-    microphone = await Microphone.open({ onSamples: hearSoFar, onEnd: stop });
+    const onSamples = (samples) => hearMore(fresh, samples);
+    microphone = await Microphone.open({ onSamples, onEnd: stop });
   } catch (error) {
     return fail(error);
   }
-  Object.assign(show, { samples: new Float32Array(0), heard: [], selected: -1, live: true });
-  endpointer = new Endpointer();
+  begin(fresh, true);
   enter("listening");
   draw();
   // Only now: to fetch and compile it takes the time in which the first word would be lost. What
@@ -84,13 +79,21 @@ async function listen() {
 
 const HIDDEN = "It stopped as the page went to the background.";
 
+/** In the background, nobody is listened to; a file is heard to its end. */
+function leave() {
+  if (state === "opening" || state === "listening") stop(HIDDEN);
+}
+
 /** @param {string} [reason] why, where no person stopped it */
 async function stop(reason = "") {
   if (state === "opening") stopSoon = true;
+  if (state === "reading") enter("answering");
   if (state !== "listening") return;
   enter("answering");
   try {
-    await answer(withoutMean(await microphone.stop()), reason);
+    await microphone.stop();
+    await hearing; // what is being heard just now
+    await answer(reason);
   } catch (error) {
     fail(error);
   }
@@ -100,90 +103,122 @@ async function stop(reason = "") {
 async function open(files) {
   if (!files?.length || state !== "idle") return;
   enter("answering");
-  Object.assign(show, { samples: new Float32Array(0), heard: [], selected: -1, live: false });
+  begin(new Hearing(), false);
   draw();
   load().catch(() => {});
   try {
-    const samples = await readFile(files[0]);
-    await answer(samples, files.length > 1 ? `One at a time: this is ${files[0].name}.` : "");
+    const { duration, pieces } = await openFile(files[0]);
+    if (duration > MAX_DURATION_S) enter("reading");
+    const stopped = await read(pieces, duration);
+    const remarks = [
+      stopped && `Stopped at ${clock(show.hearing.duration)} of ${clock(duration)}.`,
+      files.length > 1 && `One at a time: this is ${files[0].name}.`,
+    ];
+    enter("answering");
+    await answer(remarks.filter(Boolean).join(" "));
   } catch (error) {
     fail(error);
+  } finally {
+    progress(1);
   }
 }
 
 // ---- what is heard of it -----------------------------------------------------------------------
 
-let endpointer = new Endpointer();
-let hearing = false;
+/** What goes on while someone speaks. @type {Promise<void> | null} */
+let hearing = null;
 
-/** While someone speaks: hear each utterance anew whenever more of it has come. */
+/** @param {Hearing} fresh @param {boolean} live whether it goes on */
+function begin(fresh, live) {
+  Object.assign(show, { hearing: fresh, heard: [], selected: -1, live });
+}
+
+/** @param {Hearing} fresh @param {Float32Array} samples that the microphone has newly heard */
+function hearMore(fresh, samples) {
+  fresh.add(samples);
+  if (state === "listening") hearing ??= hearSoFar().finally(() => (hearing = null));
+}
+
 async function hearSoFar() {
-  if (hearing || state !== "listening") return;
-  hearing = true;
   try {
-    const samples = await microphone.samples();
-    const utterances = endpointer.update(samples).filter((one) => one.settled && !one.silent);
-    const network = at("loading").hidden ? await load() : null;
-    const heard = network ? await hearEach(network, samples, utterances, show.heard) : [];
-    if (state !== "listening") return;
-    Object.assign(show, { samples, heard, selected: heard.length - 1 });
+    if (ready) {
+      const heard = await show.hearing.hear(ready);
+      if (heard.length) await show.hearing.picture(ready, heard.at(-1));
+      if (state !== "listening") return;
+      Object.assign(show, { heard, selected: heard.length - 1 });
+    }
     draw();
   } catch (error) {
-    if (state === "listening") microphone.stop();
+    if (state !== "listening") return;
+    microphone.stop();
     fail(error);
-  } finally {
-    hearing = false;
   }
+}
+
+/**
+ * Hear a file, piece by piece.
+ * @param {AsyncGenerator<Float32Array>} pieces
+ * @param {number} duration in seconds
+ * @returns {Promise<boolean>} whether it was stopped before its end
+ */
+async function read(pieces, duration) {
+  const loaded = await load();
+  const stoppable = state === "reading";
+  let drawn = performance.now();
+  for await (const piece of pieces) {
+    show.hearing.add(piece);
+    await show.hearing.follow(loaded);
+    if (!stoppable) continue;
+    if (state !== "reading") return true;
+    if (document.hidden || performance.now() - drawn < REDRAW_MS) continue;
+    drawn = performance.now();
+    Object.assign(show, { heard: await show.hearing.hear(loaded), selected: -1 });
+    draw();
+    const heard = show.hearing.duration;
+    progress(heard / duration, `Heard ${clock(heard)} of ${clock(duration)}`);
+  }
+  return false;
 }
 
 /**
  * The answer to a whole recording.
- * @param {Float32Array} samples (L,) at 8 kHz
  * @param {string} remark
  */
-async function answer(samples, remark) {
+async function answer(remark) {
   const stopped = performance.now();
-  if (samples.length < MIN_DURATION_S * SAMPLE_RATE) {
+  if (show.hearing.duration < MIN_DURATION_S) {
     throw new HearingError("That was too short. Press, speak, and press again.");
   }
-  const utterances = findUtterances(samples);
-  const heard = await hearEach(await load(), samples, utterances, []);
-  const selected = utterances.indexOf(strongest(utterances));
-  Object.assign(show, { samples, heard, selected, live: false });
+  const loaded = await load();
+  const heard = await show.hearing.finish(loaded);
+  if (heard.length) await show.hearing.picture(loaded, heard.at(-1));
+  Object.assign(show, { heard, selected: heard.length - 1, live: false });
   draw();
   enter("idle");
-  tell(`${sentence(show.heard)} ${remark}`.trim(), "result");
+  tell(`${sentence()} ${remark}`.trim(), "result");
   performance.measure("answer", { start: stopped });
 }
 
-/**
- * @param {import("./recognizer.js").Recognizer} network
- * @param {Float32Array} samples
- * @param {Utterance[]} utterances
- * @param {Heard[]} known of before: the same stretch is not heard twice
- * @returns {Promise<Heard[]>}
- */
-async function hearEach(network, samples, utterances, known) {
-  const heard = [];
-  for (const one of utterances) {
-    const same = known.find(
-      ({ start, stop, silent }) =>
-        start === one.start && stop === one.stop && silent === one.silent,
-    );
-    const recognition = same?.recognition ?? (await network.hear(cutClip(samples, one), one.silent));
-    heard.push({ ...one, recognition });
-  }
-  return heard;
+/** @param {number} index of what is to be looked at */
+async function select(index) {
+  const { hearing: shown, heard } = show;
+  show.selected = index;
+  draw();
+  if (heard[index].recognition.logMel) return;
+  await shown.picture(await load(), heard[index]);
+  draw();
 }
 
-/** @param {Heard[]} heard */
-function sentence(heard) {
-  const [{ recognition }] = heard;
-  if (heard.length > 1) return `Heard ${heard.map((one) => glyph(one.recognition)).join(" ")}.`;
+function sentence() {
+  const { hearing: shown, heard } = show;
+  const all = [...shown.before, ...heard.map((one) => glyph(one.recognition))];
+  if (all.length > MOST_READ) return `Heard ${all.length} digits.`;
+  if (all.length > 1) return `Heard ${all.join(" ")}.`;
+  if (!heard.length) return all.length ? `Heard ${all[0]}.` : "No digit was heard.";
+  const { recognition } = heard[0];
   if (recognition.refusal) return recognition.refusal;
   return `Heard ${recognition.digit}, ${percent(recognition.probability)} sure.`;
 }
-
 // ---- what is shown -----------------------------------------------------------------------------
 
 /** @param {Recognition} recognition */
@@ -192,18 +227,33 @@ const glyph = ({ digit }) => (digit === null ? "?" : String(digit));
 /** @param {number} probability never rounded up to certainty */
 const percent = (probability) => `${(Math.floor(1000 * probability) / 10).toFixed(1)} %`;
 
+/** @param {number} seconds */
+const clock = (seconds) =>
+  `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+
 function draw() {
-  const { samples, heard, selected, live } = show;
-  const duration = samples.length / SAMPLE_RATE;
-  const span = live ? Math.max(4, duration) : Math.max(0.5, duration);
-  drawWaveform(at("waveform"), samples, heard, selected, span);
-  at("span").textContent = duration ? `${duration.toFixed(1)} s` : "";
-  const count = `${heard.length} utterance${heard.length === 1 ? "" : "s"}`;
-  at("waveform").ariaLabel = `Waveform: ${duration.toFixed(1)} seconds, ${count}`;
+  const { hearing: shown, heard, selected, live } = show;
+  const { samples, dropped, duration } = shown;
+  const kept = samples.length / SAMPLE_RATE;
+  const marks = heard.map(({ start, stop }) => ({ start: start - dropped, stop: stop - dropped }));
+  marks.forEach((mark, i) => {
+    const next = marks[i + 1]; // where they overlap, both end in the middle
+    if (next && next.start < mark.stop) next.start = mark.stop = (next.start + mark.stop) / 2;
+  });
+  const span = live ? Math.max(4, kept) : Math.max(0.5, kept);
+  drawWaveform(at("waveform"), samples, marks, selected, span);
+  const last = `the last ${Math.round(kept)} s of ${clock(duration)}`;
+  at("span").textContent = dropped ? last : duration ? `${duration.toFixed(1)} s` : "";
+  const count = shown.before.length + heard.length;
+  at("waveform").ariaLabel =
+    `Waveform: ${duration.toFixed(1)} seconds, ${count} digit${count === 1 ? "" : "s"}`;
 
   drawDigits();
-  const recognition = heard[selected]?.recognition;
+  const one = heard[selected];
+  const recognition = one?.recognition;
   drawLogMel(at("log-mel"), recognition?.logMel ?? null);
+  // The network for strings sees the same, but not cut to one digit.
+  at("seen-by").textContent = one && !one.alone ? "What it looks like" : "What the network saw";
   at("log-mel").ariaLabel =
     `Log-mel spectrogram: ${recognition ? `what was heard as ${recognition.label}` : "nothing yet"}`;
   at("sure").textContent = recognition ? percent(recognition.probability) : "";
@@ -216,26 +266,29 @@ function draw() {
 }
 
 function drawDigits() {
+  const { hearing: shown, heard, selected } = show;
+  at("before").textContent = shown.before;
+  at("before").hidden = !shown.before;
+  at("before").scrollTop = at("before").scrollHeight;
   const list = at("digits");
-  while (list.children.length > show.heard.length) list.lastChild.remove();
-  while (list.children.length < show.heard.length) {
+  while (list.children.length > heard.length) list.lastChild.remove();
+  while (list.children.length < heard.length) {
     const index = list.children.length;
     const button = document.createElement("button");
     button.type = "button";
-    button.onclick = () => {
-      show.selected = index;
-      draw();
-    };
+    button.onclick = () => select(index);
     list.appendChild(document.createElement("li")).append(button);
   }
-  list.classList.toggle("long", show.heard.length > 8);
-  show.heard.forEach(({ recognition, closed }, index) => {
+  const count = shown.before.length + heard.length;
+  list.classList.toggle("long", count > 8);
+  list.classList.toggle("longer", count > MOST_READ);
+  heard.forEach(({ recognition, open }, index) => {
     const button = list.children[index].firstChild;
     button.textContent = glyph(recognition);
     button.title = recognition.refusal || percent(recognition.probability);
     button.ariaLabel = recognition.refusal ? "no digit" : glyph(recognition);
-    button.ariaPressed = String(index === show.selected);
-    button.classList.toggle("open", show.live && !closed);
+    button.ariaPressed = String(index === selected);
+    button.classList.toggle("open", show.live && open);
     button.classList.toggle("refused", recognition.digit === null);
   });
 }
@@ -244,13 +297,21 @@ function drawDigits() {
 function enter(next) {
   state = next;
   document.documentElement.dataset.state = state;
-  const active = state === "opening" || state === "listening";
+  const active = ["opening", "listening", "reading"].includes(state);
   at("speak").querySelector("span").textContent = active ? "Stop" : "Speak";
   at("speak").ariaPressed = String(active);
   at("file").disabled = state !== "idle";
   if (state === "opening") tell("Asking for the microphone…", "hint");
   if (state === "listening") tell("Listening. Press again to stop.", "hint");
+  if (state === "reading") tell("Listening to it. Press to stop.", "hint");
   if (state === "answering") tell("Listening to it…", "hint");
+}
+
+/** @param {number} share of what takes long, 1 when it is done @param {string} [text] */
+function progress(share, text = "") {
+  at("loading").hidden = share === 1;
+  at("progress").value = share;
+  at("loaded").textContent = text;
 }
 
 /** @param {string} text @param {"hint" | "result" | "error"} kind */
@@ -324,8 +385,8 @@ function start() {
     open(event.dataTransfer.files);
   });
 
-  document.addEventListener("visibilitychange", () => document.hidden && stop(HIDDEN));
-  window.addEventListener("pagehide", () => stop(HIDDEN));
+  document.addEventListener("visibilitychange", () => document.hidden && leave());
+  window.addEventListener("pagehide", leave);
   window.addEventListener("resize", draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
