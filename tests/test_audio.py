@@ -25,6 +25,8 @@ from spoken_digits.audio import (
     to_clip,
 )
 
+MARGIN = 480  # 60 ms
+
 
 def tone(duration_s: float = 0.5, rate_hz: int = SAMPLE_RATE, frequency_hz: float = 440.0):
     t = np.arange(round(duration_s * rate_hz)) / rate_hz
@@ -92,7 +94,8 @@ def test_channels_are_averaged(tmp_path, channels):
 def test_every_rate_becomes_8_khz_at_the_same_pitch(tmp_path, rate):
     soundfile.write(tmp_path / "a.wav", tone(0.5, rate), rate)
     clip = to_clip(*read_audio(tmp_path / "a.wav"))
-    assert len(clip) == 4_000
+    assert len(clip) == 4_000 + 2 * MARGIN
+    clip = clip[MARGIN:-MARGIN]
     spectrum = np.abs(np.fft.rfft(clip))
     assert spectrum.argmax() * SAMPLE_RATE / len(clip) == 440
     # Away from the ends, where the band is limited by the tone's edges, it is the tone itself.
@@ -244,7 +247,7 @@ def test_a_longer_limit_may_be_given(tmp_path):
 )
 def test_samples_of_every_type_sound_the_same(samples, tolerance):
     np.testing.assert_allclose(
-        to_clip(samples, 8000)[:4000], to_clip(voice(), 8000), atol=tolerance, rtol=0
+        to_clip(samples, 8000), to_clip(voice(), 8000), atol=tolerance, rtol=0
     )
 
 
@@ -304,13 +307,20 @@ def test_any_noise_becomes_a_clip_of_legal_length(length, rate, level_db, seed):
     assert np.isfinite(clip).all()
     assert 0.1 * SAMPLE_RATE <= len(clip) <= MAX_CLIP_DURATION_S * SAMPLE_RATE
     assert 0 <= start_s < end_s <= length / rate + 1 / SAMPLE_RATE
-    assert len(clip) == max(800, round((end_s - start_s) * SAMPLE_RATE))
+    heard = round((end_s - start_s) * SAMPLE_RATE)
+    assert max(800, heard) <= len(clip) <= max(800, heard + 2 * MARGIN + 160)
 
 
-def test_a_short_recording_is_filled_up_with_zeros():
-    clip = to_clip(voice(0.05), 8000)
-    assert len(clip) == 800
-    assert not clip[400:].any()
+def test_a_recording_cut_to_the_word_gets_the_margin_of_others():
+    clip, start_s, end_s = cut_clip(voice(0.5), 8000)
+    assert (start_s, end_s) == (0, 0.5)
+    expected = np.pad(voice(0.5) - voice(0.5).mean(), MARGIN)
+    np.testing.assert_allclose(clip, expected, atol=1e-7)
+    # One that begins 20 ms too soon lacks 40 ms.
+    late = np.pad(voice(0.5), (160, 8_000))
+    clip, start_s, _ = cut_clip(late, 8000)
+    assert start_s == 0
+    assert len(clip) == pytest.approx(4_000 + 2 * MARGIN, abs=160)
 
 
 @pytest.mark.parametrize("level_db", [-50, -20, 0, 30])

@@ -194,7 +194,8 @@ def find_speech(samples: FloatArray) -> tuple[int, int]:
     """
     if np.abs(samples).max(initial=0) <= _SILENCE:
         raise AudioError(_NO_SOUND)
-    return _find(samples)[:2]
+    start, stop, *_ = _find(samples)
+    return max(0, start), min(len(samples), stop)
 
 
 def hear(samples: ArrayLike, sample_rate_hz: float, name: str = "samples") -> Heard:
@@ -215,9 +216,13 @@ def hear(samples: ArrayLike, sample_rate_hz: float, name: str = "samples") -> He
     start, stop, stands_out, utterances = 0, 0, False, 0
     if loudest > _SILENCE:
         start, stop, stands_out, utterances = _find(heard)
-    lacking = max(0, round(MIN_CLIP_DURATION_S * SAMPLE_RATE) - (stop - start))
+    # A recording cut to the word gets the margin that others have: a network hears from the silence
+    # before it how a word begins.
+    before, after = max(0, -start), max(0, stop - len(heard))
+    start, stop = max(0, start), min(len(heard), stop)
+    lacking = max(0, round(MIN_CLIP_DURATION_S * SAMPLE_RATE) - (before + stop - start + after))
     return Heard(
-        clip=np.pad(heard[start:stop], (0, lacking)),
+        clip=np.pad(heard[start:stop], (before, after + lacking)),
         start_s=start / SAMPLE_RATE,
         end_s=stop / SAMPLE_RATE,
         level_dbfs=20 * float(np.log10(loudest)) if loudest else -np.inf,
@@ -375,7 +380,10 @@ def _check_duration(duration_s: float, max_duration_s: float, name: str) -> None
 
 
 def _find(samples: FloatArray) -> tuple[int, int, bool, int]:
-    """Start and stop as of `find_speech`, and `stands_out` and `utterances` as of `Heard`."""
+    """Start and stop as of `find_speech`, and `stands_out` and `utterances` as of `Heard`.
+
+    Where the recording begins or ends too soon for the margin, they lie outside it.
+    """
     power = _band_power(samples / np.abs(samples).max())
     totals = np.sort(power.sum(axis=1))
     peak = max(totals[-min(_PEAK_FRAMES, len(totals))], 1e-9 * totals[-1])
@@ -395,8 +403,8 @@ def _find(samples: FloatArray) -> tuple[int, int, bool, int]:
     first, last = int(utterance[0]), int(utterance[-1]) + _ACTIVE_FRAMES - 1
     hiss_db = float(_decibel(background[1:].sum() / peak))  # hum, in the first band, hides no end
     is_noisy = len(samples) >= _LONG_DIGIT and hiss_db > _NOISY_DB
-    start = max(0, first * _HOP - _MARGIN)
-    stop = min(len(samples), last * _HOP + (_NOISY_END if is_noisy else _MARGIN))
+    start = first * _HOP - _MARGIN
+    stop = last * _HOP + (_NOISY_END if is_noisy else _MARGIN)
     stands_out = len(samples) < _LONG_DIGIT or any(
         len(frames) >= _OUTSTANDING_FRAMES and excess_db[frames].sum() >= _OUTSTANDING_DB
         for frames in utterances
@@ -450,6 +458,9 @@ def _decibel(power_ratio: NDArray[np.float64]) -> NDArray[np.float64]:
 def _most_energetic(samples: FloatArray, start: int, stop: int) -> tuple[int, int]:
     """Narrow [start, stop) to the 1.5 s of most energy in it."""
     length = round(MAX_CLIP_DURATION_S * SAMPLE_RATE)
+    if stop - start <= length:
+        return start, stop
+    start, stop = max(0, start), min(len(samples), stop)
     if stop - start <= length:
         return start, stop
     energy = _moving_mean(samples[start:stop].astype(np.float64) ** 2, length)

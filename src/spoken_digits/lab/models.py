@@ -319,7 +319,7 @@ MODELS: dict[str, Model] = {
     "cnn": Model("2-D CNN (ours)", partial(Committee, members=2, member=_MEMBER)),
     "cnn-single": Model("2-D CNN, one member", _MEMBER),
     "cnn-open": Model(
-        "2-D CNN that ships", partial(Convolutional, widths=(16, 32, 56, 80), top=80)
+        "2-D CNN that ships", partial(Convolutional, widths=(20, 40, 64, 92), top=92)
     ),
     "cnn-tiny": Model("2-D CNN, tiny", partial(Convolutional, widths=(8, 12, 16, 20), top=20)),
 }

@@ -27,6 +27,7 @@ from spoken_digits.lab.corpora import (
     read_corpus,
 )
 from spoken_digits.lab.dataset import Dataset, IntArray, balanced_shares, prepare
+from spoken_digits.lab.festival import read_synthetic
 from spoken_digits.lab.splits import SplitError
 
 __all__ = ["FOLDS", "OpenSet", "noise_files", "open_set", "parts"]
@@ -36,7 +37,7 @@ FOLDS = 3
 _FSDD_FOLDS = (("george", "lucas"), ("jackson", "theo"), ("nicolas", "yweweler"))
 # What the corpora weigh; 1 where nothing is said.
 _WEIGHTS = {"noise": 0.3, "fragments": 0.3}
-_VOICES = "voices"
+_SYNTHETIC = ("voices", "readers")  # no claim rests on them: they are never left out
 _NOISE_CLIPS = 150  # cut from each noise, as what is no digit
 _FRAGMENT_SHARE = (0.25, 0.4)  # of a digit's length: too little of it to be heard as one
 _NOISE_SECONDS = (0.2, 1.0)
@@ -115,7 +116,7 @@ def parts(split: str, clips: Sequence[Clip]) -> tuple[list[Clip], ...]:
         return other, [clip for clip in clips if clip.corpus == what], []
     fold = int(what)
     people = _held_speakers(clips, fold)
-    words = sorted({c.label for c in clips if c.label not in DIGITS and c.corpus != _VOICES})
+    words = sorted({c.label for c in clips if c.label not in DIGITS and c.corpus not in _SYNTHETIC})
     held_words = set(words[fold::FOLDS])
     train, test, neither = [], [], []
     for clip in clips:
@@ -135,7 +136,7 @@ def _held_speakers(clips: Iterable[Clip], fold: int) -> set[tuple[str, str]]:
         names.setdefault(clip.corpus, set()).add(clip.speaker)
     held = {("fsdd", name) for name in _FSDD_FOLDS[fold]}
     for corpus, speakers in names.items():
-        if corpus not in ("fsdd", _VOICES):  # no claim rests on voices of a program
+        if corpus not in ("fsdd", *_SYNTHETIC):
             held |= {(corpus, name) for name in sorted(speakers)[fold::FOLDS]}
     return held
 
@@ -168,7 +169,7 @@ def open_set(
     data
         Folder of corpora.
     voices
-        Folder of synthetic voices; left out, those that ship.
+        Folder of voices of espeak-ng; left out, those that ship.
     other_share
         Share of an epoch that is no digit; 0 for digits alone.
     seed
@@ -190,8 +191,7 @@ def open_set(
             "neither fsdd nor speech_commands is at hand; fetch them with 'spoken-digits corpus "
             "fetch NAME', or point SPOKEN_DIGITS_DATA or --data at copies"
         )
-    synthetic = read_corpus(voices) if voices else read_corpus(_VOICES)
-    clips += [replace(clip, corpus=_VOICES) for clip in synthetic]
+    clips += read_synthetic(voices)
     if not other_share:
         clips = [clip for clip in clips if clip.label in DIGITS]
     noises, test_noises = noise_files(split, data)

@@ -34,6 +34,7 @@ __all__ = [
     "TAKES",
     "VOICES",
     "Voice",
+    "finish",
     "make_voices",
     "say",
 ]
@@ -121,7 +122,13 @@ def make_voices(
             for (label, take), (samples, _) in zip(names, clips, strict=True):
                 file = folder / label / f"{voice.speaker}_{take}.flac"
                 file.parent.mkdir(parents=True, exist_ok=True)
-                sf.write(file, _finish(samples), SAMPLE_RATE, "PCM_16", compression_level=1)
+                sf.write(
+                    file,
+                    finish(samples, ESPEAK_RATE_HZ),
+                    SAMPLE_RATE,
+                    "PCM_16",
+                    compression_level=1,
+                )
         folder.replace(output)
     return output
 
@@ -150,10 +157,10 @@ def _plan(
     return plan
 
 
-def _finish(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
-    """Return (L,) samples of espeak-ng at 8 kHz, trimmed, at the level of all clips."""
+def finish(samples: npt.NDArray[np.int16], sample_rate_hz: int) -> npt.NDArray[np.float32]:
+    """Return (L,) samples of a synthesizer at 8 kHz, trimmed, at the level of all clips."""
     # Not audio.to_clip: what ships must not change whenever that learns to cut better.
-    clip = resample(samples.astype(np.float32), ESPEAK_RATE_HZ)
+    clip = resample(samples.astype(np.float32), sample_rate_hz)
     clip = clip * np.float32(PEAK / np.abs(clip).max())
     loud = np.flatnonzero(np.abs(clip) > PEAK * 10 ** (TRIM_DB / 20))
     margin = round(MARGIN_S * SAMPLE_RATE)

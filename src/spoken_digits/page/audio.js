@@ -91,13 +91,14 @@ export function strongest(utterances) {
 }
 
 /**
- * What the network hears of an utterance: (L',), 0.1 s (with zeros up to there) to 1.5 s.
+ * What the network hears of an utterance: (L',), 0.1 s (with zeros up to there) to 1.5 s; zeros
+ * stand for the margin that a recording cut to the word lacks.
  * @param {Float32Array} samples
  * @param {Utterance} utterance
  */
 export function cutClip(samples, { start, stop }) {
   const clip = new Float32Array(Math.max(stop - start, MIN_CLIP));
-  clip.set(samples.subarray(start, stop));
+  clip.set(samples.subarray(Math.max(0, start), stop), Math.max(0, -start));
   return clip;
 }
 
@@ -188,7 +189,8 @@ function segment(power, frames, samples, short) {
       const lastActive = (last + ACTIVE_FRAMES - 1) * HOP;
       const begin = Math.max(0, first * HOP - MARGIN);
       const end = Math.min(samples.length, lastActive + margin);
-      const [start, stop] = mostEnergetic(samples, begin, end);
+      // Where the recording begins or ends too soon for the margin, they lie outside it.
+      const [start, stop] = mostEnergetic(samples, first * HOP - MARGIN, lastActive + margin);
       const quiet = (frames - 1) * HOP - lastActive;
       const state = { silent, settled: quiet >= margin, closed: quiet > PAUSE };
       return { start, stop, begin, end, strength, ...state };
@@ -259,6 +261,8 @@ function framePower(samples, t, power) {
 
 /** Narrow [start, stop) to the 1.5 s of most energy in it. */
 function mostEnergetic(samples, start, stop) {
+  if (stop - start <= MAX_CLIP) return [start, stop];
+  [start, stop] = [Math.max(0, start), Math.min(samples.length, stop)];
   if (stop - start <= MAX_CLIP) return [start, stop];
   let energy = 0;
   for (let i = start; i < start + MAX_CLIP; i++) energy += samples[i] ** 2;

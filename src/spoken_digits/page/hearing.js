@@ -189,7 +189,8 @@ export class Hearing {
     const recognition =
       this.#words.get(key) ?? (await recognizer.hear(cutClip(samples, utterance), silent));
     this.#words.set(key, recognition);
-    return { start, stop, recognition, alone: true, open: !closed };
+    const within = { start: Math.max(0, start), stop: Math.min(samples.length, stop) };
+    return { ...within, recognition, alone: true, open: !closed };
   }
 }
 
