@@ -57,7 +57,7 @@ class StringConfig:
         Key of everything random.
     """
 
-    steps: int = 5000
+    steps: int = 6500
     batch_size: int = 24
     seconds: float = 4.2
     learning_rate: float = 4e-3
