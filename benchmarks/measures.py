@@ -127,7 +127,8 @@ def epoch(smoke: bool, model: str, bar: float) -> list[Row]:
     from torch.nn import functional
 
     from spoken_digits.lab.models import MODELS
-    from spoken_digits.lab.train import TrainConfig, build_network, train
+    from spoken_digits.lab.recipe import TrainConfig
+    from spoken_digits.lab.train import build_network, train
 
     count = 64 if smoke else 2_000
     clips, source = recordings(count)

@@ -23,8 +23,9 @@ from spoken_digits.lab.evaluate import wilson
 from spoken_digits.lab.files import write_json
 from spoken_digits.lab.openset import parts
 from spoken_digits.lab.own import LEAST_CLIPS, own_config
+from spoken_digits.lab.recipe import TrainConfig
 from spoken_digits.lab.study import commit
-from spoken_digits.lab.train import TrainConfig, predict, train
+from spoken_digits.lab.train import predict, train
 
 RECORDINGS = (1, 3, 10)
 LEAST_TEST = 20  # recordings of a word that are left to test on

@@ -40,8 +40,9 @@ from spoken_digits.lab.embeddings import map_embeddings
 from spoken_digits.lab.evaluate import Predictions, evaluate
 from spoken_digits.lab.features import FRONT_ENDS, LogMel, log_mel
 from spoken_digits.lab.models import MODELS
+from spoken_digits.lab.recipe import TrainConfig
 from spoken_digits.lab.splits import XSDR_TRAIN, split_by_speaker
-from spoken_digits.lab.train import TrainConfig, build_network, predict, train
+from spoken_digits.lab.train import build_network, predict, train
 
 torch.set_num_threads(1)
 WORK = Path(mkdtemp(prefix="spoken-digits-"))

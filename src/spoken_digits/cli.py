@@ -315,8 +315,8 @@ def _strings_score(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.corpora import best_corpus
+    from spoken_digits.lab.recipe import TrainConfig
     from spoken_digits.lab.study import Job, run_job
-    from spoken_digits.lab.train import TrainConfig
 
     config = _config(TrainConfig, arguments)
     if arguments.start and not arguments.corpus:
@@ -478,8 +478,8 @@ def _study(arguments: argparse.Namespace) -> int:
 
 
 def _study_shipped(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.recipe import TrainConfig
     from spoken_digits.lab.shipping import study_shipped
-    from spoken_digits.lab.train import TrainConfig
 
     config, out = TrainConfig.from_toml("shipped"), arguments.out or Path("runs", "shipped")
     print(study_shipped(config, arguments.data, out, arguments.command, quiet=False))

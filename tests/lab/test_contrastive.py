@@ -18,8 +18,9 @@ from spoken_digits.lab.contrastive import (
 )
 from spoken_digits.lab.corpora import read_corpus
 from spoken_digits.lab.dataset import Dataset, prepare
+from spoken_digits.lab.recipe import ConfigError, TrainConfig
 from spoken_digits.lab.splits import split_by_speaker
-from spoken_digits.lab.train import ConfigError, TrainConfig, build_network, predict
+from spoken_digits.lab.train import build_network, predict
 
 TINY = PretrainConfig(
     augmentation="light",

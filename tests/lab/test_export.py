@@ -12,7 +12,8 @@ from spoken_digits.lab import export as exporting
 from spoken_digits.lab.export import ExportError, export
 from spoken_digits.lab.features import FRONT_ENDS, log_mel
 from spoken_digits.lab.models import MODELS, DigitNet
-from spoken_digits.lab.train import ConfigError, TrainConfig, build_network
+from spoken_digits.lab.recipe import ConfigError, TrainConfig
+from spoken_digits.lab.train import build_network
 from spoken_digits.recognize import Recognizer
 
 

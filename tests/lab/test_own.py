@@ -7,7 +7,8 @@ from safetensors.torch import save_file
 
 from spoken_digits.lab.corpora import Clip, read_corpus
 from spoken_digits.lab.own import own_config, read_start, train_own
-from spoken_digits.lab.train import ConfigError, TrainConfig, build_network
+from spoken_digits.lab.recipe import ConfigError, TrainConfig
+from spoken_digits.lab.train import build_network
 from spoken_digits.recognize import Recognizer
 
 TINY = TrainConfig(split="own", epochs=3, batch_size=32, temperature=0.7)

@@ -16,7 +16,8 @@ from spoken_digits.lab.corpora import read_corpus
 from spoken_digits.lab.dataset import prepare
 from spoken_digits.lab.embeddings import map_embeddings
 from spoken_digits.lab.evaluate import Predictions, aggregate
-from spoken_digits.lab.train import TrainConfig, build_network, predict
+from spoken_digits.lab.recipe import TrainConfig
+from spoken_digits.lab.train import build_network, predict
 
 ROOT = Path(__file__).parents[2]
 PEOPLE = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from spoken_digits.audio import find_speech
 from spoken_digits.lab import shipping
 from spoken_digits.lab.own import read_start
+from spoken_digits.lab.recipe import TrainConfig
 from spoken_digits.lab.shipping import CONDITIONS, ship, study_shipped, train_open
-from spoken_digits.lab.train import TrainConfig
 from spoken_digits.recognize import Recognizer
 
 TINY = TrainConfig(

@@ -13,9 +13,9 @@ import pytest
 import soundfile
 
 from spoken_digits.lab.evaluate import Evaluation, Predictions
+from spoken_digits.lab.recipe import ConfigError
 from spoken_digits.lab.splits import SplitError
 from spoken_digits.lab.study import StudyError, run_study
-from spoken_digits.lab.train import ConfigError
 
 # One worker runs them all: they share a finished study, which takes a while.
 pytestmark = pytest.mark.xdist_group("study")

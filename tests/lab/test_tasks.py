@@ -8,8 +8,8 @@ import torch
 
 from spoken_digits.lab.corpora import read_corpus
 from spoken_digits.lab.dataset import Dataset, prepare
+from spoken_digits.lab.recipe import TrainConfig
 from spoken_digits.lab.tasks import TASKS, Bench, disturbed, recorded_noise
-from spoken_digits.lab.train import TrainConfig
 
 
 @pytest.fixture(scope="module")

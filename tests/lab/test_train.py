@@ -10,15 +10,9 @@ from spoken_digits.lab import train as training
 from spoken_digits.lab.augment import POLICIES, Policy
 from spoken_digits.lab.corpora import read_corpus
 from spoken_digits.lab.dataset import Dataset, prepare
+from spoken_digits.lab.recipe import ConfigError, TrainConfig
 from spoken_digits.lab.splits import split_by_speaker
-from spoken_digits.lab.train import (
-    ConfigError,
-    TrainConfig,
-    build_network,
-    load_network,
-    predict,
-    train,
-)
+from spoken_digits.lab.train import build_network, load_network, predict, train
 
 TINY = TrainConfig(epochs=4, batch_size=32)
 
@@ -123,12 +117,6 @@ def test_the_joint_objective_teaches_resumes_and_leaves_no_projection_behind(
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
-def test_the_joint_objective_wants_clips_of_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(POLICIES, "mixed", Policy(mixup_alpha=1.0))
-    with pytest.raises(ConfigError, match="'mixed': mixup leaves no clip of one class"):
-        TrainConfig(objective="joint", augmentation="mixed")
-
-
 def test_mixup_reaches_the_targets_and_still_teaches(
     tones: tuple[Dataset, np.ndarray, np.ndarray],
     tmp_path: Path,
@@ -222,44 +210,6 @@ def test_a_folder_with_another_recipe_is_refused(
     train(TrainConfig(model="sgd-pool"), dataset, rows, tmp_path / "run", quiet=True)
     with pytest.raises(ConfigError, match="another recipe"):
         train(TrainConfig(model="sgd-pool", seed=1), dataset, rows, tmp_path / "run", quiet=True)
-
-
-def test_a_recipe_round_trips_through_toml(tmp_path: Path) -> None:
-    config = TrainConfig(model="lstm", learning_rate=1e-3, split="inner:theo")
-    path = tmp_path / "recipe.toml"
-    path.write_text(config.to_toml())
-    assert TrainConfig.from_toml(path) == config
-    assert TrainConfig.from_toml(path, seed=3).seed == 3
-
-
-@pytest.mark.parametrize(
-    ("text", "named"),
-    [
-        ('modle = "cnn"', "'modle'; the keys are model"),
-        ('model = "resnet"', "expected one of sgd-interpolate"),
-        ("epochs = 0", "epochs"),
-        ('epochs = "many"', "epochs"),
-        ("seed = true", "seed"),
-        ("seed = -1", "seed = -1: expected 0 or more"),
-        ("learning_rate = nan", "learning_rate = nan: expected a finite number"),
-        ("[study]", "a study, not the recipe of one run"),
-        ("label_smoothing = 1", "label_smoothing"),
-        ('objective = "hinge"', "expected one of cross-entropy, joint"),
-        ("contrast_weight = -1", "contrast_weight"),
-        ("model = cnn", "not a TOML file"),
-    ],
-)
-def test_a_bad_recipe_names_file_and_key(tmp_path: Path, text: str, named: str) -> None:
-    path = tmp_path / "bad.toml"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=r"bad\.toml") as caught:
-        TrainConfig.from_toml(path)
-    assert named in str(caught.value)
-
-
-def test_a_missing_recipe_names_those_that_ship() -> None:
-    with pytest.raises(ConfigError, match="models"):
-        TrainConfig.from_toml("no-such-recipe")
 
 
 def test_an_unknown_device_and_an_unfinished_run_are_named(

@@ -12,7 +12,6 @@ alone, so that a voice which the views did not change enough is no help.
 Shapes: B batch, N clips, D embedding, C classes.
 """
 
-import copy
 import math
 import time
 from collections import defaultdict
@@ -33,24 +32,19 @@ from torch import nn
 from spoken_digits.lab.augment import POLICIES, augmented_log_mel
 from spoken_digits.lab.corpora import Clip
 from spoken_digits.lab.dataset import Dataset, IntArray, epoch_batches, prepare
+from spoken_digits.lab.descent import Descent, Progress
 from spoken_digits.lab.features import FRONT_ENDS, LogMel
 from spoken_digits.lab.files import write_whole
 from spoken_digits.lab.losses import nt_xent, share_matched
 from spoken_digits.lab.models import DigitNet
+from spoken_digits.lab.recipe import ConfigError, TrainConfig
 from spoken_digits.lab.splits import one_split
 from spoken_digits.lab.train import (
-    Checkpoint,
-    ConfigError,
-    Progress,
-    TrainConfig,
     build_network,
     build_projection,
     claim,
     key_of,
     load_network,
-    make_optimizer,
-    move_average,
-    one_cycle,
     predict,
     resolve_device,
     set_head,
@@ -227,18 +221,16 @@ def pretrain(
         net.load_state_dict(load_file(model))
         return net.eval()
     net.to(device)
-    average = copy.deepcopy(net).eval()
     projection = build_projection(config, net.backbone.dimension).to(device)
     learner: nn.ModuleList = nn.ModuleList([net.backbone, projection])
-    optimizer = make_optimizer(config, learner)
-    checkpoint = Checkpoint(learner, average, optimizer)
-    log = checkpoint.load(run_dir)
+    descent = Descent(config, net, learner, run_dir)
     front_end = LogMel(FRONT_ENDS[config.front_end])
     policy = config.policy
     _, speaker_of = np.unique([dataset.clips[row].speaker for row in rows], return_inverse=True)
 
-    with Progress(config, len(log), quiet, "pairs_matched") as progress:
-        for epoch in range(len(log), config.epochs):
+    begun = len(descent.log)
+    with Progress(config, begun, quiet, "pairs_matched") as progress:
+        for epoch in range(begun, config.epochs):
             began = time.perf_counter()
             order = np.random.default_rng([config.seed, 1, epoch])
             draws = torch.Generator().manual_seed(key_of(config.seed, 2, epoch))
@@ -252,27 +244,19 @@ def pretrain(
                 embedding = net.backbone(log_mel.to(device), mask.to(device))  # (2B, D)
                 first, second = projection(embedding).chunk(2)
                 loss = nt_xent(first, second, config.contrast_temperature, speakers)
-                done = (epoch + step / len(batches)) / config.epochs
-                for group in optimizer.param_groups:
-                    group["lr"] = config.learning_rate * one_cycle(done)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(learner.parameters(), 5.0)
-                optimizer.step()
-                move_average(average, net, config.averaging, epoch * len(batches) + step)
+                descent.step(loss, step, len(batches))
                 total_loss += loss.item() * len(batch)
                 matched += share_matched(first, second, speakers) * len(batch)
             row: dict[str, Any] = {
                 "epoch": epoch + 1,
                 "loss": round(total_loss / len(rows), 5),
                 "pairs_matched": round(matched / len(rows), 5),
-                "learning_rate": round(optimizer.param_groups[0]["lr"], 8),
+                "learning_rate": round(descent.learning_rate, 8),
                 "seconds": round(time.perf_counter() - began, 2),
             }
-            log.append(row)
-            checkpoint.save(run_dir, log)
+            descent.end_epoch(row)
             progress.tell(row)
-    average.cpu()
+    average = descent.average.cpu()
     write_whole(model, save(average.state_dict()))
     (run_dir / "checkpoint.safetensors").unlink(missing_ok=True)
     return average

@@ -23,7 +23,8 @@ import spoken_digits
 from spoken_digits.lab.features import FRONT_ENDS
 from spoken_digits.lab.files import whole_file, write_whole
 from spoken_digits.lab.models import DigitNet
-from spoken_digits.lab.train import ConfigError, TrainConfig, load_network
+from spoken_digits.lab.recipe import ConfigError, TrainConfig
+from spoken_digits.lab.train import load_network
 
 __all__ = [
     "OPSET",

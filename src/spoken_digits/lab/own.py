@@ -22,8 +22,9 @@ from spoken_digits.lab.dataset import Dataset, IntArray, balanced_shares, prepar
 from spoken_digits.lab.evaluate import Predictions, evaluate
 from spoken_digits.lab.export import export
 from spoken_digits.lab.files import write_json
+from spoken_digits.lab.recipe import ConfigError, TrainConfig
 from spoken_digits.lab.study import commit
-from spoken_digits.lab.train import ConfigError, TrainConfig, predict, train
+from spoken_digits.lab.train import predict, train
 from spoken_digits.recognize import SHIPPED_MODEL
 
 __all__ = ["Trust", "own_config", "read_start", "train_own"]

@@ -30,9 +30,9 @@ from typing import Any
 from spoken_digits.lab.augment import ALONE
 from spoken_digits.lab.corpora import Clip
 from spoken_digits.lab.features import FRONT_ENDS
+from spoken_digits.lab.recipe import RECIPES, ConfigError, TrainConfig, read_recipe
 from spoken_digits.lab.splits import SPLITS, SplitError, named_splits
 from spoken_digits.lab.tasks import TASKS
-from spoken_digits.lab.train import RECIPES, ConfigError, TrainConfig, read_recipe
 
 __all__ = ["Job", "Study", "plan", "read_study", "studies"]
 

@@ -28,9 +28,10 @@ from spoken_digits.lab.evaluate import Predictions, evaluate, expected_calibrati
 from spoken_digits.lab.export import export
 from spoken_digits.lab.files import write_json, write_whole
 from spoken_digits.lab.openset import FOLDS, OpenSet, open_set, read_noise
+from spoken_digits.lab.recipe import ConfigError, TrainConfig
 from spoken_digits.lab.rejection import evaluate_rejection, score_clips
 from spoken_digits.lab.study import commit
-from spoken_digits.lab.train import ConfigError, TrainConfig, train
+from spoken_digits.lab.train import train
 from spoken_digits.lab.voices import ALL_VOICES, make_voices
 from spoken_digits.recognize import Recognizer
 

@@ -23,11 +23,12 @@ from spoken_digits.lab.dataset import Dataset, prepare
 from spoken_digits.lab.evaluate import Predictions, evaluate
 from spoken_digits.lab.files import write_whole
 from spoken_digits.lab.plan import Job, plan, read_study
+from spoken_digits.lab.recipe import ConfigError
 from spoken_digits.lab.report import write_report
 from spoken_digits.lab.splits import Split, one_split
 from spoken_digits.lab.summary import predictions_file, summarize
 from spoken_digits.lab.tasks import TASKS, Bench
-from spoken_digits.lab.train import ConfigError, build_network
+from spoken_digits.lab.train import build_network
 from spoken_digits.lab.workers import StudyError, run_all, say
 
 __all__ = ["Job", "StudyError", "commit", "run_job", "run_study"]

@@ -23,7 +23,8 @@ from spoken_digits.lab.contrastive import PretrainConfig, contrastive_scores
 from spoken_digits.lab.corpora import find_corpus
 from spoken_digits.lab.dataset import Dataset, IntArray
 from spoken_digits.lab.models import DigitNet
-from spoken_digits.lab.train import TrainConfig, claim, key_of, load_network, predict, train
+from spoken_digits.lab.recipe import TrainConfig
+from spoken_digits.lab.train import claim, key_of, load_network, predict, train
 
 __all__ = ["NOISES_DB", "TASKS", "Bench", "Task", "disturbed", "recorded_noise"]
 

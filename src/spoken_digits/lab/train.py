@@ -5,236 +5,47 @@ that was killed goes on from its last epoch and ends, on a CPU, with the same by
 not.
 """
 
-import copy
-import json
-import math
-import sys
 import time
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
-from spoken_digits.lab.augment import ALONE, POLICIES, Policy, augmented_log_mel, find_policy
-from spoken_digits.lab.corpora import CORPORA
+from spoken_digits.lab.augment import augmented_log_mel
 from spoken_digits.lab.dataset import Dataset, IntArray, draw_rows, epoch_batches
+from spoken_digits.lab.descent import Descent, Progress
 from spoken_digits.lab.features import FRONT_ENDS, LogMel
 from spoken_digits.lab.files import write_whole
 from spoken_digits.lab.losses import Projection, supervised_contrastive
 from spoken_digits.lab.models import MODELS, DigitNet
+from spoken_digits.lab.recipe import ConfigError, TrainConfig
 from spoken_digits.lab.spectrograms import mixup
 
 __all__ = [
-    "RECIPES",
-    "ConfigError",
-    "TrainConfig",
     "build_network",
     "build_projection",
+    "claim",
+    "key_of",
     "load_network",
     "predict",
     "predict_all",
-    "read_recipe",
+    "resolve_device",
+    "set_head",
     "start_from",
     "train",
 ]
 
-RECIPES = Path(__file__).parent / "recipes"
 _EVALUATION_BATCH = 128
-_OBJECTIVES = ("cross-entropy", "joint")
-
-
-class ConfigError(ValueError):
-    """A recipe or a run directory that asks for what there is not; the message names the key."""
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """What a run is made of. The defaults are those of our strong model.
-
-    Attributes
-    ----------
-    model, front_end, augmentation
-        Names in `MODELS`, `FRONT_ENDS` and `POLICIES`; ``alone:<name>`` is one of `ALONE`.
-    extra
-        A corpus whose clips join the training side: ``voices``; ``none``.
-    split
-        A named split, one that has a single fold: ``xsdr``, ``inner:theo``.
-    seed
-        Key of everything random in the run.
-    epochs, batch_size
-        Passes over the training clips, and clips in a batch.
-    learning_rate, weight_decay
-        AdamW's (Loshchilov and Hutter 2019): the peak of a schedule that rises over the first
-        quarter and falls to zero along a cosine; decay of matrices alone. For the linear baselines
-        ``weight_decay`` is scikit-learn's ``alpha``.
-    label_smoothing
-        Share of the target spread over all classes (Szegedy et al. 2016).
-    objective
-        ``cross-entropy``, or ``joint``: `contrast_weight` times the supervised contrastive loss of
-        the batch is added, behind a projection that is thrown away after training (as CLAR does
-        with a contrastive loss of views, Al-Tahan and Mohsenzadeh 2021).
-    contrast_weight, contrast_temperature
-        Weight and temperature of that loss.
-    averaging
-        Decay a step of the moving average of the weights, the network that is kept.
-    temperature
-        What the scores are divided by at the end (Guo et al. 2017); chosen on left-out training
-        speakers.
-    device
-        ``auto``, or a name torch knows.
-    clips_an_epoch
-        How many clips make an epoch where they are drawn by shares; 0 for as many as there are.
-    other_share
-        Share of them that is none of the labels. Above zero, the network has a class for these.
-    rejection_threshold
-        What an exported model says to reject below: log-odds of being one of the labels.
-    """
-
-    model: str = "cnn"
-    front_end: str = "ours"
-    augmentation: str = "basic"
-    extra: str = "none"
-    split: str = "xsdr"
-    seed: int = 0
-    epochs: int = 30
-    batch_size: int = 64
-    learning_rate: float = 4e-3
-    weight_decay: float = 0.02
-    label_smoothing: float = 0.1
-    objective: str = "cross-entropy"
-    contrast_weight: float = 0.5
-    contrast_temperature: float = 0.1
-    averaging: float = 0.99
-    temperature: float = 1.0
-    device: str = "auto"
-    clips_an_epoch: int = 0
-    other_share: float = 0.0
-    rejection_threshold: float = 0.0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            kind = type(field.default)
-            # TOML writes 1 where 1.0 is meant; true and false are never numbers here.
-            if isinstance(value, bool) or not isinstance(
-                value, (kind, int) if kind is float else kind
-            ):
-                raise ConfigError(f"{field.name} = {value!r}: expected {kind.__name__}")
-            if kind is float and not math.isfinite(float(getattr(self, field.name))):
-                raise ConfigError(f"{field.name} = {value!r}: expected a finite number")
-        if self.seed < 0:
-            raise ConfigError(f"seed = {self.seed}: expected 0 or more")
-        for key, valid in (
-            ("model", MODELS),
-            ("front_end", FRONT_ENDS),
-            ("augmentation", (*POLICIES, *(f"alone:{name}" for name in ALONE))),
-            ("extra", ("none", *CORPORA)),
-            ("objective", _OBJECTIVES),
-        ):
-            if getattr(self, key) not in valid:
-                raise ConfigError(
-                    f"{key} = {getattr(self, key)!r}: expected one of {', '.join(valid)}"
-                )
-        for key in (
-            "epochs",
-            "batch_size",
-            "learning_rate",
-            "temperature",
-            "contrast_temperature",
-        ):
-            if getattr(self, key) <= 0:
-                raise ConfigError(f"{key} = {getattr(self, key)}: expected more than zero")
-        for key, below in (
-            ("label_smoothing", 1),
-            ("averaging", 1),
-            ("weight_decay", math.inf),
-            ("contrast_weight", math.inf),
-            ("clips_an_epoch", math.inf),
-            ("other_share", 1),
-        ):
-            if not 0 <= getattr(self, key) < below:
-                raise ConfigError(f"{key} = {getattr(self, key)}: expected 0 to below {below}")
-        if self.objective == "joint" and self.policy.mixup_alpha:
-            raise ConfigError(
-                f"objective = 'joint' with augmentation = {self.augmentation!r}: mixup leaves no "
-                "clip of one class; choose a policy without it"
-            )
-
-    @property
-    def policy(self) -> Policy:
-        """What `augmentation` names."""
-        policy = find_policy(self.augmentation)
-        assert policy is not None  # checked when the recipe was made
-        return policy
-
-    @property
-    def is_linear(self) -> bool:
-        """Whether scikit-learn fits the model at once, without epochs."""
-        return MODELS[self.model].linear is not None
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], where: str) -> "TrainConfig":
-        """Build from keys and values; `where` names their source in errors."""
-        valid = [field.name for field in fields(cls)]
-        if unknown := [key for key in values if key not in valid]:
-            raise ConfigError(
-                f"{where}: unknown key {', '.join(map(repr, unknown))}; "
-                f"the keys are {', '.join(valid)}"
-            )
-        try:
-            return cls(**values)
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from None
-
-    @classmethod
-    def from_toml(cls, recipe: Path | str, **overrides: Any) -> "TrainConfig":
-        """Read a recipe: a file, or the name of one that ships; `overrides` win over it."""
-        values = read_recipe(recipe)
-        if "study" in values:
-            raise ConfigError(
-                f"{recipe}: a study, not the recipe of one run; use spoken-digits study"
-            )
-        return cls.from_dict({**values, **overrides}, str(recipe))
-
-    def to_toml(self) -> str:
-        """Return every key, resolved, as TOML."""
-        # JSON's strings and numbers are TOML's.
-        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in asdict(self).items())
-
-
-def read_recipe(recipe: Path | str) -> dict[str, Any]:
-    """Read a TOML file, or the recipe of that name that ships.
-
-    Raises
-    ------
-    ConfigError
-        When there is none, or it is not TOML.
-    """
-    path = Path(recipe)
-    if not path.suffix and not path.exists():
-        path = RECIPES / f"{recipe}.toml"
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
-        raise ConfigError(
-            f"{recipe}: no such recipe; give a .toml file or the name of one that ships: {names}"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{recipe}: not a TOML file: {error}") from None
 
 
 def build_network(config: TrainConfig, n_classes: int) -> DigitNet:
@@ -333,20 +144,18 @@ def _descend(
     background: Tensor | None,
 ) -> DigitNet:
     device = net.head.weight.device
-    average = copy.deepcopy(net).eval()
     all_rows, shares = drawn
     learner: nn.ModuleList = nn.ModuleList([net])
     joint = config.objective == "joint"
     if joint:
         learner.append(build_projection(config, net.backbone.dimension).to(device))
-    optimizer = make_optimizer(config, learner)
-    state = Checkpoint(learner, average, optimizer)
-    log = state.load(run_dir)
+    descent = Descent(config, net, learner, run_dir)
     front_end = LogMel(FRONT_ENDS[config.front_end])  # augmentation stays on the CPU: same draws
     policy = config.policy
 
-    with Progress(config, len(log), quiet) as progress:
-        for epoch in range(len(log), config.epochs):
+    begun = len(descent.log)
+    with Progress(config, begun, quiet) as progress:
+        for epoch in range(begun, config.epochs):
             began = time.perf_counter()
             order = np.random.default_rng([config.seed, 1, epoch])
             draws = torch.Generator().manual_seed(key_of(config.seed, 2, epoch))
@@ -380,31 +189,23 @@ def _descend(
                         learner[1](output.embedding), targets, config.contrast_temperature
                     )
                     loss = loss + config.contrast_weight * contrast
-                done = (epoch + step / len(batches)) / config.epochs
-                for group in optimizer.param_groups:
-                    group["lr"] = config.learning_rate * one_cycle(done)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(learner.parameters(), 5.0)
-                optimizer.step()
-                move_average(average, net, config.averaging, epoch * len(batches) + step)
+                descent.step(loss, step, len(batches))
                 total_loss += loss.item() * len(batch)
                 right += int((members.mean(0).argmax(1) == targets).sum())
             row: dict[str, Any] = {
                 "epoch": epoch + 1,
                 "loss": round(total_loss / len(rows), 5),
                 "accuracy": round(right / len(rows), 5),
-                "learning_rate": round(optimizer.param_groups[0]["lr"], 8),
+                "learning_rate": round(descent.learning_rate, 8),
                 "seconds": round(time.perf_counter() - began, 2),
             }
             if heldout_rows is not None:
-                scores_heldout, _ = predict(average, dataset, heldout_rows)
+                scores_heldout, _ = predict(descent.average, dataset, heldout_rows)
                 hits = scores_heldout.argmax(1) == dataset.targets[heldout_rows]
                 row["heldout_accuracy"] = round(float(hits.mean()), 5)
-            log.append(row)
-            state.save(run_dir, log)
+            descent.end_epoch(row)
             progress.tell(row)
-    return average.cpu()
+    return descent.average.cpu()
 
 
 def predict(
@@ -492,6 +293,7 @@ def key_of(*parts: int) -> int:
 
 
 def resolve_device(name: str) -> torch.device:
+    """Return the device of that name, or the best at hand for ``auto``."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -499,42 +301,6 @@ def resolve_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"device = {name!r}: {reason}; use auto or cpu") from None
-
-
-def one_cycle(done: float) -> float:
-    """Share of the peak learning rate when this share of the training is done.
-
-    Smith and Topin 2018: up over the first quarter, then down, along cosines; never below 1 %.
-    """
-    rising = 0.25
-    phase = done / rising if done < rising else 1 - (done - rising) / (1 - rising)
-    return 0.01 + 0.99 * (0.5 - 0.5 * math.cos(math.pi * phase))
-
-
-def make_optimizer(config: TrainConfig, learner: nn.Module) -> torch.optim.AdamW:
-    """Build the recipe's optimizer of all parameters of `learner`."""
-    matrices = [p for p in learner.parameters() if p.ndim > 1]
-    vectors = [p for p in learner.parameters() if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": matrices},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        groups,
-        lr=config.learning_rate,
-        betas=(0.9, 0.99),
-        weight_decay=config.weight_decay,
-    )
-
-
-def move_average(average: DigitNet, net: DigitNet, decay: float, step: int) -> None:
-    """Move the average towards the network, faster at first (Polyak and Juditsky 1992)."""
-    decay = min(decay, (1 + step) / (10 + step))
-    with torch.no_grad():
-        for mean, value in zip(
-            average.state_dict().values(), net.state_dict().values(), strict=True
-        ):
-            mean.lerp_(value, 1 - decay)
 
 
 def _fit_linear(config: TrainConfig, net: DigitNet, dataset: Dataset, rows: IntArray) -> None:
@@ -560,88 +326,3 @@ def set_head(
     with torch.no_grad():
         net.head.weight.copy_(torch.from_numpy(weight))
         net.head.bias.copy_(torch.from_numpy(classifier.intercept_ - weight @ scaler.mean_))
-
-
-class Progress:
-    """A bar on a terminal, a plain line now and then elsewhere, nothing when quiet."""
-
-    def __init__(
-        self, config: TrainConfig, done: int, quiet: bool, measure: str = "accuracy"
-    ) -> None:
-        self.measure = measure
-        terminal = sys.stderr.isatty()
-        self.lines = not quiet and not terminal
-        self.every = max(1, config.epochs // 10)
-        self.bar = tqdm(
-            total=config.epochs,
-            initial=done,
-            desc=f"{config.model} {config.split}",
-            unit="epoch",
-            disable=quiet or not terminal,
-        )
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.bar.close()
-
-    def tell(self, row: dict[str, Any]) -> None:
-        """Show one line of the log."""
-        self.bar.set_postfix(
-            {"loss": f"{row['loss']:.3f}", self.measure: f"{row[self.measure]:.1%}"}
-        )
-        self.bar.update()
-        if self.lines and (row["epoch"] % self.every == 0 or row["epoch"] == self.bar.total):
-            print(
-                f"epoch {row['epoch']}/{self.bar.total}: loss {row['loss']:.3f}, "
-                f"training {self.measure} {row[self.measure]:.1%}, {row['seconds']:.1f} s",
-                file=sys.stderr,
-                flush=True,
-            )
-
-
-class Checkpoint:
-    """What a checkpoint holds: what learns, its average, the optimizer's moments, the log."""
-
-    def __init__(self, net: nn.Module, average: DigitNet, optimizer: torch.optim.Optimizer) -> None:
-        self.net, self.average, self.optimizer = net, average, optimizer
-
-    def _tensors(self) -> dict[str, Tensor]:
-        tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for name, parameter in self.net.named_parameters():
-            for key, value in self.optimizer.state[parameter].items():
-                tensors[f"optimizer.{key}.{name}"] = value
-        return tensors
-
-    def save(self, run_dir: Path, log: list[dict[str, Any]]) -> None:
-        # The log rides in the checkpoint as well: the two never disagree after a kill.
-        lines = "".join(json.dumps(row) + "\n" for row in log)
-        tensors = {key: value.contiguous() for key, value in self._tensors().items()}
-        write_whole(run_dir / "checkpoint.safetensors", save(tensors, {"log": lines}))
-        write_whole(run_dir / "log.jsonl", lines.encode())
-
-    def load(self, run_dir: Path) -> list[dict[str, Any]]:
-        path = run_dir / "checkpoint.safetensors"
-        if not path.exists():
-            return []
-        try:
-            with safe_open(path, framework="pt") as file:
-                lines = file.metadata()["log"]
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, TypeError):
-            raise ConfigError(f"{path}: damaged; remove it, and the run starts anew") from None
-        networks: dict[str, nn.Module] = {"net.": self.net, "average.": self.average}
-        for prefix, net in networks.items():
-            net.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            )
-        for name, parameter in self.net.named_parameters():
-            self.optimizer.state[parameter] = {
-                key: tensors[f"optimizer.{key}.{name}"].to(
-                    parameter.device if key != "step" else "cpu"
-                )
-                for key in ("step", "exp_avg", "exp_avg_sq")
-            }
-        return [json.loads(line) for line in lines.splitlines()]

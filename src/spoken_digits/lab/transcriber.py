@@ -192,7 +192,7 @@ class StringConfig:
     steps, batch_size, seconds
         Updates, examples in each, and their length.
     learning_rate, weight_decay, averaging
-        As in `train.TrainConfig`: AdamW's peak and decay, decay of the averaged weights.
+        As in `recipe.TrainConfig`: AdamW's peak and decay, decay of the averaged weights.
     seed
         Key of everything random.
     """
