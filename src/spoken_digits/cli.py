@@ -274,7 +274,7 @@ def _make_strings(arguments: argparse.Namespace) -> int:
 
 
 def _strings_train(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.transcriber import StringConfig
+    from spoken_digits.lab.ctc import StringConfig
     from spoken_digits.lab.transcripts import train_transcriber
 
     def progress(step: int, loss: float, _: object) -> None:

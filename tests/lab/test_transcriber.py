@@ -10,6 +10,7 @@ from torch.nn import functional
 from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.connected import Transcriber
 from spoken_digits.lab.corpora import read_corpus
+from spoken_digits.lab.ctc import Material, StringConfig, draw_batch, string_loss, train_strings
 from spoken_digits.lab.export import ExportError
 from spoken_digits.lab.features import mel_spectrogram
 from spoken_digits.lab.strings import Spoken, read_spoken
@@ -19,14 +20,9 @@ from spoken_digits.lab.transcriber import (
     FRONT_END,
     LATEST_S,
     STEP,
-    Material,
-    StringConfig,
+    Keeper,
     StringNet,
-    _Keeper,
-    draw_batch,
     export_strings,
-    string_loss,
-    train_strings,
 )
 
 TINY = StringConfig(steps=25, batch_size=4, seconds=2.4, learning_rate=1e-2, averaging=0.5)
@@ -90,7 +86,7 @@ def test_the_level_does_not_matter(trained):
 def test_frames_are_those_of_the_reference():
     net = StringNet()
     waveform = torch.randn(1, 4_000, generator=torch.Generator().manual_seed(0))
-    power = net.power(waveform, _Keeper())
+    power = net.power(waveform, Keeper())
     mel = net.log_mel.mel(power)[0].numpy()
     # The reference's frames are centered on multiples of the hop; these end with them.
     late = FRONT_END.window_length // 2

@@ -126,7 +126,10 @@ def one_cycle(done: float) -> float:
 
 
 def make_optimizer(
-    learner: nn.Module, learning_rate: float, weight_decay: float
+    learner: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.99),
 ) -> torch.optim.AdamW:
     """Build AdamW of all parameters of `learner`; matrices alone decay."""
     matrices = [p for p in learner.parameters() if p.ndim > 1]
@@ -135,16 +138,16 @@ def make_optimizer(
         {"params": matrices},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.99), weight_decay=weight_decay)
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, weight_decay=weight_decay)
 
 
 def move_average(average: nn.Module, net: nn.Module, decay: float) -> None:
     """Move the average of a network's weights towards the network (Polyak and Juditsky 1992)."""
+    values = net.state_dict()
     with torch.no_grad():
-        for mean, value in zip(
-            average.state_dict().values(), net.state_dict().values(), strict=True
-        ):
-            mean.lerp_(value, 1 - decay)
+        for name, mean in average.state_dict().items():
+            if mean.is_floating_point():  # not what counts batches
+                mean.lerp_(values[name], 1 - decay)
 
 
 class Progress:

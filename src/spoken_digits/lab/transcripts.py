@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from spoken_digits.audio import SAMPLE_RATE, read_audio, resample
 from spoken_digits.connected import Transcriber
 from spoken_digits.lab.corpora import Clip, data_hash, find_corpus, read_corpus
+from spoken_digits.lab.ctc import Material, StringConfig, train_strings
 from spoken_digits.lab.files import write_whole
 from spoken_digits.lab.phrases import draw_voices, make_phrases
 from spoken_digits.lab.splits import one_split
@@ -29,13 +30,7 @@ from spoken_digits.lab.strings import (
     score,
 )
 from spoken_digits.lab.study import commit
-from spoken_digits.lab.transcriber import (
-    Material,
-    StringConfig,
-    StringNet,
-    export_strings,
-    train_strings,
-)
+from spoken_digits.lab.transcriber import StringNet, export_strings
 
 __all__ = ["TEST_STYLE", "held_out", "judge_transcriber", "train_transcriber", "unheard_clips"]
 
