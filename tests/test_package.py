@@ -13,6 +13,7 @@ import spoken_digits
 HEARING = (
     "spoken_digits",
     *(f"spoken_digits.{name}" for name in ("audio", "cli", "connected", "grammar", "microphone")),
+    *(f"spoken_digits.cli.{name}" for name in ("arguments", "hearing", "lab", "recordings")),
     "spoken_digits.recognize",
 )
 HEAVY = ("torch", "scipy", "sklearn", "matplotlib", "librosa", "onnx", "spoken_digits.lab")

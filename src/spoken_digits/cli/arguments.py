@@ -1,0 +1,57 @@
+"""What the verbs share: how one is added, options, kinds of numbers, complaints."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_data", "add_group", "add_verb", "complain", "share", "whole"]
+
+
+def complain(message: str, status: int = 1) -> int:
+    """Say what is wrong on standard error; the exit status."""
+    print(f"spoken-digits: {message}", file=sys.stderr)
+    return status
+
+
+def add_verb(
+    verbs: Any, name: str, run: Callable[[argparse.Namespace], int], text: str, extras: str
+) -> argparse.ArgumentParser:
+    """Add a verb: what it runs, its help, and the extras that it needs."""
+    verb: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
+    verb.set_defaults(verb=run, extras=extras)
+    return verb
+
+
+def add_group(verbs: Any, name: str, text: str) -> Any:
+    """Add a verb that has verbs of its own; return what those are added to."""
+    group = verbs.add_parser(name, help=text, description=text)
+    return group.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+
+def add_data(verb: argparse.ArgumentParser) -> None:
+    """Add the option that says where the corpora are."""
+    text = "folder of corpora (default: SPOKEN_DIGITS_DATA, else the cache of fetch)"
+    verb.add_argument("--data", metavar="DIR", type=Path, help=text)
+
+
+def share(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    try:
+        if 0 <= (value := float(text)) <= 1:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text}: expected a number from 0 to 1")
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """Make a parser of whole numbers."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text}: expected a whole number, {least} or more")
+        return int(text)
+
+    return parse

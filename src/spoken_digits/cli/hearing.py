@@ -1,0 +1,190 @@
+"""The verbs that hear: recognize, transcribe, listen, serve."""
+
+import argparse
+import dataclasses
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from spoken_digits.audio import AudioError
+from spoken_digits.cli.arguments import add_verb, complain, share, whole
+from spoken_digits.recognize import Recognition, load
+
+__all__ = ["add_verbs"]
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add them to those of the command."""
+    verb = add_verb(
+        verbs, "recognize", _recognize, "tell which digit is spoken in recordings", "train"
+    )
+    verb.add_argument("files", metavar="FILE", nargs="+", help="a recording of one digit")
+    verb.add_argument("--json", action="store_true", help="a JSON object a line and file")
+    verb.add_argument("--model", metavar="PATH", help="an exported model (default: what ships)")
+    text = "least score of a digit, 0 (refuse nothing but silence) to 1 (default: the model's own)"
+    verb.add_argument("--threshold", metavar="SCORE", type=share, help=text)
+
+    text = "tell the digits spoken in recordings of any length"
+    verb = add_verb(verbs, "transcribe", _transcribe, text, "train")
+    verb.add_argument("files", metavar="FILE", nargs="+", help="a recording of a string of digits")
+    verb.add_argument("--json", action="store_true", help="a JSON object a line and file")
+    verb.add_argument("--model", metavar="PATH", help="a model of strings (default: what ships)")
+    shape = verb.add_mutually_exclusive_group()
+    shape.add_argument("--length", metavar="N", type=whole(1), help="digits that there must be")
+    shape.add_argument(
+        "--pattern", help="what they must be like: d for any digit, such as ddd-dddd"
+    )
+    text = "the last digit must be the check digit of the others, as on payment cards"
+    verb.add_argument("--luhn", action="store_true", help=text)
+    text = "also give the N most probable strings"
+    verb.add_argument("--nbest", metavar="N", type=whole(1), default=0, help=text)
+
+    verb = add_verb(verbs, "listen", _listen, "tell digits while they are spoken", "mic")
+    verb.add_argument("--wav", metavar="FILE", help="listen to a file, as if it were spoken now")
+    verb.add_argument(
+        "--device", metavar="NAME", help="microphone (default: the system's); part of its name"
+    )
+    verb.add_argument("--json", action="store_true", help="a JSON object a digit")
+    verb.add_argument("--model", metavar="PATH", help="a model of strings (default: what ships)")
+
+    verb = add_verb(
+        verbs, "serve", _serve, "serve the page that hears what is spoken to a browser", "train"
+    )
+    verb.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    text = "port to listen at, 0: any that is free (%(default)s)"
+    verb.add_argument("--port", type=whole(0), default=8000, help=text)
+    verb.add_argument("--open", action="store_true", help="open it in the browser")
+    verb.add_argument("--model", metavar="PATH", help="an exported model (default: what ships)")
+    text = "do not serve: copy the page to a new folder, for any static host"
+    verb.add_argument("--copy", metavar="DIR", type=Path, help=text)
+
+
+def _recognize(arguments: argparse.Namespace) -> int:
+    recognizer = load(arguments.model, arguments.threshold)
+    status = 0
+    for file in arguments.files:
+        row: dict[str, object] = {"file": file}
+        try:
+            answer = recognizer(file)
+        except AudioError as error:
+            status = 1
+            if arguments.json:
+                print(json.dumps(row | {"error": str(error)}), flush=True)
+            else:
+                complain(str(error))
+            continue
+        if answer.utterances > 1:
+            complain(
+                f"{file}: {answer.utterances} digits or more; the answer is for one of them, for "
+                f"all run: spoken-digits transcribe {shlex.quote(file)}"
+            )
+        if arguments.json:
+            row["digit"] = answer.digit
+            if set(answer.labels) - set("0123456789"):
+                row["label"] = answer.label
+            row["probability"] = round(answer.probability, 6)
+            row["probabilities"] = [round(p, 6) for p in answer.probabilities]
+            row |= {"reason": answer.reason, "score": round(answer.score, 6)}
+            if answer.utterances > 1:
+                row["digits_heard"] = answer.utterances
+            print(json.dumps(row), flush=True)
+        else:
+            print(f"{file}: {_in_words(answer, recognizer.threshold)}", flush=True)
+    return status
+
+
+def _in_words(answer: Recognition, threshold: float) -> str:
+    if answer.reason is None:
+        return f"{answer.label} ({100 * answer.probability:.1f} %)"
+    details = {
+        "silence": "",
+        "not a digit": f": score {answer.score:.2f}, below {threshold:.2f}",
+        "unclear": f": {answer.label}, {100 * answer.probability:.1f} %?",
+    }
+    kind = "word" if set(answer.labels) - set("0123456789") else "digit"
+    reason = answer.reason.replace("digit", kind)
+    return f"no {kind} ({reason}{details[answer.reason]})"
+
+
+def _transcribe(arguments: argparse.Namespace) -> int:
+    from spoken_digits.connected import Transcriber
+    from spoken_digits.grammar import Grammar
+
+    pattern = arguments.pattern or "d" * (arguments.length or 0)
+    grammar = Grammar(pattern, arguments.luhn) if pattern or arguments.luhn else None
+    transcriber = Transcriber(arguments.model)
+    status = 0
+    for file in arguments.files:
+        try:
+            answer = transcriber(file, grammar=grammar, nbest=arguments.nbest)
+        except AudioError as error:
+            status = 1
+            if arguments.json:
+                print(json.dumps({"file": file, "error": str(error)}), flush=True)
+            else:
+                complain(str(error))
+            continue
+        if arguments.json:
+            row: dict[str, object] = {"file": file, "digits": answer.digits}
+            row["segments"] = [_rounded(segment) for segment in answer.segments]
+            row["duration_s"] = round(answer.duration_s, 3)
+            if arguments.nbest:
+                row["alternatives"] = [
+                    {"digits": digits, "probability": round(p, 6)}
+                    for digits, p in answer.alternatives
+                ]
+            print(json.dumps(row), flush=True)
+        else:
+            print(f"{file}: {answer.digits or 'no digits'}", flush=True)
+            for digits, p in answer.alternatives:
+                print(f"    {digits or 'no digits'} ({100 * p:.1f} %)", flush=True)
+    return status
+
+
+def _rounded(segment: Any) -> dict[str, object]:
+    row: dict[str, object] = dataclasses.asdict(segment)
+    return {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
+
+
+def _listen(arguments: argparse.Namespace) -> int:
+    from spoken_digits.connected import Transcriber
+    from spoken_digits.microphone import from_file, from_microphone, level_meter, listen
+
+    transcriber = Transcriber(arguments.model)
+    chunks = from_file(arguments.wav) if arguments.wav else from_microphone(arguments.device)
+    digits: list[str] = []
+
+    def show(level_db: float | None = None) -> None:
+        if sys.stderr.isatty():  # the line is drawn again and again
+            meter = level_meter(level_db) if level_db is not None else ""
+            print(f"\r{meter}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def heard(segment: Any) -> None:
+        show()
+        digits.append(str(segment.digit))
+        print(json.dumps(_rounded(segment)) if arguments.json else segment.digit, flush=True)
+
+    if not arguments.wav:
+        print("Listening; Ctrl+C ends it.", file=sys.stderr, flush=True)
+    try:
+        listen(transcriber, chunks, heard, show)
+    except KeyboardInterrupt:  # the usual way to end it
+        pass
+    finally:
+        show()
+    if not arguments.json:
+        print(f"heard: {''.join(digits) or 'no digits'}", file=sys.stderr)
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from spoken_digits.serve import copy_page, serve
+
+    model = load(arguments.model).path  # a file that is no model is told here, not in the browser
+    if arguments.copy:
+        print(copy_page(arguments.copy, model))
+    else:
+        serve(arguments.host, arguments.port, model, arguments.open)
+    return 0

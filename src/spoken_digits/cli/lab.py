@@ -1,0 +1,383 @@
+"""The verbs of the lab: train, pretrain, strings, evaluate, export, study, report, bench."""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spoken_digits.cli.arguments import add_data, add_group, add_verb, complain, whole
+from spoken_digits.recognize import Recognizer, load
+
+__all__ = ["add_verbs"]
+
+_OVERRIDES = ("model", "front_end", "split", "seed", "epochs", "device")
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add them to those of the command."""
+    verb = add_verb(
+        verbs, "train", _train, "train a model on some speakers, test it on others", "train,report"
+    )
+    _add_run(verb)
+    text = "words of your own: a folder <label>/<speaker>_<take>.*, or a table"
+    verb.add_argument("--corpus", metavar="PATH", help=text)
+    text = "start from a model's weights: 'shipped', or a .safetensors file (with --corpus)"
+    verb.add_argument("--from", dest="start", metavar="WEIGHTS", help=text)
+    verb.add_argument("--export", metavar="FILE", help="also write the model to this file, .onnx")
+    text = "train a model on some speakers without labels, then probe it"
+    verb = add_verb(verbs, "pretrain", _pretrain, text, "train")
+    _add_run(verb)
+
+    text = "train or judge the network that transcribes strings of digits"
+    actions = add_group(verbs, "strings", text)
+    text = "train it on FSDD, Speech Commands and synthetic speech"
+    verb = add_verb(actions, "train", _strings_train, text, "train,synth")
+    text = "file to write (%(default)s)"
+    verb.add_argument("-o", "--output", metavar="FILE", default="strings.onnx", help=text)
+    text = "split of FSDD whose training side is learned from (default: all speakers)"
+    verb.add_argument("--split", help=text)
+    verb.add_argument("--seed", type=whole(0), default=0, help="key of its draws (%(default)s)")
+    verb.add_argument("--steps", metavar="N", type=whole(1), help="instead of the recipe's")
+    add_data(verb)
+    text = "judge it on strings, latency and false digits of speakers held out"
+    verb = add_verb(actions, "score", _strings_score, text, "train,bench")
+    text = "a model of strings (default: what ships)"
+    verb.add_argument("model", metavar="MODEL", nargs="?", help=text)
+    text = "instead judge it on a table of recordings, with the columns file and digits"
+    verb.add_argument("--table", metavar="TSV", type=Path, help=text)
+    text = "split of FSDD whose test side speaks (default: none)"
+    verb.add_argument("--split", help=text)
+    verb.add_argument("--seed", type=whole(0), default=0, help="key of the strings (%(default)s)")
+    text = "JSON file to write as well"
+    verb.add_argument("-o", "--output", metavar="FILE", type=Path, help=text)
+    add_data(verb)
+
+    verb = add_verb(
+        verbs, "evaluate", _evaluate, "judge an exported model on speakers it never heard", "train"
+    )
+    verb.add_argument("model", metavar="MODEL", help="an exported model, .onnx")
+    verb.add_argument(
+        "--corpus", help="corpus, folder or table to test on (default: the best at hand)"
+    )
+    verb.add_argument("--split", help="named split whose test side is used (default: the corpus')")
+    text = "how well it tells digits from other words and noise (default corpus: speech_commands)"
+    verb.add_argument("--rejection", action="store_true", help=text)
+    text = "with --rejection, also draw its curves into this SVG"
+    verb.add_argument("--figure", metavar="SVG", type=Path, help=text)
+    verb.add_argument("--json", action="store_true", help="one JSON object")
+    add_data(verb)
+
+    verb = add_verb(
+        verbs, "export", _export, "write a trained run as one ONNX file", "train,report"
+    )
+    verb.add_argument("run", metavar="RUN", help="folder of a finished run")
+    verb.add_argument("-o", "--output", metavar="FILE", help="default: digits.onnx in RUN")
+    verb.add_argument("--int8", action="store_true", help="weights in 8 bits: about half as large")
+
+    verb = add_verb(
+        verbs, "study", _study, "train and judge many models, write a report", "train,report"
+    )
+    verb.add_argument(
+        "name",
+        metavar="NAME",
+        nargs="?",
+        default="models",
+        help="study (%(default)s), its TOML, or all",
+    )
+    verb.add_argument("--quick", action="store_true", help="one seed, fewer epochs: minutes")
+    where = verb.add_mutually_exclusive_group()
+    text = "processes (default: one a core)"
+    where.add_argument("--workers", metavar="N", type=whole(1), help=text)
+    text = "address of a dask scheduler whose workers do it, such as tcp://10.0.0.1:8786"
+    where.add_argument("--cluster", metavar="ADDRESS", help=text)
+    verb.add_argument(
+        "--out", metavar="DIR", type=Path, help="folder of the runs (default: runs/NAME)"
+    )
+    add_data(verb)
+
+    verb = add_verb(
+        verbs, "report", _report, "write the report of one study or of several", "train,report"
+    )
+    text = "folders of studies' runs, or all: every study in runs/ (default: runs/models)"
+    verb.add_argument(
+        "studies",
+        metavar="STUDY_DIR",
+        nargs="*",
+        type=Path,
+        default=[Path("runs", "models")],
+        help=text,
+    )
+    text = "also write results/ and the README's tables, in the source tree"
+    verb.add_argument("--publish", action="store_true", help=text)
+    add_data(verb)
+
+    verb = add_verb(verbs, "bench", _bench, "time it against its peers, in the source tree", "dev")
+    verb.add_argument("--only", metavar="NAME", action="append", default=[], help="one measure")
+    verb.add_argument("--smoke", action="store_true", help="tiny sizes: only see that it runs")
+
+
+def _add_run(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("recipe", metavar="RECIPE", nargs="?", help="a TOML file, or its name")
+    for key in _OVERRIDES:
+        verb.add_argument(
+            f"--{key.replace('_', '-')}",
+            type=whole(0) if key in ("seed", "epochs") else str,
+            help=f"{key.replace('_', ' ')}, whatever the recipe says",
+        )
+    text = "folder of runs (%(default)s)"
+    verb.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help=text)
+    add_data(verb)
+
+
+def _strings_train(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.ctc import StringConfig
+    from spoken_digits.lab.transcripts import train_transcriber
+
+    def progress(step: int, loss: float, _: object) -> None:
+        if (step + 1) % 100 == 0:
+            print(f"{step + 1:,} of {config.steps:,}: {loss:.2f}", file=sys.stderr, flush=True)
+
+    config = StringConfig(seed=arguments.seed)
+    if arguments.steps:
+        config = dataclasses.replace(config, steps=arguments.steps)
+    print(
+        train_transcriber(
+            arguments.output, arguments.split, arguments.data, config, arguments.command,
+            progress=progress,
+        )
+    )  # fmt: skip
+    return 0
+
+
+def _strings_score(arguments: argparse.Namespace) -> int:
+    from spoken_digits.connected import Transcriber
+    from spoken_digits.lab.files import write_whole
+    from spoken_digits.lab.strings import read_references, score
+    from spoken_digits.lab.transcripts import judge_transcriber
+
+    transcriber = Transcriber(arguments.model)
+    if arguments.table:
+        references = read_references(arguments.table)
+        heard = [transcriber(file).digits for file, _ in references]
+        results: dict[str, Any] = score([digits for _, digits in references], heard).to_dict()
+    else:
+        results = judge_transcriber(transcriber, arguments.split, arguments.data, arguments.seed)
+    text = json.dumps({"command": arguments.command} | results, indent=1)
+    if arguments.output:
+        write_whole(arguments.output, f"{text}\n".encode())
+    print(text)
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.corpora import best_corpus
+    from spoken_digits.lab.recipe import TrainConfig
+    from spoken_digits.lab.study import Job, run_job
+
+    config = _config(TrainConfig, arguments)
+    if arguments.start and not arguments.corpus:
+        return complain("--from: needs --corpus, the words to learn")
+    if arguments.corpus:
+        return _train_own(config, arguments)
+    if config.split.partition(":")[0] == "open":
+        return _train_open(config, arguments)
+    corpus, _ = best_corpus(arguments.data)
+    if corpus == "voices" and not arguments.split:
+        config = dataclasses.replace(config, split=corpus)
+    job = Job(config, corpus, arguments.data, arguments.out, arguments.command)
+    print(run_job(job, quiet=False), file=sys.stderr)
+    print(job.directory)
+    if arguments.export:
+        from spoken_digits.lab.export import export
+
+        print(export(job.directory, arguments.export))
+    return 0
+
+
+def _train_own(config: Any, arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.corpora import read_corpus
+    from spoken_digits.lab.files import write_whole
+    from spoken_digits.lab.own import own_config, read_start, train_own
+
+    clips = read_corpus(arguments.corpus, arguments.data)
+    begun, weights = read_start(arguments.start) if arguments.start else (None, None)
+    given = [key for key in _OVERRIDES if getattr(arguments, key) is not None]
+    config = own_config(config, given, begun)
+    run = arguments.out / f"{Path(arguments.corpus).stem}-s{config.seed}"
+    model, trust = train_own(config, clips, run, arguments.command, weights, quiet=False)
+    print(trust.text, file=sys.stderr)
+    if arguments.export:
+        model = Path(arguments.export)
+        write_whole(model, (run / "digits.onnx").read_bytes())
+    print(model)
+    return 0
+
+
+def _train_open(config: Any, arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.shipping import ship, train_open
+
+    out, command = arguments.out, arguments.command
+    run = train_open(config, arguments.data, out, command, quiet=False)
+    print(run)
+    if arguments.export:
+        print(ship(run, arguments.export))
+    return 0
+
+
+def _pretrain(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.contrastive import PretrainConfig, run_pretraining
+    from spoken_digits.lab.corpora import best_corpus
+
+    config = _config(PretrainConfig, arguments)
+    corpus, clips = best_corpus(arguments.data)
+    if corpus == "voices" and not arguments.split:
+        config = dataclasses.replace(config, split=corpus)
+    folder, line = run_pretraining(config, clips, arguments.out)
+    print(line, file=sys.stderr)
+    print(folder)
+    return 0
+
+
+def _config(kind: Any, arguments: argparse.Namespace) -> Any:
+    """Resolve the recipe of a run: a file if there is one, and the options, which win over it."""
+    given = {key: getattr(arguments, key) for key in _OVERRIDES}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    if arguments.recipe:
+        return kind.from_toml(arguments.recipe, **overrides)
+    return kind.from_dict(overrides, "options")
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.judge import describe, heard_before, judge, read_test
+
+    recognizer = load(arguments.model)
+    if arguments.rejection:
+        return _evaluate_rejection(recognizer, arguments)
+    name, clips = read_test(arguments.corpus, arguments.split, arguments.data)
+    _warn_of(heard_before(recognizer, clips), arguments.model)
+    evaluation = judge(recognizer, clips)
+    if arguments.json:
+        print(json.dumps(evaluation.to_dict()))
+    else:
+        print(f"{arguments.model} on {name}\n\n{describe(evaluation)}")
+    return 0
+
+
+def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.corpora import data_hash, find_corpus, read_corpus
+    from spoken_digits.lab.judge import heard_before
+    from spoken_digits.lab.rejection import (
+        describe_rejection,
+        evaluate_rejection,
+        score_clips,
+        score_noise,
+    )
+
+    name = arguments.corpus or "speech_commands"
+    clips = read_corpus(name, arguments.data)
+    known = heard_before(recognizer, clips)
+    _warn_of(known, arguments.model)
+    folder = find_corpus("speech_commands", arguments.data)
+    noises = sorted(folder.glob("_background_noise_/*.wav")) if folder else []
+    evaluation = evaluate_rejection(
+        score_clips(recognizer, clips), recognizer.threshold, score_noise(recognizer, noises)
+    )
+    if arguments.figure:
+        from spoken_digits.lab.figures import rejection_curves
+        from spoken_digits.lab.files import write_whole
+
+        write_whole(arguments.figure, rejection_curves(evaluation.to_dict()).encode())
+    if arguments.json:
+        model = {"sha256": hashlib.sha256(recognizer.path.read_bytes()).hexdigest()}
+        origin = {"command": arguments.command, "model": model, "corpus": name}
+        origin |= {"hash": data_hash(clips), "heard_before": len(known)}
+        print(json.dumps(origin | evaluation.to_dict()))
+    else:
+        print(f"{arguments.model} on {name}\n\n{describe_rejection(evaluation)}")
+    return 0
+
+
+def _warn_of(known: Sequence[str], model: str) -> None:
+    if known:
+        names = ", ".join(known) if len(known) <= 6 else f"{len(known)} speakers"
+        complain(f"WARNING: {model} was trained on {names}, tested here")
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.export import export, quantize
+
+    path = export(arguments.run, arguments.output)
+    if arguments.int8:
+        from spoken_digits.audio import read_audio, to_clip
+        from spoken_digits.lab.corpora import read_corpus
+
+        clips = [to_clip(*read_audio(clip.file)) for clip in read_corpus("voices")[::9]]
+        path = quantize(path, path, clips)
+    print(path)
+    return 0
+
+
+def _study(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.plan import studies
+    from spoken_digits.lab.study import StudyError, run_study
+
+    if arguments.name == "shipped":
+        return _study_shipped(arguments)
+    names = studies() if arguments.name == "all" else (arguments.name,)
+    for name in names:
+        out = arguments.out and (arguments.out / name if len(names) > 1 else arguments.out)
+        try:
+            report = run_study(
+                name, arguments.data, out, arguments.quick, arguments.workers, arguments.cluster
+            )
+        except StudyError as error:
+            return complain(str(error))
+        print(f"report: {report}", flush=True)
+    return 0
+
+
+def _study_shipped(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.recipe import TrainConfig
+    from spoken_digits.lab.shipping import study_shipped
+
+    config, out = TrainConfig.from_toml("shipped"), arguments.out or Path("runs", "shipped")
+    print(study_shipped(config, arguments.data, out, arguments.command, quiet=False))
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.card import update_card
+    from spoken_digits.lab.report import publish, write_report
+    from spoken_digits.lab.tables import studies_in
+
+    if arguments.publish and not Path("README.md").is_file():
+        return complain(
+            "no README.md here to publish to; --publish writes results/ and the README of the "
+            "source tree: run it there"
+        )
+    studies = arguments.studies
+    if [study.name for study in studies] == ["all"] and not studies[0].exists():
+        studies = studies_in("runs")
+    folder = studies[0] if len(studies) == 1 else studies[0].parent
+    maps = write_report(studies, folder / "report.html", arguments.data)
+    if arguments.publish:
+        for path in publish(studies, maps, "results", "README.md", arguments.data):
+            print(f"results: {path}")
+        update_card("MODEL_CARD.md", "results")
+    print(f"report: {folder / 'report.html'}")
+    return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    if not Path("benchmarks", "__main__.py").is_file():
+        return complain(
+            "no benchmarks here; they are no part of the package: run them in its source tree"
+        )
+    only = [word for name in arguments.only for word in ("--only", name)]
+    smoke = ["--smoke"] if arguments.smoke else []
+    return subprocess.call([sys.executable, "-m", "benchmarks", *only, *smoke])
