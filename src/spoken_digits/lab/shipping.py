@@ -7,7 +7,6 @@ endpoints are found. N clips, C classes, L samples.
 """
 
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 
-import spoken_digits
 from spoken_digits.audio import SAMPLE_RATE, find_speech, read_audio, resample, to_clip
 from spoken_digits.lab import waveforms
 from spoken_digits.lab.corpora import DIGITS, Clip
@@ -30,7 +28,7 @@ from spoken_digits.lab.files import write_json, write_whole
 from spoken_digits.lab.openset import FOLDS, OpenSet, open_set, read_noise
 from spoken_digits.lab.recipe import ConfigError, TrainConfig
 from spoken_digits.lab.rejection import evaluate_rejection, score_clips
-from spoken_digits.lab.study import commit
+from spoken_digits.lab.study import versions
 from spoken_digits.lab.train import train
 from spoken_digits.lab.voices import ALL_VOICES, make_voices
 from spoken_digits.recognize import Recognizer
@@ -88,12 +86,7 @@ def train_open(
     )
     environment = {
         "command": command,
-        "commit": commit(),
-        "version": spoken_digits.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "platform": f"{platform.system()} {platform.machine()}",
+        **versions(),
         "parameters": sum(p.numel() for p in net.parameters()),
         "seconds": round(time.perf_counter() - began, 1),
         "labels": list(DIGITS),

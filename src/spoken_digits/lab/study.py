@@ -31,7 +31,7 @@ from spoken_digits.lab.tasks import TASKS, Bench
 from spoken_digits.lab.train import build_network
 from spoken_digits.lab.workers import StudyError, run_all, say
 
-__all__ = ["Job", "StudyError", "commit", "run_job", "run_study"]
+__all__ = ["Job", "StudyError", "commit", "run_job", "run_study", "versions"]
 
 
 def run_study(
@@ -188,12 +188,7 @@ def _environment(
     licence = CORPORA[job.corpus].licence
     return {
         "command": job.command,
-        "commit": commit(),
-        "version": spoken_digits.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "platform": f"{platform.system()} {platform.machine()}",
+        **versions(),
         "device": job.config.device,
         "parameters": sum(p.numel() for p in net.parameters()),
         "seconds": round(seconds, 1),
@@ -211,6 +206,18 @@ def _environment(
             "test_speakers": list(split.test_speakers),
         },
         "extra": {"corpus": extra, "clips": len(added), "hash": data_hash(added)},
+    }
+
+
+def versions() -> dict[str, str]:
+    """Say what computes here: the commit of the source tree, the libraries, the machine."""
+    return {
+        "commit": commit(),
+        "version": spoken_digits.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
     }
 
 
