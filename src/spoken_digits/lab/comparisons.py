@@ -297,9 +297,7 @@ def _contrastive_partner(row: Row) -> Mapping[str, Any]:
 
 
 def _one_voice_partner(row: Row) -> Mapping[str, Any]:
-    if row["extra"] == "none":
-        return {"augmentation": "none"}
-    return {"extra": "none", "grid": "results"}
+    return {"augmentation": "basic", "extra": "none", "grid": "results"}
 
 
 def _noise_partner(row: Row) -> Mapping[str, Any]:

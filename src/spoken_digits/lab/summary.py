@@ -67,7 +67,8 @@ class Run:
     @property
     def title(self) -> str:
         """Name of model and front end, for people."""
-        return f"{MODELS[self.model].title}, {FRONT_ENDS[self.front_end].n_mels} mels"
+        kind = "flat " if self.front_end == "flat" else ""
+        return f"{MODELS[self.model].title}, {FRONT_ENDS[self.front_end].n_mels} {kind}mels"
 
     @property
     def is_inner(self) -> bool:
