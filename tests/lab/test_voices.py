@@ -79,12 +79,18 @@ def test_every_clip_has_one_level_and_no_offset(clips):
 
 def test_no_two_clips_of_a_digit_sound_alike(clips):
     for digit in DIGITS[::3]:
-        same_word = [samples for clip, samples in clips.items() if clip.label == digit]
+        formants = {clip: x for clip, x in clips.items() if clip.speaker not in SPEAKERS}
+        same_word = [samples for clip, samples in formants.items() if clip.label == digit]
         size = 2 * max(map(len, same_word))
         spectra = [np.fft.rfft(x / np.linalg.norm(x), size) for x in same_word]
         spectra = np.array(spectra)
         for i, one in enumerate(spectra[:-1]):
-            assert np.abs(np.fft.irfft(one * spectra[i + 1 :].conj(), size)).max() < 0.98
+            assert np.abs(np.fft.irfft(one * spectra[i + 1 :].conj(), size)).max() < 0.95
+
+
+def test_no_reader_repeats_itself(clips):
+    read = [samples.tobytes() for clip, samples in clips.items() if clip.speaker in SPEAKERS]
+    assert len(set(read)) == len(read) == 10 * len(SPEAKERS) * festival.TAKES
 
 
 def test_the_voices_differ_in_pitch_and_timbre(clips):
@@ -214,10 +220,9 @@ def test_without_flite_the_packages_are_named(tmp_path, monkeypatch):
 
 
 def test_people_of_flite_speak_lower_or_higher_as_they_do(clips):
-    """rms is a man, slt a woman (CMU Arctic); so are the Italians pc and lp."""
+    """rms is a man, slt a woman (CMU Arctic)."""
     median_hz = {
         speaker: np.median([pitch_hz(x) for clip, x in clips.items() if clip.speaker == speaker])
-        for speaker in ("flite-rms", "flite-slt", "italy-pc", "italy-lp")
+        for speaker in ("flite-rms", "flite-slt")
     }
     assert median_hz["flite-slt"] > 1.4 * median_hz["flite-rms"]
-    assert median_hz["italy-lp"] > 1.3 * median_hz["italy-pc"]

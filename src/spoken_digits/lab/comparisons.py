@@ -296,10 +296,6 @@ def _contrastive_partner(row: Row) -> Mapping[str, Any]:
     return {"objective": "cross-entropy"}
 
 
-def _one_voice_partner(row: Row) -> Mapping[str, Any]:
-    return {"augmentation": "basic", "extra": "none", "grid": "results"}
-
-
 def _noise_partner(row: Row) -> Mapping[str, Any]:
     return {"augmentation": "none"} if row["augmentation"] != "none" else {}
 
@@ -308,7 +304,7 @@ def _noise_partner(row: Row) -> Mapping[str, Any]:
 # the strong model's.
 PAIRINGS: dict[str, Callable[[Row], Mapping[str, Any]]] = {
     "augmentation": lambda _: {"augmentation": "none"},
-    "one-voice": _one_voice_partner,
+    "one-voice": lambda _: {"augmentation": "basic", "extra": "none", "grid": "results"},
     "contrastive": _contrastive_partner,
     "leave-one-out": lambda _: {"objective": "cross-entropy"},
     "noise": _noise_partner,

@@ -491,9 +491,9 @@ CORPORA: dict[str, Corpus] = {
         layout="<digit>/<speaker>_<take>.flac",
         mark="[0-9]/*.flac",
         licence="as the package: made by its authors with espeak-ng, a program under GPL 3.0 whose "
-        "output it does not cover, and with flite and festival and free voices of theirs",
+        "output it does not cover, and with free voices of flite and festival",
         citation="spoken-digits: synthetic voices",
         read=_read_folder,
-        clips=1_400,
+        clips=1_280,
     ),
 }

@@ -1,10 +1,9 @@
-"""The readers: voices of flite and festival, recordings of people, cut and joined or modelled.
+"""The readers: English voices of flite and festival, recordings of people, cut or modelled.
 
 espeak-ng's voices are formants; these are people's, few as they are. They ship among the synthetic
-voices, and to train on they count as a corpus of their own. The English ones read the
-words. Those of other languages speak them sound by sound, with the sounds that their language has:
-English as learned late, which half of those who use it speak. Both programs and all the voices are
-Debian's packages, free as Debian understands it; what ships is what they said.
+voices, and to train on they count as a corpus of their own. Both programs and the voices are
+Debian's packages; these voices may be used and passed on by anyone, unlike those of other
+languages, which are under GPL: what those say holds parts of their recordings.
 """
 
 import shutil
@@ -31,42 +30,19 @@ __all__ = [
     "read_synthetic",
 ]
 
-TAKES = 4
-PACKAGES = (
-    "flite festival festvox-kdlpc16k festvox-italp16k festvox-itapc16k festival-czech "
-    "festvox-czech-dita festvox-czech-krb festvox-czech-machac festvox-czech-ph "
-    "festvox-suopuhe-lj festvox-suopuhe-mv"
-)
+TAKES = 8
+PACKAGES = "flite festival festvox-kdlpc16k"
 _TEMPO_SPREAD = 0.3  # a take's tempo lies within +- this of the voice's, in natural logarithm
 _PITCH_SPREAD = 0.15  # and its pitch, where the voice has one to set
-_SOUND_SPREAD = 0.2  # and each sound's length
-_FALL = (0.7, 1.1)  # pitch at the end over that at the beginning
-
-# The ten digits, sound by sound, as a language's own sounds come nearest.
-_ITALIAN = "dz e1 r o|w a1 n|t u1|t r i1|f O1 r|f a1 i v|s i1 k s|s E1 v e n|e1 i t|n a1 i n"
-_CZECH = "z i r o u|u a n|t u:|t r i:|f o: r|f a j v|s i k s|s e v e n|e j t|n a j n"
-_FINNISH = "s i r o u|w a n|t u:|T r i:|f o: r|f a i v|s i k s|s e v e n|e i t|n a i n"
-_LENGTH_S = (
-    dict.fromkeys(["a", "e", "E", "i", "o", "O", "u"], 0.13)
-    | dict.fromkeys(["f", "s", "z", "T", "dz"], 0.12)
-    | dict.fromkeys(["j", "w"], 0.07)
-    | {"t": 0.085, "k": 0.085, "v": 0.08, "n": 0.1, "r": 0.06}
-)
-_LAST = 1.25  # times as long is the last sound of a word
-_LONG = 1.3  # and a long vowel
 
 
 @dataclass(frozen=True)
 class Reader:
-    """One voice: its program's name for it, its pitch in Hz, and the digits' sounds if it needs.
-
-    A pitch of zero leaves the voice its own.
-    """
+    """One voice: its program's name for it, and its pitch in Hz; zero leaves it its own."""
 
     speaker: str
     voice: str
     pitch_hz: float = 0.0
-    sounds: str = ""
 
 
 READERS = (
@@ -75,14 +51,6 @@ READERS = (
     Reader("flite-rms", "rms"),
     Reader("flite-slt", "slt"),
     Reader("festival-ked", "voice_ked_diphone", 115),
-    Reader("italy-lp", "voice_lp_diphone", 200, _ITALIAN),
-    Reader("italy-pc", "voice_pc_diphone", 115, _ITALIAN),
-    Reader("czech-dita", "voice_czech_dita", 190, _CZECH),
-    Reader("czech-krb", "voice_czech_krb", 200, _CZECH),
-    Reader("czech-machac", "voice_czech_machac", 105, _CZECH),
-    Reader("czech-ph", "voice_czech_ph", 110, _CZECH),
-    Reader("finland-lj", "voice_suo_fi_lj_diphone", 190, _FINNISH),
-    Reader("finland-mv", "voice_hy_fi_mv_diphone", 105, _FINNISH),
 )
 SPEAKERS = frozenset(reader.speaker for reader in READERS)
 
@@ -179,16 +147,11 @@ def _read(
         settings = [x for k, v in features.items() for x in ("--setf", f"{k}={v:.3f}")]
         command = ["flite", "-voice", reader.voice, *settings, "-t", word, "-o", str(file)]
     else:
-        if reader.sounds:
-            sounds = reader.sounds.split("|")[digit].split()
-            said = f"(Utterance Segments ({_segments(sounds, tempo, pitch_hz, rng)}))"
-        else:
-            said = f'(Utterance Text "{word}")'
         script = (
             f"({reader.voice}) (Parameter.set 'Duration_Stretch {1 / tempo:.3f}) "
             f"(set! int_lr_params '((target_f0_mean {pitch_hz:.1f}) (target_f0_std 14) "
             f"(model_f0_mean 170) (model_f0_std 34))) "
-            f'(utt.save.wave (utt.synth {said}) "{file}" \'riff)'
+            f'(utt.save.wave (utt.synth (Utterance Text "{word}")) "{file}" \'riff)'
         )
         source = file.with_suffix(".scm")
         source.write_text(script, encoding="utf-8")
@@ -203,17 +166,3 @@ def _read(
         )
     samples, rate = sf.read(file, dtype="int16")
     return samples, int(rate)
-
-
-def _segments(sounds: list[str], tempo: float, pitch_hz: float, rng: np.random.Generator) -> str:
-    """Return festival's list of sounds, each with its length and its pitch at the middle."""
-    fall = rng.uniform(*_FALL)
-    parts = ["(# 0.1)"]
-    for i, sound in enumerate(sounds):
-        length_s = _LENGTH_S[sound.rstrip("1:")] / tempo
-        length_s *= np.exp(rng.uniform(-_SOUND_SPREAD, _SOUND_SPREAD))
-        length_s *= _LONG if sound.endswith(":") else 1
-        length_s *= _LAST if i == len(sounds) - 1 else 1
-        hz = pitch_hz * (1 + (fall - 1) * (i + 0.5) / len(sounds))
-        parts.append(f"({sound} {length_s:.3f} ({length_s / 2:.3f} {hz:.1f}))")
-    return " ".join([*parts, "(# 0.1)"])
