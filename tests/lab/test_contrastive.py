@@ -104,6 +104,21 @@ def test_pretraining_looks_at_no_label(tones: Tones, tmp_path: Path) -> None:
     assert contents(tmp_path / "right") == contents(tmp_path / "wrong")
 
 
+def test_with_digits_as_positives_those_of_a_digit_come_together(
+    tones: Tones, tmp_path: Path
+) -> None:
+    dataset, rows, _ = tones
+    gathered = {}
+    for positives in ("clip", "digit"):
+        recipe = replace(TINY, epochs=12, positives=positives)
+        net = pretrain(recipe, dataset, rows, tmp_path / positives, quiet=True)
+        z = torch.nn.functional.normalize(torch.from_numpy(predict(net, dataset, rows)[1]), dim=1)
+        same = torch.from_numpy(dataset.targets[rows][:, None] == dataset.targets[rows][None])
+        similarity = z @ z.T
+        gathered[positives] = float(similarity[same].mean() - similarity[~same].mean())
+    assert gathered["digit"] > gathered["clip"] + 0.05
+
+
 def test_pretraining_learns_to_match_pairs(tones: Tones, tmp_path: Path) -> None:
     dataset, rows, _ = tones
     pretrain(replace(TINY, epochs=8), dataset, rows, tmp_path, quiet=True)
@@ -203,6 +218,7 @@ def test_training_with_labels_passes_more_often_over_fewer_clips() -> None:
         ({"label_epochs": 0}, "epochs = 0"),
         ({"label_augmentation": "loud"}, "augmentation = 'loud'"),
         ({"contrast_temperature": -1.0}, "contrast_temperature"),
+        ({"positives": "word"}, "positives = 'word'"),
         ({"views": 2}, "unknown key 'views'"),
     ],
 )

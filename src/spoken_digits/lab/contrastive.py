@@ -6,8 +6,9 @@ formants, tempo and channel, and the two must lie nearer to each other than to o
 embedding, and fine-tuning with few labels, beside the same network trained from scratch with the
 same labels.
 
-No digit's label is used before that. Who speaks is: a clip is told from others of its own speaker
-alone, so that a voice which the views did not change enough is no help.
+No digit's label is used before that, but where one asks for it (`positives`). Who speaks is: a clip
+is told from others of its own speaker alone, so that a voice which the views did not change enough
+is no help.
 
 Shapes: B batch, N clips, D embedding, C classes.
 """
@@ -35,7 +36,7 @@ from spoken_digits.lab.dataset import Dataset, IntArray, epoch_batches, prepare
 from spoken_digits.lab.descent import Descent, Progress
 from spoken_digits.lab.features import FRONT_ENDS, LogMel
 from spoken_digits.lab.files import write_whole
-from spoken_digits.lab.losses import nt_xent, share_matched
+from spoken_digits.lab.losses import nt_xent, share_matched, supervised_contrastive
 from spoken_digits.lab.models import DigitNet
 from spoken_digits.lab.recipe import ConfigError, TrainConfig
 from spoken_digits.lab.splits import one_split
@@ -62,6 +63,7 @@ __all__ = [
     "run_pretraining",
 ]
 
+_POSITIVES = ("clip", "digit")
 LABELS = (1, 5, 20, 0)  # labels for each digit and speaker; 0 for all there are
 
 FloatArray = NDArray[np.float32]
@@ -77,6 +79,9 @@ class PretrainConfig(TrainConfig):
 
     Attributes
     ----------
+    positives
+        What is to lie near to a view: the other view of its ``clip`` (SimCLR, no labels), or all
+        views of its ``digit`` (supervised contrastive learning, Khosla et al. 2020).
     probe_views, probe_strength
         How often the probe hears each clip, augmented as for supervised training (the linear
         evaluation of SimCLR augments too); scikit-learn's ``C`` of its logistic regression.
@@ -93,6 +98,7 @@ class PretrainConfig(TrainConfig):
     epochs: int = 60
     batch_size: int = 256
     contrast_temperature: float = 0.2
+    positives: str = "clip"
     probe_views: int = 6
     probe_strength: float = 0.1
     neighbors: int = 10
@@ -106,6 +112,10 @@ class PretrainConfig(TrainConfig):
         super().__post_init__()
         if self.is_linear:
             raise ConfigError(f"model = {self.model!r}: has no weights to pre-train")
+        if self.positives not in _POSITIVES:
+            raise ConfigError(
+                f"positives = {self.positives!r}: expected one of {', '.join(_POSITIVES)}"
+            )
         for key in (
             "probe_views",
             "probe_strength",
@@ -200,9 +210,10 @@ def pretrain(
 ) -> DigitNet:
     """Teach a network to know clips again in other voices, or go on where a call was cut off.
 
-    Labels are not looked at. Who speaks is known: `nt_xent` compares each clip with others of its
-    speaker. Writes the files that `train` writes; in the log, ``pairs_matched`` is the share of
-    views nearest to their partner, which tells how training goes and not what was learned.
+    Labels are not looked at, unless `positives` asks for digits. Who speaks is known: `nt_xent`
+    compares each clip with others of its speaker. Writes the files that `train` writes; in the log,
+    ``pairs_matched`` is the share of views nearest to their partner, which tells how training goes
+    and not what was learned.
 
     Returns
     -------
@@ -243,7 +254,12 @@ def pretrain(
                 log_mel, mask = augmented_log_mel(front_end, *dataset.batch(twice), policy, draws)
                 embedding = net.backbone(log_mel.to(device), mask.to(device))  # (2B, D)
                 first, second = projection(embedding).chunk(2)
-                loss = nt_xent(first, second, config.contrast_temperature, speakers)
+                if config.positives == "clip":
+                    loss = nt_xent(first, second, config.contrast_temperature, speakers)
+                else:
+                    digits = torch.from_numpy(dataset.targets[twice]).to(device)
+                    both = torch.cat([first, second])
+                    loss = supervised_contrastive(both, digits, config.contrast_temperature)
                 descent.step(loss, step, len(batches))
                 total_loss += loss.item() * len(batch)
                 matched += share_matched(first, second, speakers) * len(batch)
