@@ -57,7 +57,7 @@ class StringConfig:
         Key of everything random.
     """
 
-    steps: int = 6500
+    steps: int = 5000
     batch_size: int = 24
     seconds: float = 4.2
     learning_rate: float = 4e-3
@@ -116,14 +116,7 @@ def _vary_speed(piece: Spoken, ratio: float) -> Spoken:
     )
 
 
-_KINDS = {
-    "fsdd": 0.32,
-    "speech_commands": 0.2,
-    "readers": 0.1,
-    "voices": 0.04,
-    "phrases": 0.24,
-    "none": 0.1,
-}
+_KINDS = {"fsdd": 0.38, "speech_commands": 0.2, "voices": 0.04, "phrases": 0.28, "none": 0.1}
 
 
 def _source(material: Material, rng: np.random.Generator) -> Callable[[], Spoken]:

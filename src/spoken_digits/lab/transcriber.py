@@ -40,8 +40,7 @@ __all__ = [
 ]
 
 BLANK = 10
-# An offset or hum is not heard.
-FRONT_END = FrontEnd(hop_ms=10.0, f_min_hz=100.0, pre_emphasis=0.97)
+FRONT_END = FrontEnd(hop_ms=10.0, f_min_hz=100.0)  # an offset or hum is not heard
 STRIDE = 3  # frames a step
 STEP = STRIDE * FRONT_END.hop_length  # samples: 30 ms
 BLOCK = 2 * STEP  # of a stream, heard at once
