@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spoken_digits.lab import report, summary, tables
+from spoken_digits.lab import rejection, report, summary, tables
 from spoken_digits.lab.embeddings import map_embeddings
 from spoken_digits.lab.evaluate import Predictions, aggregate, mcnemar
 
@@ -366,6 +366,42 @@ def test_publishing_writes_results_a_page_without_recordings_and_the_readme(fini
     assert report.study_tables(total).strip() in page
     assert "Embeddings of 2-D CNN on a plane" in page
     assert tables.answer(total) in readme.read_text(encoding="utf-8")
+
+
+def test_what_the_shipped_network_refuses_is_drawn_from_the_folds_left_out(finished, tmp_path):
+    rng = np.random.default_rng(0)
+    digits, others = rng.normal(2, 1, 200), rng.normal(0, 1, 100)
+    fold = {
+        "words": ["bed", "cat"],
+        "rejection": {
+            "auroc": rejection.auroc(digits, others),
+            "eer": rejection.equal_error(digits, others)[0],
+            "curve": [[x, x**0.2] for x in np.linspace(0, 1, 101)],
+            "cuts": [
+                {"threshold": t, "digits_accepted": 1 - t, "digits_right": 0.9 - 0.9 * t,
+                 "others_accepted": (1 - t) ** 3} for t in (0.0, 0.5, 1.0)
+            ],
+            "default": {"threshold": 0.5},
+        },
+    }  # fmt: skip
+    compared = [{"score": "energy", "auroc": 0.912, "eer": 0.157}]
+    shipped = tmp_path / "shipped.json"
+    shipped.write_text(
+        json.dumps(
+            {
+                "left_out": {"open:fsdd": {}, "open:0": fold},
+                "rejection_of_words_never_trained_on": compared,
+                "command": "spoken-digits study shipped",
+                "commit": "abc",
+            }
+        )
+    )
+    report.write_report(finished, tmp_path / "r.html", sound=False, maps=[], shipped=shipped)
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "What is no digit" in page
+    assert "bed, cat" in page
+    assert f"AUROC {100 * fold['rejection']['auroc']:.1f} %" in page
+    assert "<td>energy</td><td>91.2</td><td>15.7</td>" in page
 
 
 # The README

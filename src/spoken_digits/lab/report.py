@@ -49,6 +49,7 @@ def write_report(
     data: Path | str | None = None,
     sound: bool = True,
     maps: Sequence[EmbeddingMap] | None = None,
+    shipped: Path | str | None = None,
 ) -> Sequence[EmbeddingMap]:
     """Write the report of one study or of several, one HTML file.
 
@@ -67,6 +68,8 @@ def write_report(
         their licence, too, and belongs in no repository that does not hold recordings.
     maps
         What an earlier call with the same studies returned; left out, made anew.
+    shipped
+        What ``spoken-digits study shipped`` wrote, for a section on words that are no digit.
 
     Returns
     -------
@@ -112,6 +115,7 @@ def write_report(
             maps=[(drawn, figures.embedding_map(drawn)) for drawn in maps],
             spectrograms=spectrograms,
             unhelpful=[part for part in parts if part["unhelpful"]],
+            refusal=_refusal(Path(shipped)) if shipped else None,
         )
     )
     write_whole(path, page.encode())
@@ -147,7 +151,15 @@ def publish(
         for summary in tables.read_results(results_dir)
     ]
     written.append(results_dir / "report.html")
-    write_report(everything, written[-1], data, sound=False, maps=maps)
+    shipped = results_dir / "shipped.json"
+    write_report(
+        everything,
+        written[-1],
+        data,
+        sound=False,
+        maps=maps,
+        shipped=shipped if shipped.exists() else None,
+    )
     tables.update_readme(readme, results_dir)
     return written
 
@@ -156,6 +168,19 @@ def study_tables(summary: Summary) -> str:
     """Return the tables of a study as they stand in its report, made from its summary alone."""
     macros = _environment().get_template("study.html.j2").module
     return str(macros.results(_part(summary, [], False, drawn=False)))
+
+
+def _refusal(shipped: Path) -> dict[str, Any]:
+    """Return the folds of the network that ships: words never trained on, people never heard."""
+    summary = json.loads(shipped.read_text(encoding="utf-8"))
+    folds = [fold for fold in summary["left_out"].values() if "rejection" in fold]
+    return {
+        "figures": [figures.rejection_curves(fold["rejection"]) for fold in folds[:1]],
+        "folds": folds,
+        "scores": summary["rejection_of_words_never_trained_on"],
+        "command": summary["command"],
+        "commit": summary["commit"],
+    }
 
 
 def _load(source: Path) -> tuple[Summary, list[Run]]:
