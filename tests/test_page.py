@@ -196,7 +196,7 @@ STRINGS = [
     together("4155501", "us-f1_0", 0.02),
     together("90210", "gb-m1_0"),
     together("888", "rp-f2_0", 0.1),
-    together("3627", "rp-m7_0", 0.35),
+    together("3527", "rp-m7_0", 0.35),
     together("5", "us-f1_0"),
 ]
 
@@ -355,13 +355,15 @@ def test_two_hours_take_no_more_memory_than_minutes_and_can_be_stopped(page, tmp
     driver = page.context.new_cdp_session(page)
 
     def memory_after(minutes: int) -> float:
-        expect(page.locator("#loaded")).to_contain_text(re.compile(rf"Heard ({minutes}):"))
+        # Or later: a quick page has heard more between two looks at it.
+        from_then_on = "|".join(map(str, range(minutes, 120)))
+        expect(page.locator("#loaded")).to_contain_text(re.compile(f"Heard ({from_then_on}):"))
         driver.send("HeapProfiler.collectGarbage")
         return driver.send("Runtime.getHeapUsage")["usedSize"]
 
     give(page, file)
     early = memory_after(1)
-    assert memory_after(5) - early < 4e6  # four minutes are 7.7 MB
+    assert memory_after(30) - early < 4e6  # a minute is 1.9 MB
     pauses = page.evaluate("""
 async () => {
   const pauses = [];

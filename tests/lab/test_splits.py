@@ -140,8 +140,8 @@ def test_cross_goes_both_ways_between_every_two_corpora():
 
 def test_voices_hold_out_every_fourth_voice():
     (split,) = named_splits("voices", read_corpus("voices"))
-    assert len(split.test_speakers) == 11
-    assert len(split.train_speakers) == 33
+    assert len(split.test_speakers) == 12
+    assert len(split.train_speakers) == 37
     accents = {name.partition("-")[0] for name in split.test_speakers}
     assert len(accents) >= 6
 
