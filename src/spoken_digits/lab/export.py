@@ -147,10 +147,17 @@ def _metadata(config: TrainConfig, net: DigitNet, environment: dict[str, object]
         "training_data": json.dumps(environment["data"]),
         **({"rejection_threshold": str(config.rejection_threshold)} if net.rejects else {}),
         "temperature": str(config.temperature),
-        "licence": "Apache-2.0; trained on the corpora of training_data, under their licences",
+        "licence": _licence(environment["data"]),
         "command": str(environment["command"]),
         "commit": str(environment["commit"]),
     }
+
+
+def _licence(data: object) -> str:
+    """Return the licence of weights: share-alike recordings ask for the same of what they made."""
+    if "CC BY-SA 4.0" in json.dumps(data):
+        return "CC BY-SA 4.0, as recordings that it learned from; see training_data"
+    return "Apache-2.0; trained on the corpora of training_data, under their licences"
 
 
 def describe(content: bytes, metadata: dict[str, str]) -> bytes:
