@@ -374,6 +374,7 @@ def test_what_the_shipped_network_refuses_is_drawn_from_the_folds_left_out(finis
     fold = {
         "words": ["bed", "cat"],
         "rejection": {
+            "others": 100,
             "auroc": rejection.auroc(digits, others),
             "eer": rejection.equal_error(digits, others)[0],
             "curve": [[x, x**0.2] for x in np.linspace(0, 1, 101)],
@@ -391,6 +392,7 @@ def test_what_the_shipped_network_refuses_is_drawn_from_the_folds_left_out(finis
             {
                 "left_out": {"open:fsdd": {}, "open:0": fold},
                 "rejection_of_words_never_trained_on": compared,
+                "recipe": "rejection_threshold = -1.0\n",
                 "command": "spoken-digits study shipped",
                 "commit": "abc",
             }
@@ -399,7 +401,7 @@ def test_what_the_shipped_network_refuses_is_drawn_from_the_folds_left_out(finis
     report.write_report(finished, tmp_path / "r.html", sound=False, maps=[], shipped=shipped)
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "What is no digit" in page
-    assert "bed, cat" in page
+    assert re.search(r"100 recordings of\s+bed, cat", page)
     assert f"AUROC {100 * fold['rejection']['auroc']:.1f} %" in page
     assert "<td>energy</td><td>91.2</td><td>15.7</td>" in page
 

@@ -5,6 +5,8 @@ the recordings or the networks themselves comes from `exhibits`.
 """
 
 import json
+import math
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -174,8 +176,12 @@ def _refusal(shipped: Path) -> dict[str, Any]:
     """Return the folds of the network that ships: words never trained on, people never heard."""
     summary = json.loads(shipped.read_text(encoding="utf-8"))
     folds = [fold for fold in summary["left_out"].values() if "rejection" in fold]
+    log_odds = tomllib.loads(summary["recipe"])["rejection_threshold"]
+    in_use = {"threshold": 1 / (1 + math.exp(-log_odds))}
     return {
-        "figures": [figures.rejection_curves(fold["rejection"]) for fold in folds[:1]],
+        "figures": [
+            figures.rejection_curves({**fold["rejection"], "default": in_use}) for fold in folds[:1]
+        ],
         "folds": folds,
         "scores": summary["rejection_of_words_never_trained_on"],
         "command": summary["command"],
