@@ -30,14 +30,14 @@ from spoken_digits.lab.dataset import Dataset, IntArray, balanced_shares, prepar
 from spoken_digits.lab.festival import read_synthetic
 from spoken_digits.lab.splits import SplitError
 
-__all__ = ["FOLDS", "OpenSet", "noise_files", "open_set", "parts"]
+__all__ = ["FOLDS", "SYNTHETIC", "OpenSet", "noise_files", "open_set", "parts"]
 
 FOLDS = 3
 # The six people of FSDD, two a fold; the others of a corpus are dealt out in turn.
 _FSDD_FOLDS = (("george", "lucas"), ("jackson", "theo"), ("nicolas", "yweweler"))
 # What the corpora weigh; 1 where nothing is said.
 _WEIGHTS = {"noise": 0.3, "fragments": 0.3}
-_SYNTHETIC = ("voices", "readers")  # no claim rests on them: they are never left out
+SYNTHETIC = ("voices", "readers")  # no claim rests on them: they are never left out
 _NOISE_CLIPS = 150  # cut from each noise, as what is no digit
 _FRAGMENT_SHARE = (0.25, 0.4)  # of a digit's length: too little of it to be heard as one
 _NOISE_SECONDS = (0.2, 1.0)
@@ -116,7 +116,7 @@ def parts(split: str, clips: Sequence[Clip]) -> tuple[list[Clip], ...]:
         return other, [clip for clip in clips if clip.corpus == what], []
     fold = int(what)
     people = _held_speakers(clips, fold)
-    words = sorted({c.label for c in clips if c.label not in DIGITS and c.corpus not in _SYNTHETIC})
+    words = sorted({c.label for c in clips if c.label not in DIGITS and c.corpus not in SYNTHETIC})
     held_words = set(words[fold::FOLDS])
     train, test, neither = [], [], []
     for clip in clips:
@@ -136,7 +136,7 @@ def _held_speakers(clips: Iterable[Clip], fold: int) -> set[tuple[str, str]]:
         names.setdefault(clip.corpus, set()).add(clip.speaker)
     held = {("fsdd", name) for name in _FSDD_FOLDS[fold]}
     for corpus, speakers in names.items():
-        if corpus not in ("fsdd", *_SYNTHETIC):
+        if corpus not in ("fsdd", *SYNTHETIC):
             held |= {(corpus, name) for name in sorted(speakers)[fold::FOLDS]}
     return held
 

@@ -25,7 +25,7 @@ from spoken_digits.lab.corpora import DIGITS, Clip
 from spoken_digits.lab.evaluate import Predictions, evaluate, expected_calibration_error
 from spoken_digits.lab.export import export
 from spoken_digits.lab.files import write_json, write_whole
-from spoken_digits.lab.openset import FOLDS, OpenSet, open_set, read_noise
+from spoken_digits.lab.openset import FOLDS, SYNTHETIC, OpenSet, open_set, read_noise
 from spoken_digits.lab.recipe import ConfigError, TrainConfig
 from spoken_digits.lab.rejection import evaluate_rejection, score_clips
 from spoken_digits.lab.study import versions
@@ -154,7 +154,7 @@ def judge_open(recognizer: Recognizer, gathered: OpenSet, seed: int = 0) -> dict
     """
     result: dict[str, Any] = {"clean": [], "spoiled": [], "calibration": [], "people": {}}
     digits = [clip for clip in gathered.test if clip.label in DIGITS]
-    for corpus in sorted({clip.corpus for clip in digits} - {"voices", "readers"}):
+    for corpus in sorted({clip.corpus for clip in digits} - {*SYNTHETIC}):
         clips = [clip for clip in digits if clip.corpus == corpus]
         recordings = [resample(*read_audio(clip.file)) for clip in clips]
         scores = _scores(recognizer, recordings)
