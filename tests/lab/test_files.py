@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from spoken_digits.lab.files import whole_file, write_whole
+from spoken_digits.lab.corpora import CorpusError
+from spoken_digits.lab.files import expect_free, whole_file, write_whole
 
 
 def test_a_file_is_written_with_its_folder(tmp_path: Path) -> None:
@@ -33,3 +34,13 @@ def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
         write_whole(tmp_path / "folder", b"bytes")
     assert caught.value.filename == str(tmp_path / "folder")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_only_a_new_or_empty_folder_is_free(tmp_path: Path) -> None:
+    expect_free(tmp_path / "new")
+    expect_free(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a.txt").write_text("mine")
+    for taken in (tmp_path, tmp_path / "a.txt"):
+        with pytest.raises(CorpusError, match=f"{taken.name}: exists, expected a new or empty"):
+            expect_free(taken)

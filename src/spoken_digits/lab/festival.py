@@ -18,6 +18,7 @@ import soundfile as sf
 
 from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.lab.corpora import DIGIT_WORDS, Clip, CorpusError, read_corpus
+from spoken_digits.lab.files import expect_free
 from spoken_digits.lab.voices import finish
 
 __all__ = [
@@ -106,8 +107,7 @@ def make_readers(
         When the folder is taken, or a program or a voice is missing.
     """
     output = Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise CorpusError(f"{output}: exists, expected a new or empty folder; name another one")
+    expect_free(output)
     if missing := [name for name in ("flite", "festival") if shutil.which(name) is None]:
         raise CorpusError(
             f"{' and '.join(missing)}: no such program; expected Debian's packages: "

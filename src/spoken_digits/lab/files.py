@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, into folders that are free."""
 
 import json
 import os
@@ -7,7 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["whole_file", "write_json", "write_whole"]
+from spoken_digits.lab.corpora import CorpusError
+
+__all__ = ["expect_free", "whole_file", "write_json", "write_whole"]
+
+
+def expect_free(folder: Path) -> None:
+    """Raise a `CorpusError` unless a folder is missing or empty; it is not made here."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise CorpusError(f"{folder}: exists, expected a new or empty folder; name another one")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from spoken_digits.audio import SAMPLE_RATE, find_speech, read_audio, resample
 from spoken_digits.lab.corpora import DIGITS, Clip, CorpusError
+from spoken_digits.lab.files import expect_free
 from spoken_digits.lab.waveforms import change_tempo
 
 __all__ = [
@@ -264,10 +265,14 @@ def write_strings(strings: Iterable[Spoken], folder: Path) -> Path:
 
     The table has the columns file, digits, speaker and segments, the latter as pairs "start-end" in
     seconds.
+
+    Raises
+    ------
+    CorpusError
+        When the folder is taken.
     """
+    expect_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise CorpusError(f"{folder}: exists, expected a new or empty folder; name another one")
     rows = []
     for index, string in enumerate(strings):
         name = f"{index:04d}_{string.speaker}.flac"

@@ -26,6 +26,7 @@ import soundfile as sf
 
 from spoken_digits.audio import SAMPLE_RATE, resample
 from spoken_digits.lab.corpora import DIGIT_WORDS, DIGITS, CorpusError
+from spoken_digits.lab.files import expect_free
 
 __all__ = [
     "ALL_VOICES",
@@ -101,8 +102,7 @@ def make_voices(
     import espeakng_loader  # noqa: F401  the children need it; better missed here than there
 
     voices, output = VOICES if voices is None else voices, Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise CorpusError(f"{output}: exists, expected a new or empty folder; name another one")
+    expect_free(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch,
