@@ -130,10 +130,12 @@ def test_training_lowers_the_loss_and_repeats(material, trained):
     net, losses = trained
     assert len(losses) == TINY.steps
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:3])
+    state = torch.random.get_rng_state()
     again = train_strings(material, replace(TINY, steps=2, learning_rate=1e-3))
     other = train_strings(material, replace(TINY, steps=2, learning_rate=1e-3))
     for one, two in zip(again.parameters(), other.parameters(), strict=True):
         assert torch.equal(one, two)
+    assert torch.equal(torch.random.get_rng_state(), state)  # a caller's draws are left alone
     assert sum(p.numel() for p in net.parameters()) <= 200_000
 
 

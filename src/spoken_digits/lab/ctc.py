@@ -327,26 +327,29 @@ def train_strings(
 
     `progress` is called after every step with its number, its loss and the network so far.
     """
-    torch.manual_seed(config.seed)  # the layers' own first weights draw from nothing else
-    net = StringNet()
-    averaged = StringNet()
-    optimizer = make_optimizer(net, config.learning_rate, config.weight_decay, (0.9, 0.999))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.2
-    )
-    for step in range(config.steps):
-        generator = Generator().manual_seed(1_000_003 * config.seed + step)
-        batch = draw_batch(material, config, step)
-        net.train()
-        with torch.no_grad():
-            x = _augment(net, batch, generator)
-        logits, edges = net.announce(x, Keeper())
-        loss = string_loss(logits, edges, batch)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimizer.step()
-        schedule.step()
-        move_average(averaged, net, min(config.averaging, step / (step + 10)))
-        progress(step, float(loss.detach()), averaged)
+    # First weights and dropout draw from torch's global generator: seeded for this block, and put
+    # back, so that a caller's own stream is not touched.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        net = StringNet()
+        averaged = StringNet()
+        optimizer = make_optimizer(net, config.learning_rate, config.weight_decay, (0.9, 0.999))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.2
+        )
+        for step in range(config.steps):
+            generator = Generator().manual_seed(1_000_003 * config.seed + step)
+            batch = draw_batch(material, config, step)
+            net.train()
+            with torch.no_grad():
+                x = _augment(net, batch, generator)
+            logits, edges = net.announce(x, Keeper())
+            loss = string_loss(logits, edges, batch)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+            optimizer.step()
+            schedule.step()
+            move_average(averaged, net, min(config.averaging, step / (step + 10)))
+            progress(step, float(loss.detach()), averaged)
     return averaged.eval()
