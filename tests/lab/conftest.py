@@ -1,5 +1,6 @@
 """A made-up corpus, small enough to train on in a second."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,20 @@ import pytest
 import soundfile
 
 from spoken_digits.lab.corpora import DIGIT_WORDS, DIGITS
+from spoken_digits.lab.festival import PACKAGES, READERS, Reader
 from spoken_digits.lab.splits import XSDR_TEST, XSDR_TRAIN
 
 SPEAKERS = {"ann": 1.0, "bob": 0.96, "cid": 1.04, "dora": 1.02}  # name: pitch
 
 XSDR = ("george", "jackson", "nicolas", "theo", "lucas", "yweweler")
+
+
+@pytest.fixture(scope="session")
+def readers() -> tuple[Reader, ...]:
+    """The readers of flite and festival; a test that needs them is skipped without."""
+    if not (shutil.which("flite") and shutil.which("festival")):
+        pytest.skip(f"needs flite and festival: apt-get install {PACKAGES}")
+    return READERS
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,4 @@
 import importlib.util
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from spoken_digits.lab.corpora import (
     find_corpus,
     read_corpus,
 )
-from spoken_digits.lab.festival import READERS, SPEAKERS, make_readers
+from spoken_digits.lab.festival import SPEAKERS, make_readers
 from spoken_digits.lab.voices import (
     ALL_VOICES,
     OTHER_WORDS,
@@ -198,16 +197,9 @@ def test_a_folder_in_use_is_left_alone(tmp_path):
 # The readers
 
 
-needs_readers = pytest.mark.skipif(
-    not (shutil.which("flite") and shutil.which("festival")),
-    reason="needs flite and festival: apt-get install flite festival and their voices",
-)
-
-
-@needs_readers
-def test_a_reader_made_twice_says_the_same_and_its_takes_differ(tmp_path):
+def test_a_reader_made_twice_says_the_same_and_its_takes_differ(readers, tmp_path):
     for name in ("one", "other"):
-        make_readers(tmp_path / name, READERS[:1], takes=2)
+        make_readers(tmp_path / name, readers[:1], takes=2)
     one, other = (contents(tmp_path / name) for name in ("one", "other"))
     assert one == other
     assert len(one) == len(set(one.values())) == 20

@@ -1,25 +1,34 @@
-"""Fluent synthetic speech: strings of digits, and sentences without any, spoken by espeak-ng.
+"""Fluent synthetic speech: strings of digits, and sentences without any.
 
-What clips put together lack, this has: each word is shaped by its neighbours. The voices are drawn
-from accents times vocal tracts times pitch and rate.
+What clips put together lack, this has: each word is shaped by its neighbours. The voices are those
+of espeak-ng, many, drawn from accents times vocal tracts times pitch and rate, and the readers of
+flite and festival, few, but recorded from people.
+
+Shapes: L samples, n digits of a phrase.
 """
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spoken_digits.audio import SAMPLE_RATE, resample
+from spoken_digits.lab import festival
 from spoken_digits.lab.corpora import DIGIT_WORDS
+from spoken_digits.lab.festival import READERS, Reader, Saying
 from spoken_digits.lab.files import whole_file
 from spoken_digits.lab.strings import LEVEL_RMS, Spoken
 from spoken_digits.lab.voices import ESPEAK_RATE_HZ, Voice, say
 
-__all__ = ["ACCENTS", "VARIANTS", "draw_voices", "make_phrases"]
+__all__ = ["ACCENTS", "VARIANTS", "draw_voices", "make_phrases", "read_phrases"]
+
+Speaker = TypeVar("Speaker", Voice, Reader)
+Rate = TypeVar("Rate", int, float)
 
 ACCENTS = (
     *("en-us", "en-us", "en-us-nyc", "en", "en-gb-x-rp"),
@@ -62,7 +71,12 @@ _WORDS = (
     "west what wheel when where which while white who whole why will wind with wonder wood word "
     "work world would write year yes yet you young your "
 )
-_QUIETEST = 0.02  # of the peak: what espeak-ng puts before and after is quieter
+# Of these, the readers say like a digit: "for" as "four", "too" as "two". "to" they do not.
+_SAID_AS_DIGITS = ("for", "too")
+_QUIETEST = 0.02  # of the peak: what an engine puts before and after is quieter
+_TEMPO_SPREAD = 0.35  # a phrase's tempo lies within +- this of a reader's, in natural logarithm
+_PITCH_SPREAD = 0.2  # and its pitch, where the reader has one to set
+_LAYOUT = ("sound", "bounds")  # of a phrase in the cache
 
 
 def draw_voices(count: int, seed: int) -> list[Voice]:
@@ -99,67 +113,135 @@ def make_phrases(
     ImportError
         Without the extra `synth`.
     """
-    plans = [
-        _plan(voice, strings, sentences, np.random.default_rng([seed, i]))
-        for i, voice in enumerate(voices)
-    ]
-    key = hashlib.sha256(repr((voices, plans)).encode()).hexdigest()[:16]
+    plans = []
+    for i, voice in enumerate(voices):
+        rng = np.random.default_rng([seed, i])
+        plans.append(
+            [
+                (
+                    text,
+                    int(np.clip(voice.pitch + rng.integers(-10, 11), 0, 99)),
+                    round(voice.rate_wpm * rng.uniform(0.85, 1.2)),
+                )
+                for text in _texts(strings, sentences, _WORDS.split(), rng)
+            ]
+        )
+    return _keep(cache, voices, plans, _espeak)
+
+
+def read_phrases(
+    cache: Path,
+    readers: Sequence[Reader] = READERS,
+    *,
+    strings: int = 60,
+    sentences: int = 15,
+    seed: int = 0,
+) -> list[Spoken]:
+    """Let every reader say such phrases as `make_phrases` lets espeak-ng say.
+
+    Where a digit ends there is the end of its last sound, not the next digit's beginning: there may
+    be a pause between them.
+
+    Parameters
+    ----------
+    cache
+        Folder where what was spoken is kept; made if missing.
+    readers
+        Voices of flite and festival.
+    strings, sentences
+        Of each reader, each at a tempo and, where the reader has one to set, a pitch of its own.
+    seed
+        Key of the words, tempos and pitches.
+
+    Raises
+    ------
+    CorpusError
+        When a program or a voice is missing.
+    """
+    words = [word for word in _WORDS.split() if word not in _SAID_AS_DIGITS]
+    plans = []
+    for i, reader in enumerate(readers):
+        rng = np.random.default_rng([seed, i, 1])  # other words than the voices have
+        plans.append(
+            [
+                (
+                    text,
+                    float(np.exp(rng.uniform(-_TEMPO_SPREAD, _TEMPO_SPREAD))),
+                    reader.pitch_hz * float(np.exp(rng.uniform(-_PITCH_SPREAD, _PITCH_SPREAD))),
+                )
+                for text in _texts(strings, sentences, words, rng)
+            ]
+        )
+    return _keep(cache, readers, plans, festival.say)
+
+
+def _texts(
+    strings: int, sentences: int, words: Sequence[str], rng: np.random.Generator
+) -> list[str]:
+    """Draw strings of digits, some with commas, then sentences of words that are none."""
+    texts = []
+    for _ in range(strings):
+        digits = rng.choice(DIGIT_WORDS, rng.integers(3, 10))
+        groups = rng.random(len(digits)) < rng.choice([0.0, 0.3])
+        texts.append(" ".join(w + "," * bool(g) for w, g in zip(digits, groups, strict=True)))
+    for _ in range(sentences):
+        texts.append(" ".join(rng.choice(words, rng.integers(6, 15)).tolist()))
+    return texts
+
+
+def _espeak(voice: Voice, plan: list[tuple[str, int, int]]) -> list[Saying]:
+    """As `festival.say`; espeak-ng tells where words begin: each ends where the next begins."""
+    sayings: list[Saying] = []
+    for samples, starts in say(voice, plan):
+        edges = np.append(starts, len(samples))
+        sayings.append((samples, ESPEAK_RATE_HZ, np.stack([edges[:-1], edges[1:]], axis=1)))
+    return sayings
+
+
+def _keep(
+    cache: Path,
+    speakers: Sequence[Speaker],
+    plans: list[list[tuple[str, Rate, Rate]]],
+    speak: Callable[[Speaker, list[tuple[str, Rate, Rate]]], list[Saying]],
+) -> list[Spoken]:
+    """Have every speaker's plan spoken, unless that is in the cache; read it from there."""
+    # The layout is part of the key: what an older version kept is not taken for ours.
+    key = hashlib.sha256(repr((_LAYOUT, speakers, plans)).encode()).hexdigest()[:16]
     file = cache / f"phrases-{key}.npz"
     if not file.exists():
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            spoken = list(pool.map(say, voices, plans))
+            spoken = list(pool.map(speak, speakers, plans))
         arrays: dict[str, NDArray[np.generic]] = {}
-        for v, sayings in enumerate(spoken):
-            for p, (samples, words) in enumerate(sayings):
-                sound, starts = _finish(samples, words)
-                arrays[f"{v}-{p}-sound"], arrays[f"{v}-{p}-starts"] = sound, starts
+        for s, sayings in enumerate(spoken):
+            for p, saying in enumerate(sayings):
+                arrays[f"{s}-{p}-sound"], arrays[f"{s}-{p}-bounds"] = _finish(*saying)
         with whole_file(file) as part, part.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **arrays)
     phrases = []
     with np.load(file) as stored:
-        for v, (voice, plan) in enumerate(zip(voices, plans, strict=True)):
+        for s, (speaker, plan) in enumerate(zip(speakers, plans, strict=True)):
             for p, (text, _, _) in enumerate(plan):
-                sound, starts = stored[f"{v}-{p}-sound"], stored[f"{v}-{p}-starts"]
+                sound, bounds = stored[f"{s}-{p}-sound"], stored[f"{s}-{p}-bounds"]
                 said = text.replace(",", "").split()
                 digits = "".join(str(DIGIT_WORDS.index(w)) for w in said if w in DIGIT_WORDS)
-                if digits and len(starts) != len(digits):
-                    continue  # espeak-ng told of fewer words than it was given
-                ends = np.append(starts[1:], len(sound))
                 if not digits:
-                    starts = ends = np.empty(0, np.int64)
+                    bounds = np.empty((0, 2), np.int64)
+                if len(bounds) != len(digits):
+                    continue  # espeak-ng told of fewer words than it was given
                 samples = sound.astype(np.float32) / 2**15
-                phrases.append(Spoken(samples, digits, starts, ends, voice.speaker, "phrases"))
+                starts, ends = bounds.T
+                phrases.append(Spoken(samples, digits, starts, ends, speaker.speaker, "phrases"))
     return phrases
 
 
-def _plan(
-    voice: Voice, strings: int, sentences: int, rng: np.random.Generator
-) -> list[tuple[str, int, int]]:
-    texts = []
-    for _ in range(strings):
-        words = rng.choice(DIGIT_WORDS, rng.integers(3, 10))
-        groups = rng.random(len(words)) < rng.choice([0.0, 0.3])
-        texts.append(" ".join(w + "," * bool(g) for w, g in zip(words, groups, strict=True)))
-    for _ in range(sentences):
-        texts.append(" ".join(rng.choice(_WORDS.split(), rng.integers(6, 15)).tolist()))
-    return [
-        (
-            text,
-            int(np.clip(voice.pitch + rng.integers(-10, 11), 0, 99)),
-            round(voice.rate_wpm * rng.uniform(0.85, 1.2)),
-        )
-        for text in texts
-    ]
-
-
 def _finish(
-    samples: NDArray[np.int16], words: NDArray[np.int64]
+    samples: NDArray[np.int16], rate_hz: int, bounds: NDArray[np.int64]
 ) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
     """Bring a phrase to 8 kHz and one level, cut the silence around it off; move the words too."""
-    sound = resample(samples.astype(np.float32), ESPEAK_RATE_HZ)
+    sound = resample(samples.astype(np.float32), rate_hz)
     loud = np.flatnonzero(np.abs(sound) > _QUIETEST * np.abs(sound).max())
     first, last = int(loud[0]), int(loud[-1]) + 1
     sound = sound[first:last]
     sound *= LEVEL_RMS / np.sqrt((sound**2).mean())
-    starts = np.maximum(words * SAMPLE_RATE // ESPEAK_RATE_HZ - first, 0)
-    return np.round(sound.clip(-1, 1) * (2**15 - 1)).astype(np.int16), starts
+    bounds = np.clip(bounds * SAMPLE_RATE // rate_hz - first, 0, len(sound))
+    return np.round(sound.clip(-1, 1) * (2**15 - 1)).astype(np.int16), bounds
