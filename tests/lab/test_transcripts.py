@@ -10,6 +10,7 @@ import soundfile
 from spoken_digits.cli import main
 from spoken_digits.lab import transcripts
 from spoken_digits.lab.corpora import DIGIT_WORDS
+from spoken_digits.lab.festival import PACKAGES
 from spoken_digits.lab.splits import XSDR_TEST, XSDR_TRAIN
 from spoken_digits.lab.transcripts import held_out, unheard_clips
 
@@ -49,6 +50,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(transcripts, "PHRASE_VOICES", 1)
+    monkeypatch.setattr(transcripts, "READER_STRINGS", 2)
+    monkeypatch.setattr(transcripts, "READER_SENTENCES", 1)
     monkeypatch.setattr(transcripts, "STRINGS_PER_SPEAKER", 4)
 
 
@@ -65,7 +68,7 @@ def test_what_is_judged_on_was_not_heard(data):
     assert {clip.label for clip in crowd} == set("0123456789")
 
 
-def test_the_command_trains_judges_and_makes_strings(data, capsys, tmp_path):
+def test_the_command_trains_judges_and_makes_strings(data, readers, capsys, tmp_path):
     pytest.importorskip("espeakng_loader", reason="needs the extra synth")
     where = ["--data", str(data)]
     train = ["strings", "train", "-o", "s.onnx", "--split", "xsdr", "--steps", "2", *where]
@@ -80,6 +83,8 @@ def test_the_command_trains_judges_and_makes_strings(data, capsys, tmp_path):
     assert results["strings"]["all of the split"]["strings"] == 8
     trained_on = json.loads(results["model"]["training_data"])
     assert trained_on["fsdd_speakers"] == list(XSDR_TRAIN)
+    assert trained_on["readers"] == [reader.speaker for reader in readers]
+    assert trained_on["phrases"] == 12 + 4 + 3 * len(readers)
     assert set(results["false_digits"]) == {f"{2 * sum(map(held_out, CROWD))} words", "pink_noise"}
 
     make = ["corpus", "make", "strings", "made", "--corpus", "fsdd", "--count", "3", *where]
@@ -94,3 +99,9 @@ def test_the_command_trains_judges_and_makes_strings(data, capsys, tmp_path):
 def test_without_the_corpora_the_remedy_is_told(tmp_path, capsys):
     assert main(["strings", "train", "--data", str(tmp_path)]) == 1
     assert "corpus fetch" in capsys.readouterr().err
+
+
+def test_the_help_names_the_packages_of_the_readers(capsys):
+    with pytest.raises(SystemExit):
+        main(["strings", "train", "--help"])
+    assert PACKAGES in " ".join(capsys.readouterr().out.split())

@@ -35,7 +35,10 @@ def add_verbs(verbs: Any) -> None:
 
     text = "train or judge the network that transcribes strings of digits"
     actions = add_group(verbs, "strings", text)
-    text = "train it on FSDD, Speech Commands and synthetic speech"
+    text = (
+        "train it on FSDD, Speech Commands and synthetic speech; also needs "
+        "apt-get install flite festival festvox-kdlpc16k"
+    )
     verb = add_verb(actions, "train", _strings_train, text, "train,synth")
     text = "file to write (%(default)s)"
     verb.add_argument("-o", "--output", metavar="FILE", default="strings.onnx", help=text)

@@ -18,8 +18,9 @@ from spoken_digits.audio import SAMPLE_RATE, read_audio, resample
 from spoken_digits.connected import Transcriber
 from spoken_digits.lab.corpora import Clip, data_hash, find_corpus, read_corpus
 from spoken_digits.lab.ctc import Material, StringConfig, train_strings
+from spoken_digits.lab.festival import READERS
 from spoken_digits.lab.files import write_whole
-from spoken_digits.lab.phrases import draw_voices, make_phrases
+from spoken_digits.lab.phrases import draw_voices, make_phrases, read_phrases
 from spoken_digits.lab.splits import one_split
 from spoken_digits.lab.strings import (
     LEVEL_RMS,
@@ -41,6 +42,7 @@ THRESHOLD = 0.5  # probability that a digit must reach; chosen on speakers left 
 TEST_STYLE = StringStyle(fewest=4, most=7)
 STRINGS_PER_SPEAKER = 100
 PHRASE_VOICES = 90
+READER_STRINGS, READER_SENTENCES = 60, 15  # of each: there are fewer readers than voices
 _LONGEST_NOISE_S = 600.0
 _PAUSE_S = 0.5  # between words that are no digits
 
@@ -99,7 +101,7 @@ def train_transcriber(
     Raises
     ------
     CorpusError
-        When a corpus is not at hand.
+        When a corpus, or a program of the readers, is not at hand.
     ExportError
         When ONNX and torch disagree.
     ImportError
@@ -112,6 +114,9 @@ def train_transcriber(
     crowd = tuple(c for c in read_corpus("speech_commands", data) if not held_out(c.speaker))
     clips = (*recorded, *crowd, *read_corpus("voices"))
     phrases = make_phrases(draw_voices(PHRASE_VOICES, config.seed), cache, seed=config.seed)
+    phrases += read_phrases(
+        cache, READERS, strings=READER_STRINGS, sentences=READER_SENTENCES, seed=config.seed
+    )
     spoken = read_spoken(clips)
     noises = [noise for name, noise in _noises(data).items() if name not in HELD_OUT_NOISES]
     material = Material(
@@ -125,6 +130,7 @@ def train_transcriber(
         "fsdd_speakers": sorted({clip.speaker for clip in recorded}),
         "clips": len(clips),
         "phrases": len(phrases),
+        "readers": [reader.speaker for reader in READERS],
     }
     metadata = {
         "threshold": str(THRESHOLD),
