@@ -66,13 +66,12 @@ _WORDS = (
     "sleep slow small snow so some song soon sound south space spell stand star start state "
     "stay step still stood stop story street strong study such sun sure surface system table "
     "take talk teach tell than that the their them then there these they thing think this those "
-    "thought through time to together told too took top toward town travel tree true try turn "
+    "thought through time to together told took top toward town travel tree true try turn "
     "under until up us use very voice walk want war warm was watch water way we week went were "
     "west what wheel when where which while white who whole why will wind with wonder wood word "
     "work world would write year yes yet you young your "
 )
-# Of these, the readers say like a digit: "for" as "four", "too" as "two". "to" they do not.
-_SAID_AS_DIGITS = ("for", "too")
+_SAID_AS_DIGITS = ("for",)  # by the readers; espeak-ng does not stress it
 _QUIETEST = 0.02  # of the peak: what an engine puts before and after is quieter
 _TEMPO_SPREAD = 0.35  # a phrase's tempo lies within +- this of a reader's, in natural logarithm
 _PITCH_SPREAD = 0.2  # and its pitch, where the reader has one to set
