@@ -87,10 +87,10 @@ def bars(shape: tuple[int, int], generator: Generator) -> Tensor:
 
 W, S = waveforms, spectrograms
 SAMPLES: dict[str, Example] = {
-    "trim": Example(
-        "up to 60 ms cut off either end",
-        W.trim,
-        lambda b, g: W.trim(b.samples, b.lengths, g, 480)[0],
+    "trim_quiet": Example(
+        "what lies 20 dB and more below the loudest moment cut off either end",
+        W.trim_quiet,
+        lambda b, g: W.trim_quiet(b.samples, b.lengths, full(20))[0],
     ),
     "place": Example(
         "up to 150 ms of silence on either side",

@@ -66,7 +66,8 @@ EACH_TRANSFORM = {
     "background_snr_db": {"background_snr_db": (0.0, 20.0)},
     "bandwidth_hz": {"bandwidth_hz": (1500.0, 3500.0)},
     "low_cut_hz": {"low_cut_hz": 800.0},
-    "trim_ms": {"trim_ms": 30.0},
+    "quiet_edges_db": {"quiet_edges_db": (0.0, 0.3)},
+    "take_noise_snr_db": {"take_noise_snr_db": (0.0, 10.0)},
     "widest_rejected_hz": {"widest_rejected_hz": 800.0},
     "clipping_db": {"clipping_db": 20.0},
     "clipped_share": {"clipped_share": 0.3},
@@ -80,6 +81,7 @@ WITHOUT_EFFECT_ALONE = {
     "direct_to_reverberant_db",
     "widest_dropout",
     "spoiled_share",
+    "cut_share",
     "mixup_alpha",
 }
 
@@ -122,6 +124,19 @@ def test_a_share_of_clips_is_spoiled_and_the_others_are_left_alone() -> None:
     changed, _ = augmented_waveform(waveform, lengths, policy, generator(), 8000)
     spoiled = (changed != waveform).any(1).float().mean()
     assert float(spoiled) == pytest.approx(0.3, abs=0.07)
+
+
+def test_the_noise_of_a_take_stops_where_it_was_cut() -> None:
+    waveform, lengths = clips(*[1000] * 400)
+    policy = Policy(take_noise_snr_db=(10.0, 10.0), cut_share=0.3, margin_ms=50)
+    changed, changed_lengths = augmented_waveform(waveform, lengths, policy, generator(), 8000)
+    sounding = (changed != 0).sum(1)
+    assert int(sounding.max()) <= 1000
+    assert int(changed_lengths.max()) > 1700
+    energy = changed.square().sum(1) / waveform.square().sum(1)
+    noisy = (energy - 1).abs() > 0.02
+    assert float(noisy.float().mean()) == pytest.approx(0.3, abs=0.07)
+    assert float(energy[noisy].mean()) == pytest.approx(1.1, abs=0.02)
 
 
 def test_recorded_noise_and_measured_rooms_are_taken_where_they_are_given() -> None:

@@ -7,6 +7,7 @@ import pytest
 import scipy.signal
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from spoken_digits.lab import waveforms as w
 from spoken_digits.lab.features import FRONT_ENDS, LogMel
@@ -59,7 +60,7 @@ TRANSFORMS: dict[str, Callable[[Tensor, Tensor, torch.Generator], Tensor]] = {
     "scale": lambda x, n, g: w.scale(x, g, 0.1),
     "gain": lambda x, n, g: w.gain(x, full(6, len(x))),
     "shift": lambda x, n, g: w.shift(x, n, torch.full((len(x),), 300)),
-    "trim": lambda x, n, g: w.trim(x, n, g, 100)[0],
+    "trim_quiet": lambda x, n, g: w.trim_quiet(x, n, full(10, len(x)))[0],
     "place": lambda x, n, g: w.place(x, n, g, 100)[0],
     "add_noise": lambda x, n, g: w.add_noise(
         x, n, w.colored_noise(x.shape, g, full(-1, len(x))), full(10, len(x))
@@ -127,7 +128,7 @@ def test_zero_strength_is_the_identity() -> None:
         "scale": w.scale(x, g, 0.0),
         "gain": w.gain(x, zero),
         "shift": w.shift(x, n, torch.zeros(3, dtype=torch.long)),
-        "trim": w.trim(x, n, g, 0)[0],
+        "trim_quiet": w.trim_quiet(x, n, full(torch.inf, 3))[0],
         "place": w.place(x, n, g, 0)[0],
         "add_noise": w.add_noise(x, n, torch.randn(x.shape, generator=g), full(200, 3)),
         "change_speed": w.change_speed(x, n, one)[0],
@@ -371,15 +372,24 @@ def test_companding_is_librosas_mu_law_and_keeps_its_noise_at_every_level() -> N
         assert level_db(tone) - level_db(w.compand(tone) - tone) > 30
 
 
-def test_trimming_cuts_either_end_and_never_more_than_a_fifth() -> None:
-    n = torch.tensor([2000] * 200 + [100] * 200)
-    x = torch.arange(1.0, 2001).repeat(400, 1) * (torch.arange(2000) < n[:, None])
-    cut, lengths = w.trim(x, n, generator(), 200)
-    lead = cut[:, 0].long() - 1
-    last = cut.gather(1, lengths[:, None] - 1)[:, 0].long()
-    trail = n - last
-    assert torch.equal(lead + trail, n - lengths)
-    for side in (lead, trail):
-        assert 190 < int(side[:200].max()) <= 200
-        assert int(side[200:].max()) == 20
-        assert int(side.min()) == 0
+def test_quiet_edges_go_as_a_tool_that_cuts_by_level_would_have_it() -> None:
+    """800 samples at -40 dB, 1600 at 0, 1200 at -20: each threshold finds its own edges."""
+    level = torch.cat([torch.full((k,), v) for k, v in ((800, 0.01), (1600, 1.0), (1200, 0.1))])
+    x = (level * torch.sign(torch.randn(3600, generator=generator()))).repeat(4, 1)
+    n = torch.full((4,), 3600)
+    below_db = torch.tensor([torch.inf, 45.0, 30.0, 10.0])
+    cut, lengths = w.trim_quiet(functional.pad(x, (0, 400)), n, below_db)
+    assert lengths[:2].tolist() == [3600, 3600]
+    torch.testing.assert_close(cut[0, :3600], x[0])
+    # To the step: a level of 30 ms reaches 10 ms too far on either side, and 10 ms more are kept.
+    assert int(lengths[2]) == pytest.approx(2800, abs=160)
+    assert int(lengths[3]) == pytest.approx(1600, abs=320)
+    assert (cut[3].abs() == 1).sum() == 1600
+    assert not (cut * (torch.arange(cut.shape[1]) >= lengths[:, None])).any()
+
+
+def test_no_more_than_300_ms_of_a_quiet_edge_go() -> None:
+    x = 1e-3 * torch.ones(1, 8000)
+    x[:, 3900:4100] = 1
+    _, lengths = w.trim_quiet(x, torch.tensor([8000]), torch.tensor([20.0]))
+    assert lengths.tolist() == [8000 - 2 * 2400]

@@ -26,8 +26,14 @@ class Policy:
 
     Attributes
     ----------
-    trim_ms
-        Most that is cut off either end, where a clip's endpoints were imprecise.
+    quiet_edges_db
+        How far below a clip's loudest moment its ends are cut off, lowest and highest: as in
+        recordings that were cut to the word by their level, and lost a weak hiss.
+    take_noise_snr_db
+        Lowest and highest ratio of noise that belongs to the recording, brown to blue, and stops
+        where that was cut: the silence of `margin_ms` has none.
+    cut_share
+        Share of clips that meet each of these two.
     margin_ms
         Longest silence that random placement adds on either side.
     frequency_warp, tempo_warp
@@ -82,7 +88,9 @@ class Policy:
         Share of clips that meet each of the transforms from `rt60_s` on.
     """
 
-    trim_ms: float = 0.0
+    quiet_edges_db: tuple[float, float] | None = None
+    take_noise_snr_db: tuple[float, float] | None = None
+    cut_share: float = 1.0
     margin_ms: float = 0.0
     frequency_warp: float = 0.0
     tempo_warp: float = 0.0
@@ -157,9 +165,7 @@ def augmented_waveform(
         waveform = waveforms.gain(waveform, gain_db)
     if policy.scaling:
         waveform = waveforms.scale(waveform, generator, policy.scaling)
-    if policy.trim_ms:
-        farthest_cut = round(policy.trim_ms * sample_rate_hz / 1000)
-        waveform, lengths = waveforms.trim(waveform, lengths, generator, farthest_cut)
+    waveform, lengths = _cut(waveform, lengths, policy, generator)
     if policy.margin_ms:
         margin = round(policy.margin_ms * sample_rate_hz / 1000)
         waveform, lengths = waveforms.place(waveform, lengths, generator, margin)
@@ -171,6 +177,27 @@ def augmented_waveform(
         deviation = policy.jitter * waveform.abs().amax(1)
         waveform = waveforms.jitter(waveform, lengths, generator, deviation)
     return _spoiled(waveform, lengths, policy, generator, sample_rate_hz, background, responses)
+
+
+def _cut(
+    waveform: Tensor, lengths: Tensor, policy: Policy, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Let some clips be as recordings that others cut to the word."""
+    B = len(waveform)
+    if policy.quiet_edges_db:
+        below_db = _uniform(B, *policy.quiet_edges_db, generator)
+        chosen = torch.rand((B,), generator=generator) < policy.cut_share
+        below_db = torch.where(chosen, below_db, torch.inf)
+        waveform, lengths = waveforms.trim_quiet(waveform, lengths, below_db)
+    if policy.take_noise_snr_db:
+        snr_db = _uniform(B, *policy.take_noise_snr_db, generator)
+        exponent = _uniform(B, -2, 0.3, generator)
+        chosen = torch.rand((B,), generator=generator) < policy.cut_share
+        if chosen.any():
+            noise = waveforms.colored_noise((B, waveform.shape[1]), generator, exponent)
+            snr_db = torch.where(chosen, snr_db, torch.inf)
+            waveform = waveforms.add_noise(waveform, lengths, noise, snr_db)
+    return waveform, lengths
 
 
 def _spoiled(
@@ -383,13 +410,14 @@ POLICIES: dict[str, Policy] = {
     ),
     # Two hearings of one clip as of two people, for contrastive pre-training.
     "views": replace(_SPEAKER, frequency_warp=0.25, tempo_warp=0.4, equalizer_db=6),
-    # For what ships: any voice, room, microphone and line.
+    # For what ships: any voice, room, microphone and line, and any way to cut a recording.
     "open": replace(
-        _SPEAKER,
-        trim_ms=25,
+        _BASIC,
+        quiet_edges_db=(8, 35),
+        take_noise_snr_db=(5, 40),
+        cut_share=0.5,
         margin_ms=100,
-        frequency_warp=0.2,
-        tempo_warp=0.3,
+        pitch_warp=0.15,
         frequency_bend=0.0,
         tempo_bend=0.0,
         noise_snr_db=(5, 60),
@@ -400,7 +428,7 @@ POLICIES: dict[str, Policy] = {
         low_cut_hz=400,
         clipping_db=25,
         companding=True,
-        spoiled_share=0.25,
+        spoiled_share=0.2,
     ),
 }
 
