@@ -90,7 +90,7 @@ SAMPLES: dict[str, Example] = {
     "trim_quiet": Example(
         "what lies 20 dB and more below the loudest moment cut off either end",
         W.trim_quiet,
-        lambda b, g: W.trim_quiet(b.samples, b.lengths, full(20))[0],
+        lambda b, _: W.trim_quiet(b.samples, b.lengths, full(20))[0],
     ),
     "place": Example(
         "up to 150 ms of silence on either side",

@@ -60,7 +60,7 @@ TRANSFORMS: dict[str, Callable[[Tensor, Tensor, torch.Generator], Tensor]] = {
     "scale": lambda x, n, g: w.scale(x, g, 0.1),
     "gain": lambda x, n, g: w.gain(x, full(6, len(x))),
     "shift": lambda x, n, g: w.shift(x, n, torch.full((len(x),), 300)),
-    "trim_quiet": lambda x, n, g: w.trim_quiet(x, n, full(10, len(x)))[0],
+    "trim_quiet": lambda x, n, g: w.trim_quiet(x, n, full(0.1, len(x)))[0],
     "place": lambda x, n, g: w.place(x, n, g, 100)[0],
     "add_noise": lambda x, n, g: w.add_noise(
         x, n, w.colored_noise(x.shape, g, full(-1, len(x))), full(10, len(x))
@@ -80,8 +80,8 @@ TRANSFORMS: dict[str, Callable[[Tensor, Tensor, torch.Generator], Tensor]] = {
     "quantize": lambda x, n, g: w.quantize(x, torch.full((len(x),), 6)),
     "compand": lambda x, n, g: w.compand(x),
 }
-DRAWN = {"jitter", "scale", "trim", "place", "add_noise", "reverberate", "equalize", "drop_time"}
-OTHER_LENGTH = {"trim", "place", "change_speed", "change_tempo"}
+DRAWN = {"jitter", "scale", "place", "add_noise", "reverberate", "equalize", "drop_time"}
+OTHER_LENGTH = {"trim_quiet", "place", "change_speed", "change_tempo"}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
