@@ -106,7 +106,10 @@ def test_one_voice_is_told_by_source_and_by_target(tmp_path):
         others = [speaker for speaker in PEOPLE if speaker != source]
         made[source] = heard(others, 0.9 - 0.1 * k, 0)
         write_run(tmp_path, {"test": made[source]}, f"single:{source}", 0, "single")
-    (row,) = named(tmp_path, "one-voice")["rows"]
+    summary = named(tmp_path, "one-voice")
+    (row,) = summary["rows"]
+    worst = min(made, key=lambda source: made[source].correct.mean())
+    assert f"worst when learning from {worst} (" in summary["answer"]
     for source, predictions in made.items():
         told = row["sources"][source]
         assert told["accuracy"] == pytest.approx(predictions.correct.mean())

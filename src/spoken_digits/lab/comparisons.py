@@ -224,19 +224,32 @@ def _by_change(_: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) -> li
 
 
 def _by_source(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
+    several = len({row["model"] for row in rows}) > 1
+
+    def means(row: Mapping[str, Any]) -> str:
+        with_voices = "" if row["extra"] == "none" else f" and {row['extra']}"
+        return f"{row['augmentation']}{with_voices}" + (f", {row['model']}" if several else "")
+
     lines = []
     for row in sorted(rows, key=lambda row: -row["accuracy_mean"]):
-        line = f"{row['title']}: {_percent(row['accuracy_mean'])} % of other voices' digits"
+        share = f"{_percent(row['accuracy_mean'])} % of other voices' digits"
         if len(sources := row.get("sources") or {}) > 1:
             worst = min(sources, key=lambda name: sources[name]["accuracy"])
-            line += (
-                f" as a mean of {len(sources)} sources, worst when learning from {worst} "
-                f"({_percent(sources[worst]['accuracy'])} %)"
+            line = (
+                f"One voice ({means(row)}): {share} as a mean of {len(sources)} sources, worst "
+                f"when learning from {worst} ({_percent(sources[worst]['accuracy'])} %)"
             )
+        else:
+            line = f"{next(iter(sources), row['split']).capitalize()} alone ({means(row)}): {share}"
         tests = [test for test in comparisons if test["title"] == row["title"]]
-        line += "".join(f"; against {test['reference']}: {_verdict(test)}" for test in tests)
+        line += "".join(f"; against {_partner(test)}: {_verdict(test)}" for test in tests)
         lines.append(f"{line}.")
     return lines
+
+
+def _partner(test: Mapping[str, Any]) -> str:
+    """Name what a row's partner has that the row has not."""
+    return " ".join(str(value) for value in test["changed"].values())
 
 
 def _by_labels(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
