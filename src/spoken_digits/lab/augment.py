@@ -371,6 +371,8 @@ _BASIC = replace(
     noise_snr_db=(10, 50),
     mixed_styles=0.5,
 )
+# Beside recordings that were cut by their level, as FSDD was, others have to be as well.
+_CUT = replace(_BASIC, quiet_edges_db=(8, 35), cut_share=0.5)
 # What changes a voice, wider: all of basic, and the pitch apart from the formants.
 _SPEAKER = replace(
     _BASIC,
@@ -399,6 +401,7 @@ POLICIES: dict[str, Policy] = {
     ),
     "light": _LIGHT,
     "basic": _BASIC,
+    "cut": _CUT,
     "speaker": _SPEAKER,
     "strong": replace(
         _SPEAKER,
@@ -412,10 +415,8 @@ POLICIES: dict[str, Policy] = {
     "views": replace(_SPEAKER, frequency_warp=0.25, tempo_warp=0.4, equalizer_db=6),
     # For what ships: any voice, room, microphone and line, and any way to cut a recording.
     "open": replace(
-        _BASIC,
-        quiet_edges_db=(8, 35),
+        _CUT,
         take_noise_snr_db=(5, 40),
-        cut_share=0.5,
         margin_ms=100,
         pitch_warp=0.15,
         frequency_bend=0.0,

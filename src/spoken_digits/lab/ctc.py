@@ -29,6 +29,7 @@ from spoken_digits.lab.transcriber import (
     Keeper,
     StringNet,
 )
+from spoken_digits.lab.waveforms import trim_quiet
 
 __all__ = [
     "Material",
@@ -116,7 +117,20 @@ def _vary_speed(piece: Spoken, ratio: float) -> Spoken:
     )
 
 
-_KINDS = {"fsdd": 0.38, "speech_commands": 0.2, "voices": 0.04, "phrases": 0.28, "none": 0.1}
+_KINDS = {
+    **{"fsdd": 0.38, "speech_commands": 0.2, "voices": 0.04, "readers": 0.08},
+    **{"phrases": 0.28, "none": 0.1},
+}
+_CUT_SHARE, _QUIET_EDGES_DB = 0.4, (8.0, 35.0)  # of single digits, as the policy `cut` has it
+
+
+def _lose_edges(piece: Spoken, below_loudest_db: float) -> Spoken:
+    """Cut one digit by its level, see `waveforms.trim_quiet`."""
+    length = torch.tensor([len(piece.samples)])
+    waveform = torch.from_numpy(piece.samples)[None]
+    cut, lengths = trim_quiet(waveform, length, torch.tensor([below_loudest_db]))
+    bounds = np.array([0]), lengths.numpy()
+    return Spoken(cut[0].numpy(), piece.digits, *bounds, piece.speaker, piece.corpus)
 
 
 def _source(material: Material, rng: np.random.Generator) -> Callable[[], Spoken]:
@@ -154,7 +168,10 @@ def _source(material: Material, rng: np.random.Generator) -> Callable[[], Spoken
         # A digit that few people say here is not to be learned by heart.
         if len(pool) < 100 and kind == "speech_commands" and rng.random() < 0.5:
             pool = other_pool[name]
-        return pick(pool)
+        piece = pick(pool)
+        if rng.random() < _CUT_SHARE:
+            piece = _lose_edges(piece, rng.uniform(*_QUIET_EDGES_DB))
+        return piece
 
     def piece() -> Spoken:
         if kind == "none" or rng.random() < 0.08:

@@ -40,15 +40,17 @@ __all__ = [
 ]
 
 BLANK = 10
-FRONT_END = FrontEnd(hop_ms=10.0, f_min_hz=100.0)  # an offset or hum is not heard
+# An offset or hum is not heard.
+FRONT_END = FrontEnd(hop_ms=10.0, f_min_hz=100.0, pre_emphasis=0.97)
 STRIDE = 3  # frames a step
 STEP = STRIDE * FRONT_END.hop_length  # samples: 30 ms
 BLOCK = 2 * STEP  # of a stream, heard at once
 LATEST_S = 0.19  # after a digit's end it may still be announced
 EDGE_UNIT_S = 0.1  # what the network gives as 1
 _LEVEL_FRAMES, _PEAK_FRAMES = 200, 5  # level: the loudest 50 ms of the last 2 s
-_FLOOR, _SILENCE = 1e-4, 1e-9  # of that level; power of what no microphone hears
-_CENTER, _SCALE = -5.0, 3.0  # of the logarithms, roughly
+# Of that level: as deep as a pause can be, since strings put together have deeper ones than life.
+_FLOOR, _SILENCE = 1e-2, 1e-9  # the latter: power of what no microphone hears
+_CENTER, _SCALE = -2.7, 1.5  # of the logarithms, roughly
 _TOLERANCE = 1e-3
 
 State = dict[str, Tensor]

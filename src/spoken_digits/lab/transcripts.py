@@ -18,7 +18,7 @@ from spoken_digits.audio import SAMPLE_RATE, read_audio, resample
 from spoken_digits.connected import Transcriber
 from spoken_digits.lab.corpora import Clip, data_hash, find_corpus, read_corpus
 from spoken_digits.lab.ctc import Material, StringConfig, train_strings
-from spoken_digits.lab.festival import READERS
+from spoken_digits.lab.festival import READERS, read_synthetic
 from spoken_digits.lab.files import write_whole
 from spoken_digits.lab.phrases import draw_voices, make_phrases, read_phrases
 from spoken_digits.lab.splits import one_split
@@ -112,7 +112,7 @@ def train_transcriber(
     if split:
         recorded = one_split(split, recorded).train
     crowd = tuple(c for c in read_corpus("speech_commands", data) if not held_out(c.speaker))
-    clips = (*recorded, *crowd, *read_corpus("voices"))
+    clips = (*recorded, *crowd, *read_synthetic())
     phrases = make_phrases(draw_voices(PHRASE_VOICES, config.seed), cache, seed=config.seed)
     phrases += read_phrases(
         cache, READERS, strings=READER_STRINGS, sentences=READER_SENTENCES, seed=config.seed
@@ -124,7 +124,7 @@ def train_transcriber(
     )
     net = train_strings(material, config, progress)
     training_data = {
-        "corpora": ["fsdd", "speech_commands", "voices", "phrases"],
+        "corpora": ["fsdd", "speech_commands", "voices", "readers", "phrases"],
         "split": split,
         "hash": data_hash(clips),
         "fsdd_speakers": sorted({clip.speaker for clip in recorded}),
