@@ -400,6 +400,10 @@ def test_train_export_evaluate_recognize_follow_one_another(here, fsdd, capsys):
 
     assert main(["export", run, "-o", "mine.onnx"]) == 0
     assert capsys.readouterr().out == "mine.onnx\n"
+    assert main(["export", run, "--int8"]) == 0
+    small, err = capsys.readouterr()
+    assert (small, err) == (f"{Path(run, 'digits-int8.onnx')}\n", "")
+    assert Path(small.strip()).stat().st_size < 0.7 * Path("mine.onnx").stat().st_size
 
     assert main(["evaluate", "mine.onnx", *data]) == 0
     out, err = capsys.readouterr()

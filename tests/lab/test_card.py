@@ -119,6 +119,26 @@ def test_every_table_of_the_shipped_results_is_shown(toy, tmp_path):
     assert "Made by `spoken-digits study shipped`" in text
 
 
+def test_variants_stand_side_by_side_and_leave_no_trace_where_there_are_none(toy, tmp_path):
+    shipped = {"command": "spoken-digits study shipped", "noise": {"10 dB": {"accuracy": 0.96}}}
+    put(tmp_path, "shipped.json", shipped)
+    without = model_card(tmp_path, toy)
+    assert "Smaller" not in without
+    row = {"variant": "float", "parameters": 162239, "file_bytes": 956212}
+    row |= {"accuracy_fsdd_whole": 0.915, "rejection_auroc": 0.964}
+    variants = [row, row | {"variant": "tiny int8", "parameters": 9747, "file_bytes": 337120}]
+    put(tmp_path, "shipped.json", shipped | {"variants": variants})
+    text = model_card(tmp_path, toy)
+    assert (
+        "| variant | parameters | file bytes | accuracy fsdd whole, % | rejection auroc, % |\n"
+        "| --- | ---: | ---: | ---: | ---: |\n"
+        "| float | 162,239 | 956,212 | 91.5 | 96.4 |\n"
+        "| tiny int8 | 9,747 | 337,120 | 91.5 | 96.4 |\n"
+    ) in text
+    start, stop = text.index("## Smaller"), text.index("## Limits")
+    assert text[:start] + text[stop:] == without  # a section of its own, and nothing else
+
+
 def test_the_card_is_written_only_when_it_changes(toy, tmp_path):
     path = tmp_path / "MODEL_CARD.md"
     assert update_card(path, tmp_path, toy)

@@ -1,25 +1,37 @@
 import json
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from scipy import special
 
+import spoken_digits
+from spoken_digits.audio import read_audio, to_clip
 from spoken_digits.lab import export as exporting
+from spoken_digits.lab.corpora import read_corpus
 from spoken_digits.lab.export import ExportError, export
 from spoken_digits.lab.features import FRONT_ENDS, log_mel
 from spoken_digits.lab.models import MODELS, DigitNet
 from spoken_digits.lab.recipe import ConfigError, TrainConfig
 from spoken_digits.lab.train import build_network
-from spoken_digits.recognize import Recognizer
+from spoken_digits.recognize import SHIPPED_MODEL, Recognizer
 
 
-def finished_run(run_dir: Path, **values: object) -> DigitNet:
+def finished_run(
+    run_dir: Path, weights: Mapping[str, torch.Tensor] | None = None, **values: object
+) -> DigitNet:
     config = TrainConfig(**values)
     net = build_network(config, 10).eval()
+    if weights is not None:
+        net.load_state_dict(weights)
     run_dir.mkdir()
     (run_dir / "config.toml").write_text(config.to_toml())
     save_file(net.state_dict(), run_dir / "model.safetensors")
@@ -72,18 +84,132 @@ def test_log_odds_of_being_a_digit_come_out_of_a_network_that_rejects(tmp_path: 
     np.testing.assert_allclose(learned, probabilities, atol=1e-5)
 
 
-def test_eight_bits_say_almost_the_same_in_a_smaller_file(tmp_path: Path) -> None:
-    finished_run(tmp_path / "run", model="cnn-open", other_share=0.2)
-    whole = export(tmp_path / "run")
-    rng = np.random.default_rng(0)
-    clips = [(0.1 * rng.standard_normal(4000)).astype(np.float32) for _ in range(8)]
-    small = exporting.quantize(whole, tmp_path / "small.onnx", clips)
-    assert small.stat().st_size < 0.65 * whole.stat().st_size
-    one, other = Recognizer(whole), Recognizer(small)
-    assert one.metadata.items() <= other.metadata.items()
-    scores, same = (np.concatenate([r.run(c[None]) for c in clips]) for r in (one, other))
-    assert np.abs(scores - same).max() < 0.15 * np.ptp(scores)
-    np.testing.assert_allclose(one(clips[0], 8000).log_mel, other(clips[0], 8000).log_mel)
+@pytest.fixture(scope="module")
+def shipped_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DigitNet]:
+    """The network that ships, as a finished run."""
+    weights = SHIPPED_MODEL.with_suffix(".safetensors")
+    with safe_open(weights, framework="pt") as file:
+        recipe = tomllib.loads(file.metadata()["config"])
+    run = tmp_path_factory.mktemp("shipped") / "run"
+    return run, finished_run(run, load_file(weights), **recipe)
+
+
+@pytest.fixture(scope="module")
+def pair(shipped_run: tuple[Path, DigitNet]) -> tuple[Path, Path]:
+    """It, exported in float and in 8 bits."""
+    run, _ = shipped_run
+    return export(run), export(run, int8=True)
+
+
+def voices() -> list[np.ndarray]:
+    # Neither those that told the ranges (every ninth) nor those that 8 bits were judged by (every
+    # third from the second).
+    return [to_clip(*read_audio(clip.file)) for clip in read_corpus("voices")[5::9]]
+
+
+def test_eight_bits_answer_as_float_does(pair: tuple[Path, Path]) -> None:
+    assert [path.name for path in pair] == ["digits.onnx", "digits-int8.onnx"]
+    one, other = map(spoken_digits.load, pair)
+    names = [node.name for node in other._session.get_outputs()]
+    assert names == [node.name for node in one._session.get_outputs()]
+    clips = voices()
+    (scores, sure), (scores_8, sure_8) = (
+        map(np.concatenate, zip(*(r.judge(clip[None]) for clip in clips), strict=True))
+        for r in (one, other)
+    )
+    assert np.mean(scores.argmax(1) == scores_8.argmax(1)) >= 0.99
+    assert np.mean((sure >= one.threshold) == (sure_8 >= other.threshold)) >= 0.99
+    assert np.abs(special.softmax(scores, 1) - special.softmax(scores_8, 1)).mean() < 0.002
+    assert np.abs(sure - sure_8).mean() < 0.01
+    assert other.threshold == one.threshold
+    file = read_corpus("voices")[5].file
+    first, second = one(file), other(file)
+    assert first.digit == second.digit == int(file.parent.name)
+    assert np.array_equal(first.log_mel, second.log_mel)  # the front end is as it was
+
+
+def test_eight_bits_say_what_they_are(pair: tuple[Path, Path]) -> None:
+    metadata, metadata_8 = (dict(Recognizer(path).metadata) for path in pair)
+    assert (metadata.pop("precision"), metadata_8.pop("precision")) == ("float32", "int8")
+    assert metadata == metadata_8
+
+
+def test_the_weights_are_the_nearest_of_127_steps_and_the_front_end_stays_in_float(
+    shipped_run: tuple[Path, DigitNet], pair: tuple[Path, Path]
+) -> None:
+    graph = onnx.load(pair[1]).graph
+    stored = {array.name: onnx.numpy_helper.to_array(array) for array in graph.initializer}
+    stored |= {
+        node.output[0]: onnx.numpy_helper.to_array(node.attribute[0].t)
+        for node in graph.node
+        if node.op_type == "Constant"
+    }
+    makers = {name: node for node in graph.node for name in node.output}
+    weights, sizes = shipped_run[1].state_dict(), []
+    in_float = []
+    for node in graph.node:
+        if node.op_type not in ("Conv", "Gemm"):
+            continue
+        maker = makers.get(node.input[1])
+        if maker is None or maker.op_type != "DequantizeLinear":
+            in_float.append(stored[node.input[1]])
+            continue
+        steps, scale = stored[maker.input[0]], stored[maker.input[1]]  # (out, ...), (out,)
+        assert steps.dtype == np.int8
+        assert np.abs(steps).max() <= 64  # sums of 7 bits fit the registers of every processor
+        name = maker.input[0].removeprefix("net.").removesuffix("_quantized")
+        weight = weights[name].numpy()
+        around = scale.reshape(-1, *[1] * (weight.ndim - 1))
+        np.testing.assert_allclose(steps * around, weight, atol=0.501 * scale.max())
+        assert (np.abs(steps * around - weight) <= 0.501 * around).all()
+        sizes.append((steps.nbytes + scale.nbytes, weight.nbytes))
+    assert len(sizes) == sum(w.ndim > 1 for k, w in weights.items() if "front_end" not in k)
+    assert [array.shape for array in in_float] == [(258, 1, 256)]
+    small, whole = map(sum, zip(*sizes, strict=True))
+    assert small <= 0.4 * whole
+    assert pair[1].stat().st_size <= 0.55 * pair[0].stat().st_size
+
+
+def test_eight_bits_are_the_same_bytes_again(pair: tuple[Path, Path]) -> None:
+    assert exporting.quantize(pair[0].read_bytes()) == pair[1].read_bytes()
+
+
+def test_a_network_that_8_bits_do_not_suffice_for_is_refused(
+    shipped_run: tuple[Path, DigitNet], tmp_path: Path
+) -> None:
+    # One channel is a thousand times as loud, and heard a thousand times as faintly by the next
+    # layer: the same function, but the steps of 8 bits are as coarse as that channel asks for.
+    weights = {name: weight.clone() for name, weight in shipped_run[1].state_dict().items()}
+    for name in ("norms.0.weight", "norms.0.bias"):
+        weights[f"backbone.{name}"][3] *= 1000
+    weights["backbone.convolutions.1.weight"][:, 3] /= 1000
+    recipe = (shipped_run[0] / "config.toml").read_text(encoding="utf-8")
+    finished_run(tmp_path / "run", weights, **tomllib.loads(recipe))
+    before = sorted(path.name for path in (tmp_path / "run").iterdir())
+    with pytest.raises(ExportError, match=r"in 8 bits \d+\.\d% of .* at least 98%; nothing was"):
+        export(tmp_path / "run", int8=True)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before
+    whole = Recognizer(export(tmp_path / "run"))  # in float nothing is wrong with it
+    clip = voices()[0][None]
+    np.testing.assert_allclose(
+        whole.run(clip), Recognizer(SHIPPED_MODEL).run(clip), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_what_the_float_file_cannot_tell_apart_counts_as_the_same() -> None:
+    def says(probabilities: list[float], sure: float) -> Recognizer:
+        recognizer = Mock(spec=Recognizer, threshold=0.5)
+        recognizer.judge.return_value = np.log([probabilities]), np.array([sure])
+        return recognizer
+
+    def same(one: Recognizer, other: Recognizer) -> float:
+        return exporting._agreement(one, other, [np.zeros(800, np.float32)])
+
+    clear, close = says([0.7, 0.2, 0.1], 0.9), says([0.45, 0.4, 0.15], 0.9)
+    second = says([0.3, 0.6, 0.1], 0.9)
+    assert same(clear, clear) == same(close, clear) == same(close, second) == 1
+    assert same(clear, second) == same(second, close) == 0
+    assert same(clear, says([0.7, 0.2, 0.1], 0.4)) == 0  # refused by one alone
 
 
 def test_the_file_describes_itself(tmp_path: Path) -> None:

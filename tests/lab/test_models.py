@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -34,6 +36,16 @@ def test_a_clip_scores_the_same_alone_and_in_a_padded_batch(name: str, front_end
 def test_our_strong_model_is_small() -> None:
     net = DigitNet(FRONT_ENDS["ours"], MODELS["cnn"].backbone(40), 10)
     assert sum(p.numel() for p in net.parameters()) <= 150_000
+
+
+def test_the_tiny_model_has_at_most_10_000_parameters() -> None:
+    net = DigitNet(FRONT_ENDS["shipped"], MODELS["cnn-tiny"].backbone(40), 10, rejects=True)
+    widths = (1, 8, 12, 16, 20)
+    convolutions = sum(9 * before * after for before, after in pairwise(widths))
+    top = 20 * 20 * 3 * 3  # over the 3 bands that are left of 40, and 3 frames
+    norms, head = 2 * (sum(widths[1:]) + 20), 11 * (2 * 20 + 1)
+    count = sum(p.numel() for p in net.parameters())
+    assert count == convolutions + top + norms + head == 9_747
 
 
 def test_a_committee_says_the_mean_of_what_its_members_say() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from spoken_digits.lab.corpora import DIGITS, Clip, CorpusError
-from spoken_digits.lab.openset import FOLDS, OpenSet, noise_files, open_set, parts
+from spoken_digits.lab.openset import FOLDS, OpenSet, left_out, noise_files, open_set, parts
 from spoken_digits.lab.splits import SplitError
 
 WORDS = ("cat", "dog", "go", "up")
@@ -51,6 +51,15 @@ def test_folds_share_no_speaker_no_word_and_no_noise_with_what_is_trained_on(
     assert len(digits) == len({clip.file for clip in digits}) == 120  # each is left out once
     assert {clip.label for clip in tested} - set(DIGITS) == set(WORDS)
     assert len(noises) == len(set(noises)) == 3
+
+
+@pytest.mark.parametrize("share", [0.25, 0.0])
+@pytest.mark.parametrize("split", ["open", "open:0", "open:fsdd", "open:speech_commands"])
+def test_what_is_left_out_is_found_without_preparing_anything(
+    open_corpora: Path, tmp_path: Path, split: str, share: float
+) -> None:
+    found = left_out(split, open_corpora, others=share > 0)
+    assert tuple(found) == gather(open_corpora, split, tmp_path, share).test
 
 
 def test_what_is_no_digit_is_other_words_noise_and_too_little_of_a_digit(

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,10 @@ import torch
 from safetensors.torch import load_file
 
 from spoken_digits.audio import find_speech
+from spoken_digits.lab import export as exporting
 from spoken_digits.lab import shipping
+from spoken_digits.lab.export import ExportError
+from spoken_digits.lab.openset import FOLDS, left_out
 from spoken_digits.lab.own import read_start
 from spoken_digits.lab.recipe import TrainConfig
 from spoken_digits.lab.shipping import CONDITIONS, ship, study_shipped, train_open
@@ -17,15 +21,32 @@ TINY = TrainConfig(
     model="cnn-tiny", split="open", augmentation="light", epochs=1, clips_an_epoch=64,
     other_share=0.25, rejection_threshold=-1.0,
 )  # fmt: skip
+STUDIED = replace(TINY, model="cnn-single")
 
 
 @pytest.fixture
 def runs(open_corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of runs in which the voices have been made before."""
     monkeypatch.setattr(shipping, "make_voices", None)
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / ".voices").symlink_to(open_corpora / "made")
-    return tmp_path / "runs"
+    return with_voices(tmp_path / "runs", open_corpora)
+
+
+def with_voices(folder: Path, corpora: Path) -> Path:
+    folder.mkdir()
+    (folder / ".voices").symlink_to(corpora / "made")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def studied(open_corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """The folder of a finished study, and its summary."""
+    folder = with_voices(tmp_path_factory.mktemp("study") / "runs", open_corpora)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in ("_CALIBRATED", "_COMPARED"):  # fewer voices, for speed
+            monkeypatch.setattr(exporting, name, slice(1, None, 40))
+        return folder, json.loads(
+            study_shipped(STUDIED, open_corpora, folder, "made up").read_text()
+        )
 
 
 def test_one_call_makes_the_file_that_ships_and_weights_to_start_from(
@@ -49,10 +70,11 @@ def test_one_call_makes_the_file_that_ships_and_weights_to_start_from(
     assert (run / "model.safetensors").stat().st_mtime_ns == before
 
 
+@pytest.mark.xdist_group("shipped")  # one worker makes the study
 def test_the_study_tells_what_was_left_out_and_how_it_was_heard(
-    open_corpora: Path, runs: Path
+    studied: tuple[Path, dict],
 ) -> None:
-    summary = json.loads(study_shipped(TINY, open_corpora, runs, "made up").read_text())
+    _, summary = studied
     assert [row["left_out"] for row in summary["accuracy"]] == [
         "fsdd, the whole corpus",
         "fsdd, speakers in 3 groups",
@@ -66,6 +88,70 @@ def test_the_study_tells_what_was_left_out_and_how_it_was_heard(
     scores = {row["score"] for row in summary["rejection_of_words_never_trained_on"]}
     assert len(scores) >= 4
     assert sum(row["clips"] for row in summary["recall_by_digit"]) == 120
+
+
+@pytest.mark.xdist_group("shipped")  # one worker makes the study
+def test_the_study_sets_the_smaller_variants_beside_the_network(
+    open_corpora: Path, studied: tuple[Path, dict]
+) -> None:
+    folder, summary = studied
+    rows = {row["variant"]: row for row in summary["variants"]}
+    assert list(rows) == ["float", "int8", "tiny", "tiny int8"]
+    assert [row["parameters"] for row in rows.values()] == [
+        *[summary["parameters"]] * 2,
+        9747,
+        9747,
+    ]
+    assert rows["int8"]["file_bytes"] < 0.8 * rows["float"]["file_bytes"]
+    assert rows["tiny int8"]["file_bytes"] < rows["tiny"]["file_bytes"] < 350_000
+    columns = ("fsdd_whole", "fsdd_speakers", "speech_commands_whole", "speech_commands_speakers")
+    assert [rows["float"][f"accuracy_{column}"] for column in columns] == [
+        row["accuracy"] for row in summary["accuracy"]
+    ]
+    assert [rows["float"]["rejection_auroc"]] == [
+        row["auroc"]
+        for row in summary["rejection_of_words_never_trained_on"]
+        if row["score"] == "own"
+    ]
+    # Heard anew, one file after another, as a user's recordings are.
+    hits = [
+        Recognizer(folder / f"cnn-tiny-open-{fold}-s0" / "digits-int8.onnx", 0)(clip.file).label
+        == clip.label
+        for fold in range(FOLDS)
+        for clip in left_out(f"open:{fold}", open_corpora, others=False)
+        if clip.corpus == "fsdd"
+    ]
+    assert rows["tiny int8"]["accuracy_fsdd_speakers"] == pytest.approx(np.mean(hits))
+
+
+@pytest.mark.xdist_group("shipped")  # one worker makes the study
+def test_a_second_study_keeps_what_is_finished_and_leaves_out_what_export_refuses(
+    open_corpora: Path,
+    studied: tuple[Path, dict],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, summary = studied
+    before = stamps(folder)
+    assert (
+        json.loads(study_shipped(STUDIED, open_corpora, folder, "made up").read_text()) == summary
+    )
+    assert stamps(folder) == before
+
+    def refuse(content: bytes) -> bytes:
+        raise ExportError("in 8 bits 12.3% of the synthetic voices")
+
+    monkeypatch.setattr(shipping, "quantize", refuse)
+    (folder / "cnn-tiny-open-1-s0" / "evaluation-int8.json").unlink()
+    capsys.readouterr()
+    again = json.loads(study_shipped(STUDIED, open_corpora, folder, "made up").read_text())
+    assert again == summary | {"variants": summary["variants"][:3]}
+    assert "tiny int8, left out of the variants: in 8 bits 12.3%" in capsys.readouterr().err
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    """When each file of each run was written."""
+    return {str(file): file.stat().st_mtime_ns for file in folder.glob("cnn-*/*")}
 
 
 def test_noise_stands_at_the_ratio_asked_for_over_the_speech() -> None:

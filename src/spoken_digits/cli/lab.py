@@ -79,8 +79,10 @@ def add_verbs(verbs: Any) -> None:
         verbs, "export", _export, "write a trained run as one ONNX file", "train,report"
     )
     verb.add_argument("run", metavar="RUN", help="folder of a finished run")
-    verb.add_argument("-o", "--output", metavar="FILE", help="default: digits.onnx in RUN")
-    verb.add_argument("--int8", action="store_true", help="weights in 8 bits: about half as large")
+    text = "default: digits.onnx in RUN; of 8 bits, digits-int8.onnx"
+    verb.add_argument("-o", "--output", metavar="FILE", help=text)
+    text = "the network in 8 bits, the front end in float; refused where its answers differ"
+    verb.add_argument("--int8", action="store_true", help=text)
 
     verb = add_verb(
         verbs, "study", _study, "train and judge many models, write a report", "train,report"
@@ -312,16 +314,9 @@ def _warn_of(known: Sequence[str], model: str) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.export import export, quantize
+    from spoken_digits.lab.export import export
 
-    path = export(arguments.run, arguments.output)
-    if arguments.int8:
-        from spoken_digits.audio import read_audio, to_clip
-        from spoken_digits.lab.corpora import read_corpus
-
-        clips = [to_clip(*read_audio(clip.file)) for clip in read_corpus("voices")[::9]]
-        path = quantize(path, path, clips)
-    print(path)
+    print(export(arguments.run, arguments.output, arguments.int8))
     return 0
 
 

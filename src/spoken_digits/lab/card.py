@@ -1,7 +1,8 @@
 """The model card: from the model that ships and results/*.json to MODEL_CARD.md.
 
 Figures of another model than the one that ships are left out; the card says how to get new ones.
-Whatever tables results/shipped.json holds are shown, so that a new one needs no new code here.
+Whatever tables results/shipped.json holds are shown, so that a new one needs no new code here; that
+of the variants has a section of its own.
 """
 
 import hashlib
@@ -72,7 +73,7 @@ def model_card(results: Path | str, model: Path | str = SHIPPED_MODEL) -> str:
         training=_facts(training),
         corpora=_corpora(training),
         voices=len(training.get("train_speakers", ())),
-        sections=_sections(shipped or {}),
+        sections=_sections({k: v for k, v in (shipped or {}).items() if k != "variants"}),
         shipped=shipped,
         study=study,
         rows=_strong_rows(study),

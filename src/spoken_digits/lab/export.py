@@ -7,8 +7,9 @@ C classes.
 
 import io
 import json
+import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,11 +21,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import spoken_digits
+from spoken_digits.audio import read_audio, to_clip
+from spoken_digits.lab.corpora import Clip, read_corpus
 from spoken_digits.lab.features import FRONT_ENDS
-from spoken_digits.lab.files import whole_file, write_whole
+from spoken_digits.lab.files import write_whole
 from spoken_digits.lab.models import DigitNet
 from spoken_digits.lab.recipe import ConfigError, TrainConfig
 from spoken_digits.lab.train import load_network
+from spoken_digits.recognize import Recognizer
 
 __all__ = [
     "OPSET",
@@ -39,6 +43,10 @@ __all__ = [
 OUTPUTS = ("scores", "log_mel", "embedding")  # and "rejection", of a network that rejects
 _TOLERANCE = 1e-4
 OPSET = 17
+# Synthetic voices that tell the ranges of activations, and others, by which 8 bits are judged.
+_CALIBRATED, _COMPARED = slice(0, None, 9), slice(1, None, 3)
+_MARGIN = 0.1  # labels whose probabilities lie closer are not told apart
+_LEAST_AGREEMENT = 0.98
 
 
 class ExportError(ValueError):
@@ -61,7 +69,7 @@ def _outputs(net: DigitNet) -> tuple[str, ...]:
     return (*OUTPUTS, "rejection") if net.rejects else OUTPUTS
 
 
-def export(run_dir: Path | str, output: Path | str | None = None) -> Path:
+def export(run_dir: Path | str, output: Path | str | None = None, int8: bool = False) -> Path:
     """Write a finished run as ONNX, once ONNX and torch agree to 1e-4 on every output.
 
     The file takes ``waveform`` (B, L), float32 at 8 kHz, any B and any L of a tenth of a second or
@@ -74,21 +82,24 @@ def export(run_dir: Path | str, output: Path | str | None = None) -> Path:
     run_dir
         Folder of a finished run.
     output
-        File to write; left out, ``digits.onnx`` in `run_dir`.
+        File to write; left out, ``digits.onnx`` in `run_dir`, or ``digits-int8.onnx``.
+    int8
+        Whether to put the network into 8 bits, see `quantize`.
 
     Raises
     ------
     ConfigError
         When `run_dir` holds no finished run, or one that lacks what is known of its training.
     ExportError
-        When the two disagree; nothing is written then.
+        When the two disagree, or the answers in 8 bits with those in float; nothing is written
+        then.
     """
     run_dir = Path(run_dir)
-    output = Path(output) if output else run_dir / "digits.onnx"
+    output = Path(output) if output else run_dir / f"digits{'-int8' * int8}.onnx"
     config, net = load_network(run_dir)
     content = describe(_to_onnx(net), _metadata(config, net, _environment(run_dir)))
     check_parity(net, content)
-    write_whole(output, content)
+    write_whole(output, quantize(content) if int8 else content)
     return output
 
 
@@ -141,6 +152,7 @@ def _metadata(config: TrainConfig, net: DigitNet, environment: dict[str, object]
         "sample_rate_hz": str(front_end.sample_rate_hz),
         "front_end": json.dumps(asdict(front_end)),
         "model": config.model,
+        "precision": "float32",
         "recipe": json.dumps(asdict(config)),
         "parameters": str(parameters),
         "version": spoken_digits.__version__,
@@ -193,20 +205,29 @@ def check_parity(net: DigitNet, content: bytes) -> None:
                 )
 
 
-def quantize(model: Path | str, output: Path | str, clips: Iterable[NDArray[np.float32]]) -> Path:
-    """Write an exported model again, its convolutions and last layer in 8 bits.
+def quantize(content: bytes) -> bytes:
+    """Put an exported model's convolutions and last layer into 8 bits, once it answers the same.
 
-    The front end, whose power spans more than 8 bits can say, stays as it is. Weights have a scale
-    for each channel, activations one that `clips` tell (Jacob et al. 2018, arXiv:1712.05877).
+    The front end, whose power spans more than 8 bits can say, stays in float, and so does what the
+    last layer gives: answers and refusals are cut from it. Weights have a scale for each channel,
+    activations one that the synthetic voices tell, which ship (Jacob et al. 2018,
+    arXiv:1712.05877). Other voices of theirs are then heard by both files. An answer counts as the
+    same when it is refused by both or by neither, and is the float file's likeliest label, or one
+    that the float file holds for likely to within 0.1, the margin that `recognize` asks for.
 
     Parameters
     ----------
-    model
-        What `export` wrote.
-    output
-        File to write.
-    clips
-        Clips (L,) like those that will be heard, a hundred or so.
+    content
+        ONNX, as `export` writes it.
+
+    Returns
+    -------
+    ONNX of the same inputs, outputs and metadata; ``precision`` says ``int8``
+
+    Raises
+    ------
+    ExportError
+        When fewer than 98 % of the answers are the same.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -216,32 +237,70 @@ def quantize(model: Path | str, output: Path | str, clips: Iterable[NDArray[np.f
     )
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
+        def __init__(self, clips: Iterable[NDArray[np.float32]]) -> None:
             self.clips = iter(clips)
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             clip = next(self.clips, None)
             return None if clip is None else {"waveform": clip[None]}
 
-    graph = onnx.load(str(model)).graph
-    makers = {name: node for node in graph.node for name in node.output}
-    front_end, wanted = set(), ["log_mel"]
-    while wanted:
-        node = makers.get(wanted.pop())
-        if node is not None and node.name not in front_end:
-            front_end.add(node.name)
-            wanted += node.input
-    with whole_file(Path(output)) as part, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    def read(clips: Iterable[Clip]) -> list[NDArray[np.float32]]:
+        return [to_clip(*read_audio(clip.file)) for clip in clips]
+
+    voices = read_corpus("voices")
+    model = onnx.load_from_string(content)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    # Said to have been prepared for this: the library would warn otherwise, and its preparing
+    # makes operators that are not standard. `describe` drops the mark.
+    onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
+    with tempfile.TemporaryDirectory() as scratch:
+        whole, small = Path(scratch, "float32.onnx"), Path(scratch, "int8.onnx")
+        onnx.save(model, str(whole))
         quantize_static(
-            str(model),
-            str(part),
-            Reader(),
+            str(whole),
+            str(small),
+            Reader(read(voices[_CALIBRATED])),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Gemm"],
-            nodes_to_exclude=sorted(front_end),
+            nodes_to_exclude=_makers_of(model.graph, "log_mel"),
             per_channel=True,
+            # Sums of weights of 8 bits overflow on processors without VNNI, those of 7 bits do
+            # not: so the file answers alike on all of them.
+            reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
         )
-    return Path(output)
+        whole.write_bytes(content)
+        small.write_bytes(describe(small.read_bytes(), metadata | {"precision": "int8"}))
+        share = _agreement(Recognizer(whole), Recognizer(small), read(voices[_COMPARED]))
+        if not share >= _LEAST_AGREEMENT:
+            raise ExportError(
+                f"in 8 bits {share:.1%} of the synthetic voices are answered as in float, expected "
+                f"at least {_LEAST_AGREEMENT:.0%}; nothing was written: export it without --int8"
+            )
+        return small.read_bytes()
+
+
+def _makers_of(graph: onnx.GraphProto, output: str) -> list[str]:
+    """Name the nodes that an output of a graph is made by, from its inputs on."""
+    makers = {name: node for node in graph.node for name in node.output}
+    found, wanted = set(), [output]
+    while wanted:
+        node = makers.get(wanted.pop())
+        if node is not None and node.name not in found:
+            found.add(node.name)
+            wanted += node.input
+    return sorted(found)
+
+
+def _agreement(one: Recognizer, other: Recognizer, clips: Sequence[NDArray[np.float32]]) -> float:
+    """Return the share of clips (L,) that `other` answers as `one` does; see `quantize`."""
+    same = []
+    for clip in clips:
+        (scores, sure), (scores_other, sure_other) = (r.judge(clip[None]) for r in (one, other))
+        likely = torch.from_numpy(scores[0]).softmax(0).numpy()  # (C,)
+        is_likely = likely[scores_other[0].argmax()] >= likely.max() - _MARGIN
+        refusals_agree = (sure >= one.threshold) == (sure_other >= other.threshold)
+        same.append(bool(is_likely and refusals_agree[0]))
+    return float(np.mean(same))

@@ -30,7 +30,7 @@ from spoken_digits.lab.dataset import Dataset, IntArray, balanced_shares, prepar
 from spoken_digits.lab.festival import read_synthetic
 from spoken_digits.lab.splits import SplitError
 
-__all__ = ["FOLDS", "SYNTHETIC", "OpenSet", "noise_files", "open_set", "parts"]
+__all__ = ["FOLDS", "SYNTHETIC", "OpenSet", "left_out", "noise_files", "open_set", "parts"]
 
 FOLDS = 3
 # The six people of FSDD, two a fold; the others of a corpus are dealt out in turn.
@@ -182,16 +182,7 @@ def open_set(
     SplitError
         When there is no such split.
     """
-    clips: list[Clip] = []
-    for name in ("fsdd", "speech_commands"):
-        if find_corpus(name, data):
-            clips += read_corpus(name, data)
-    if not clips:
-        raise CorpusError(
-            "neither fsdd nor speech_commands is at hand; fetch them with 'spoken-digits corpus "
-            "fetch NAME', or point SPOKEN_DIGITS_DATA or --data at copies"
-        )
-    clips += read_synthetic(voices)
+    clips = [*_read_people(data), *read_synthetic(voices)]
     if not other_share:
         clips = [clip for clip in clips if clip.label in DIGITS]
     noises, test_noises = noise_files(split, data)
@@ -217,6 +208,45 @@ def open_set(
         tuple(test_noises),
         tuple(train),
     )
+
+
+def left_out(split: str, data: Path | str | None = None, others: bool = True) -> list[Clip]:
+    """Return the recordings that a split leaves out, as `OpenSet.test`, with nothing prepared.
+
+    Parameters
+    ----------
+    split
+        What is left out, see `parts`.
+    data
+        Folder of corpora.
+    others
+        Whether words that are no digits are among them.
+
+    Raises
+    ------
+    CorpusError
+        When no corpus of people is at hand.
+    SplitError
+        When there is no such split.
+    """
+    # Synthetic voices are never left out, and no word of theirs alone is: people's clips suffice.
+    clips = [clip for clip in _read_people(data) if others or clip.label in DIGITS]
+    return parts(split, clips)[1]
+
+
+def _read_people(data: Path | str | None) -> list[Clip]:
+    clips = [
+        clip
+        for name in ("fsdd", "speech_commands")
+        if find_corpus(name, data)
+        for clip in read_corpus(name, data)
+    ]
+    if not clips:
+        raise CorpusError(
+            "neither fsdd nor speech_commands is at hand; fetch them with 'spoken-digits corpus "
+            "fetch NAME', or point SPOKEN_DIGITS_DATA or --data at copies"
+        )
+    return clips
 
 
 def read_noise(file: Path) -> NDArray[np.float32]:

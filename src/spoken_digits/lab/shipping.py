@@ -23,9 +23,9 @@ from spoken_digits.audio import SAMPLE_RATE, find_speech, read_audio, resample, 
 from spoken_digits.lab import waveforms
 from spoken_digits.lab.corpora import DIGITS, Clip
 from spoken_digits.lab.evaluate import Predictions, evaluate, expected_calibration_error
-from spoken_digits.lab.export import export
+from spoken_digits.lab.export import ExportError, export, quantize
 from spoken_digits.lab.files import write_json, write_whole
-from spoken_digits.lab.openset import FOLDS, SYNTHETIC, OpenSet, open_set, read_noise
+from spoken_digits.lab.openset import FOLDS, SYNTHETIC, left_out, open_set, read_noise
 from spoken_digits.lab.recipe import ConfigError, TrainConfig
 from spoken_digits.lab.rejection import evaluate_rejection, score_clips
 from spoken_digits.lab.study import versions
@@ -40,14 +40,22 @@ FloatArray = NDArray[np.float32]
 VOICE_TAKES, VOICE_OTHERS = 4, 40  # of every synthetic voice: takes of a digit, other words
 CLIPS_SPOILED = 600  # recordings of each corpus that a spoiled condition is measured on
 SNR_DB = (20, 10, 5, 0)
+TINY = "cnn-tiny"  # the network of at most 10,000 parameters
 
 
 def train_open(
-    config: TrainConfig, data: Path | None, out: Path, command: str, quiet: bool = True
+    config: TrainConfig,
+    data: Path | None,
+    out: Path,
+    command: str,
+    quiet: bool = True,
+    *,
+    spoil: bool = True,
 ) -> Path:
     """Train on the open set, export, judge on what `config.split` left out; the run's directory.
 
-    A run that is finished is left alone.
+    A run that is finished is left alone. It is judged on spoiled recordings as well, unless `spoil`
+    is off.
 
     Raises
     ------
@@ -94,7 +102,8 @@ def train_open(
     }
     write_json(directory / "environment.json", environment)
     model = export(directory)
-    judged = judge_open(Recognizer(model, threshold=0), gathered, config.seed)
+    noises = gathered.test_noises if spoil else None
+    judged = judge_open(Recognizer(model, threshold=0), gathered.test, noises, config.seed)
     write_json(directory / "evaluation.json", judged)
     return directory
 
@@ -116,17 +125,23 @@ def study_shipped(
 ) -> Path:
     """Run the recipe with everything, and with each thing left out; return the summary's path.
 
-    What is finished is left alone.
+    So is a network of at most 10,000 parameters, and both are judged in 8 bits as well, alone and
+    without spoiled recordings. What is finished is left alone.
     """
     splits = ["open:fsdd", *(f"open:{fold}" for fold in range(FOLDS)), "open:speech_commands"]
     judged: dict[str, dict[str, Any]] = {}
     directory = train_open(replace(config, split="open"), data, out, command, quiet)
+    runs, tiny_runs = {}, {}
     for split in splits:
-        run = train_open(replace(config, split=split), data, out, command, quiet)
-        judged[split] = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+        runs[split] = train_open(replace(config, split=split), data, out, command, quiet)
+        judged[split] = _read(runs[split] / "evaluation.json")
         _say(f"{split}: " + ", ".join(_line(row) for row in judged[split]["clean"]))
-    environment = json.loads((directory / "environment.json").read_text(encoding="utf-8"))
+    for split in splits:
+        tiny = replace(config, split=split, model=TINY)
+        tiny_runs[split] = train_open(tiny, data, out, command, quiet, spoil=False)
+    environment = _read(directory / "environment.json")
     summary = _summary(judged) | {
+        "variants": [*_variants("", runs, data), *_variants("tiny", tiny_runs, data)],
         "study": "shipped",
         "track": "open",
         "command": command,
@@ -143,8 +158,24 @@ def study_shipped(
     return path
 
 
-def judge_open(recognizer: Recognizer, gathered: OpenSet, seed: int = 0) -> dict[str, Any]:
+def judge_open(
+    recognizer: Recognizer,
+    test: Sequence[Clip],
+    test_noises: Sequence[Path] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
     """Judge a model on the recordings left out: clean, spoiled, and against what is no digit.
+
+    Parameters
+    ----------
+    recognizer
+        The model.
+    test
+        Recordings left out.
+    test_noises
+        Noises left out, to spoil recordings with; None to spoil none, not even otherwise.
+    seed
+        Key of which recordings are spoiled, and of how.
 
     Returns
     -------
@@ -153,7 +184,7 @@ def judge_open(recognizer: Recognizer, gathered: OpenSet, seed: int = 0) -> dict
     FSDD. Empty where nothing was left out.
     """
     result: dict[str, Any] = {"clean": [], "spoiled": [], "calibration": [], "people": {}}
-    digits = [clip for clip in gathered.test if clip.label in DIGITS]
+    digits = [clip for clip in test if clip.label in DIGITS]
     for corpus in sorted({clip.corpus for clip in digits} - {*SYNTHETIC}):
         clips = [clip for clip in digits if clip.corpus == corpus]
         recordings = [resample(*read_audio(clip.file)) for clip in clips]
@@ -182,8 +213,9 @@ def judge_open(recognizer: Recognizer, gathered: OpenSet, seed: int = 0) -> dict
             }
             for factor in (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4)
         ]
-        result["spoiled"] += _spoiled(recognizer, corpus, clips, recordings, gathered, seed)
-    others = [c for c in gathered.test if c.label not in DIGITS and c.corpus == "speech_commands"]
+        if test_noises is not None:
+            result["spoiled"] += _spoiled(recognizer, corpus, clips, recordings, test_noises, seed)
+    others = [c for c in test if c.label not in DIGITS and c.corpus == "speech_commands"]
     if others and recognizer.rejects:
         heard = [clip for clip in digits if clip.corpus == "speech_commands"]
         scored = score_clips(recognizer, [*heard, *others])
@@ -202,7 +234,7 @@ def _spoiled(
     corpus: str,
     clips: Sequence[Clip],
     recordings: Sequence[FloatArray],
-    gathered: OpenSet,
+    test_noises: Sequence[Path],
     seed: int,
 ) -> list[dict[str, Any]]:
     rng = np.random.default_rng([seed, 5])
@@ -214,7 +246,7 @@ def _spoiled(
         chosen += rng.choice(there, take, replace=False).tolist()
     targets = np.array([recognizer.labels.index(clips[i].label) for i in chosen])
     conditions: dict[str, Condition] = dict(CONDITIONS)
-    noises = [read_noise(file) for file in gathered.test_noises]
+    noises = [read_noise(file) for file in test_noises]
     for snr_db in SNR_DB if noises else ():
         conditions[f"noise {snr_db} dB"] = _noisy(noises, snr_db)
     rows = []
@@ -305,26 +337,53 @@ CONDITIONS: dict[str, Condition] = {
 }
 
 
+def _variants(prefix: str, runs: dict[str, Path], data: Path | None) -> list[dict[str, Any]]:
+    """Lay runs out in float and in 8 bits, a row each; in 8 bits only where all may be exported."""
+    whole = {split: _read(run / "evaluation.json") for split, run in runs.items()}
+    rows = [_variant(prefix or "float", runs, "digits.onnx", whole)]
+    try:
+        small = {split: _judge_int8(run, split, data) for split, run in runs.items()}
+    except ExportError as error:
+        _say(f"{prefix} int8, left out of the variants: {error}".strip())
+        return rows
+    return [*rows, _variant(f"{prefix} int8".strip(), runs, "digits-int8.onnx", small)]
+
+
+def _judge_int8(run: Path, split: str, data: Path | None) -> dict[str, Any]:
+    """Put a run's file into 8 bits, beside it, and judge it; what is finished is left alone."""
+    path, model = run / "evaluation-int8.json", run / "digits-int8.onnx"
+    if not path.exists():
+        write_whole(model, quantize((run / "digits.onnx").read_bytes()))
+        recognizer = Recognizer(model, threshold=0)
+        write_json(path, judge_open(recognizer, left_out(split, data, others=recognizer.rejects)))
+    return _read(path)
+
+
+def _variant(
+    name: str, runs: dict[str, Path], file: str, judged: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    run = next(iter(runs.values()))  # the others are as large, but for what they say of themselves
+    row = {
+        "variant": name,
+        "parameters": _read(run / "environment.json")["parameters"],
+        "file_bytes": (run / file).stat().st_size,
+    }
+    keys = ("fsdd_whole", "fsdd_speakers", "speech_commands_whole", "speech_commands_speakers")
+    for key, measured in zip(keys, _accuracy(judged), strict=True):
+        row[f"accuracy_{key}"] = measured["accuracy"]
+    own = [scores for scores in _rejection(judged) if scores["score"] == "own"]
+    return row | {f"rejection_{key}": scores[key] for scores in own for key in ("auroc", "eer")}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return loaded
+
+
 def _summary(judged: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Lay the runs out as tables: a row a measure."""
     folds = [judged[f"open:{fold}"] for fold in range(FOLDS)]
     by_fold = [row for fold in folds for row in fold["clean"]]
-    accuracy = []
-    for corpus, whole in (("fsdd", "open:fsdd"), ("speech_commands", "open:speech_commands")):
-        out = next(row for row in judged[whole]["clean"] if row["corpus"] == corpus)
-        accuracy.append({"left_out": f"{corpus}, the whole corpus", **_cells(out)})
-        rows = [row for row in by_fold if row["corpus"] == corpus]
-        clips = sum(row["clips"] for row in rows)
-        accuracy.append(
-            {
-                "left_out": f"{corpus}, speakers in {FOLDS} groups",
-                "clips": clips,
-                "speakers": sum(row["speakers"] for row in rows),
-                "accuracy": sum(row["accuracy"] * row["clips"] for row in rows) / clips,
-                "macro_f1": float(np.mean([row["macro_f1"] for row in rows])),
-                "ece": float(np.mean([row["ece"] for row in rows])),
-            }
-        )
     people = {
         name: {"left_out_with_the_corpus": judged["open:fsdd"]["people"][name], "accuracy": share}
         for fold in folds
@@ -344,7 +403,41 @@ def _summary(judged: dict[str, dict[str, Any]]) -> dict[str, Any]:
         }
         for (corpus, condition), rows in conditions.items()
     ]
-    rejection = [
+    return {
+        "accuracy": _accuracy(judged),
+        "fsdd_speakers": people,
+        "recall_by_digit": _by_digit(by_fold),
+        "spoiled_recordings": spoiled,
+        "rejection_of_words_never_trained_on": _rejection(judged),
+    }
+
+
+def _accuracy(judged: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lay out what was left out: each corpus whole, then its speakers in groups."""
+    by_fold = [row for fold in range(FOLDS) for row in judged[f"open:{fold}"]["clean"]]
+    accuracy = []
+    for corpus, whole in (("fsdd", "open:fsdd"), ("speech_commands", "open:speech_commands")):
+        out = next(row for row in judged[whole]["clean"] if row["corpus"] == corpus)
+        accuracy.append({"left_out": f"{corpus}, the whole corpus", **_cells(out)})
+        rows = [row for row in by_fold if row["corpus"] == corpus]
+        clips = sum(row["clips"] for row in rows)
+        accuracy.append(
+            {
+                "left_out": f"{corpus}, speakers in {FOLDS} groups",
+                "clips": clips,
+                "speakers": sum(row["speakers"] for row in rows),
+                "accuracy": sum(row["accuracy"] * row["clips"] for row in rows) / clips,
+                "macro_f1": float(np.mean([row["macro_f1"] for row in rows])),
+                "ece": float(np.mean([row["ece"] for row in rows])),
+            }
+        )
+    return accuracy
+
+
+def _rejection(judged: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lay out how each score told digits from words left out, as a mean of the groups."""
+    folds = [judged[f"open:{fold}"] for fold in range(FOLDS)]
+    return [
         {
             "score": name,
             "auroc": float(np.mean([fold["rejection"]["compared"][name][0] for fold in folds])),
@@ -352,13 +445,6 @@ def _summary(judged: dict[str, dict[str, Any]]) -> dict[str, Any]:
         }
         for name in folds[0].get("rejection", {}).get("compared", {})
     ]
-    return {
-        "accuracy": accuracy,
-        "fsdd_speakers": people,
-        "recall_by_digit": _by_digit(by_fold),
-        "spoiled_recordings": spoiled,
-        "rejection_of_words_never_trained_on": rejection,
-    }
 
 
 def _cells(row: dict[str, Any]) -> dict[str, Any]:
