@@ -93,20 +93,41 @@ class _Block(nn.Module):
         return x + y
 
 
+class _Stage(nn.Module):
+    """Convolution over bands and time, then the maximum over two bands and `stride` frames.
+
+    The maximum forgives a resonance that lies a little higher or lower in another voice.
+    """
+
+    def __init__(self, inputs: int, outputs: int, taps: int, stride: int) -> None:
+        super().__init__()
+        self.length = taps - 1
+        self.layers = nn.Sequential(
+            nn.Conv2d(inputs, outputs, (3, taps), padding=(1, 0), bias=False),
+            nn.MaxPool2d((2, stride), ceil_mode=True),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        )
+
+    def forward(self, x: Tensor, name: str, keeper: Keeper) -> Tensor:
+        y: Tensor = self.layers(keeper.extend(name, x, self.length))
+        return y
+
+
 class StringNet(nn.Module):
     """Waveform to the digits announced at each step.
 
     Parameters
     ----------
     channels, width
-        Of the three convolutions over bands and time, and of those over time.
+        Of the four convolutions over bands and time, and of those over time.
     taps, dilations
         Of the convolutions over time.
     """
 
     def __init__(
         self,
-        channels: tuple[int, int, int] = (16, 32, 48),
+        channels: tuple[int, int, int, int] = (16, 28, 40, 56),
         width: int = 96,
         taps: int = 5,
         dilations: tuple[int, ...] = (1, 2, 4),
@@ -114,22 +135,17 @@ class StringNet(nn.Module):
     ) -> None:
         super().__init__()
         self.log_mel = LogMel(FRONT_END)
-        a, b, c = channels
-
-        def convolution(i: int, o: int, taps: int, stride: int) -> nn.Sequential:
-            kernel, strides, padding = (3, taps), (2, stride), (1, 0)
-            layer = nn.Conv2d(i, o, kernel, strides, padding, bias=False)
-            return nn.Sequential(layer, nn.BatchNorm2d(o), nn.ReLU())
-
+        a, b, c, d = channels
         self.lower = nn.ModuleList(
-            [convolution(1, a, 5, 1), convolution(a, b, 5, STRIDE), convolution(b, c, 3, 1)]
+            [_Stage(1, a, 5, 1), _Stage(a, b, 3, STRIDE), _Stage(b, c, 3, 1), _Stage(c, d, 3, 1)]
         )
-        self.lower_lengths = (4, 5 - STRIDE, 2)
-        bands = math.ceil(FRONT_END.n_mels / 8)
+        bands = math.ceil(FRONT_END.n_mels / 2 ** len(channels))
         self.narrow = nn.Sequential(
-            nn.Conv1d(c * bands, width, 1, bias=False), nn.BatchNorm1d(width), nn.ReLU()
+            nn.Conv1d(d * bands, width, 1, bias=False), nn.BatchNorm1d(width), nn.ReLU()
         )
-        self.blocks = nn.ModuleList([_Block(width, taps, d, dropout) for d in dilations])
+        self.blocks = nn.ModuleList(
+            [_Block(width, taps, dilation, dropout) for dilation in dilations]
+        )
         self.head = nn.Conv1d(width, BLANK + 1 + 2, 1)
 
     def power(self, waveform: Tensor, keeper: Keeper) -> Tensor:
@@ -160,8 +176,8 @@ class StringNet(nn.Module):
     def announce(self, x: Tensor, keeper: Keeper) -> tuple[Tensor, Tensor]:
         """(B, M, T) to logits (B, U, C) and (B, U, 2): seconds since start and end of the digit."""
         x = x[:, None]
-        for i, (layer, length) in enumerate(zip(self.lower, self.lower_lengths, strict=True)):
-            x = layer(keeper.extend(f"lower{i}", x, length))
+        for i, stage in enumerate(self.lower):
+            x = stage(x, f"lower{i}", keeper)
         x = self.narrow(x.flatten(1, 2))
         for i, block in enumerate(self.blocks):
             x = block(x, f"block{i}", keeper)
