@@ -123,6 +123,17 @@ def test_tightening_cuts_what_is_quiet_and_sets_the_level():
     assert np.sqrt((cut**2).mean()) == pytest.approx(LEVEL_RMS, rel=1e-3)
 
 
+@pytest.mark.parametrize("below_db", [15, 25, 35])
+def test_tightening_finds_the_word_in_a_background(below_db):
+    rng = np.random.default_rng(below_db)
+    samples = 0.1 * 10 ** (-below_db / 20) * rng.standard_normal(SAMPLE_RATE)
+    word = slice(2400, 5600)  # 0.4 s
+    samples[word] += 0.1 * np.sqrt(2) * np.sin(2 * np.pi * 500 * np.arange(3200) / SAMPLE_RATE)
+    cut = tighten(samples.astype(np.float32))
+    assert 3200 <= len(cut) <= 3200 + 0.16 * SAMPLE_RATE
+
+
+
 def test_clips_that_ship_are_read_by_speaker():
     clips = [clip for clip in read_corpus("voices") if clip.speaker in ("us-diogo", "us-f1")]
     pools = by_speaker(read_spoken(clips))
