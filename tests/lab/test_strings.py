@@ -133,7 +133,6 @@ def test_tightening_finds_the_word_in_a_background(below_db):
     assert 3200 <= len(cut) <= 3200 + 0.16 * SAMPLE_RATE
 
 
-
 def test_clips_that_ship_are_read_by_speaker():
     clips = [clip for clip in read_corpus("voices") if clip.speaker in ("us-diogo", "us-f1")]
     pools = by_speaker(read_spoken(clips))
