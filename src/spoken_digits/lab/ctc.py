@@ -58,7 +58,7 @@ class StringConfig:
         Key of everything random.
     """
 
-    steps: int = 5000
+    steps: int = 3000
     batch_size: int = 24
     seconds: float = 4.2
     learning_rate: float = 4e-3
@@ -118,8 +118,8 @@ def _vary_speed(piece: Spoken, ratio: float) -> Spoken:
 
 
 _KINDS = {
-    **{"fsdd": 0.38, "speech_commands": 0.2, "voices": 0.04, "readers": 0.08},
-    **{"phrases": 0.28, "none": 0.1},
+    **{"fsdd": 0.3, "speech_commands": 0.2, "voices": 0.08, "readers": 0.1},
+    **{"phrases": 0.22, "none": 0.1},
 }
 _CUT_SHARE, _QUIET_EDGES_DB = 0.4, (8.0, 35.0)  # of single digits, as the policy `cut` has it
 

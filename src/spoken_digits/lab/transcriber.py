@@ -114,6 +114,34 @@ class _Stage(nn.Module):
         return y
 
 
+class _Pools(nn.Module):
+    """Mean and maximum over the last steps, over several stretches of them, mixed.
+
+    What a clip's network does over a whole word, and why it hears voices that it has never heard:
+    that a sound was there counts, not at which moment.
+    """
+
+    def __init__(self, channels: int, windows: tuple[int, ...]) -> None:
+        super().__init__()
+        self.windows = windows
+        self.mix = nn.Sequential(
+            nn.Conv1d(2 * len(windows) * channels, channels, 1, bias=False),
+            nn.BatchNorm1d(channels),
+            nn.ReLU(),
+        )
+
+    def forward(self, x: Tensor, name: str, keeper: Keeper) -> Tensor:
+        longest = max(self.windows)
+        x = keeper.extend(name, x, longest - 1)
+        parts = []
+        for window in self.windows:
+            last = x[..., longest - window :]
+            parts.append(functional.avg_pool1d(last, window, 1))
+            parts.append(functional.max_pool1d(last, window, 1))
+        y: Tensor = self.mix(torch.cat(parts, 1))
+        return y
+
+
 class StringNet(nn.Module):
     """Waveform to the digits announced at each step.
 
@@ -121,16 +149,18 @@ class StringNet(nn.Module):
     ----------
     channels, width
         Of the four convolutions over bands and time, and of those over time.
-    taps, dilations
-        Of the convolutions over time.
+    windows
+        Steps that means and maxima are taken over: 180, 360 and 600 ms.
+    taps
+        Of the convolutions over time, before and after these.
     """
 
     def __init__(
         self,
         channels: tuple[int, int, int, int] = (16, 28, 40, 56),
         width: int = 96,
-        taps: int = 5,
-        dilations: tuple[int, ...] = (1, 2, 4),
+        windows: tuple[int, ...] = (6, 12, 20),
+        taps: int = 3,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
@@ -143,9 +173,8 @@ class StringNet(nn.Module):
         self.narrow = nn.Sequential(
             nn.Conv1d(d * bands, width, 1, bias=False), nn.BatchNorm1d(width), nn.ReLU()
         )
-        self.blocks = nn.ModuleList(
-            [_Block(width, taps, dilation, dropout) for dilation in dilations]
-        )
+        layers = _Block(width, taps, 1, dropout), _Pools(width, windows)
+        self.blocks = nn.ModuleList([*layers, _Block(width, taps, 1, dropout)])
         self.head = nn.Conv1d(width, BLANK + 1 + 2, 1)
 
     def power(self, waveform: Tensor, keeper: Keeper) -> Tensor:
