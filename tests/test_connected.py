@@ -111,8 +111,22 @@ def test_a_digit_appears_before_it_is_final(toy):
     assert update.partial is not None
     assert update.partial.digit == 6
     update = stream.feed(samples[6 * STEP : 10 * STEP])
+    assert update.segments == ()  # it has ended, but another may still be announced in its place
+    assert update.partial is not None
+    assert update.partial.digit == 6
+    update = stream.feed(np.zeros(10 * STEP))  # 300 ms
     assert [s.digit for s in update.segments] == [6]
     assert update.partial is None
+
+
+@pytest.mark.parametrize(("apart", "digits"), [(0, "8"), (3, "58")])
+def test_of_two_digits_in_one_place_the_more_probable_is_kept(toy, apart, digits):
+    # Nearly between "5" (0.3) and "6" (0.35), then surely "8"; each claims 60 ms before its step.
+    steps = np.array([4, 1, apart, 1, 12])
+    signal = np.repeat(np.float32([0, 0.3235, 0, 0.45, 0]), steps * STEP)
+    whole = toy(signal, SAMPLE_RATE)
+    assert whole.digits == digits
+    assert in_chunks(toy.stream(), signal, [100]) == list(whole.segments)
 
 
 def test_every_segment_comes_once(toy):

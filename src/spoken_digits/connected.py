@@ -43,6 +43,8 @@ _STATE, _NEW_STATE = "state_", "new_state_"  # what goes in is what came out of 
 _RESAMPLED_S = 0.03  # of sound is resampled at once, so that it does not matter how it arrives
 _BLANK = 10
 _FAINTEST = 0.1  # probability of a digit at a step, below which it is not being announced
+_ONE_WORD = 0.5  # of the shorter of two segments, in common: they claim one word
+_SETTLED_S = 0.25  # after a digit's end no other is announced in its place
 _SILENCE = 1e-6  # -120 dBFS, below the noise of any converter
 _PORTION_S = 10  # of samples at hand that are taken at once
 
@@ -359,6 +361,10 @@ class _Spotter:
     be sure of a digit and not of the step to announce it at, so that at each of two or three steps
     the blank is more probable. Therefore a run goes on while its digit has a probability of a
     tenth, and its own probability is that the digit is announced at any of its steps.
+
+    Nor may it be sure which digit a word is, and announce one after the other. Of two runs that
+    claim one stretch of time the more probable is kept, so that a run is final when none can claim
+    its place any more.
     """
 
     def __init__(self, threshold: float, step: int) -> None:
@@ -367,9 +373,16 @@ class _Spotter:
         self._digit = _BLANK
         self._missed, self._peak = 1.0, 0.0
         self._run: Segment | None = None
+        self._held: Segment | None = None  # has ended, and may still be replaced
 
     @property
     def partial(self) -> Segment | None:
+        if self._current and self._held:  # one word: others are not held beside each other
+            return _likelier(self._held, self._current)
+        return self._current or self._held
+
+    @property
+    def _current(self) -> Segment | None:
         run = self._run
         return run if run and run.probability >= self._threshold else None
 
@@ -377,27 +390,59 @@ class _Spotter:
         segments: list[Segment] = []
         for row, edge in zip(log_p, edges, strict=True):
             self._steps += 1
+            now = self._steps * self._step
             best = int(row[:_BLANK].argmax())
             p = float(np.exp(row[best]))
             digit = best if p >= _FAINTEST else _BLANK
             if digit != self._digit:
-                segments += self.end()
+                segments += self._end_run()
             self._digit = digit
-            if digit == _BLANK:
-                continue
-            self._missed *= 1 - p
-            if self._run is None or p > self._peak:
-                self._peak = p
-                self._run = _segment(digit, self._steps * self._step, edge, 1 - self._missed)
-            else:
-                self._run = replace(self._run, probability=1 - self._missed)
+            if digit != _BLANK:
+                self._missed *= 1 - p
+                if self._run is None or p > self._peak:
+                    self._peak = p
+                    self._run = _segment(digit, now, edge, 1 - self._missed)
+                else:
+                    self._run = replace(self._run, probability=1 - self._missed)
+            held, current = self._held, self._current
+            if held and (
+                not _is_one_word(held, current)
+                if current
+                else not self._run and now / SAMPLE_RATE > held.end_s + _SETTLED_S
+            ):
+                segments.append(held)
+                self._held = None
         return segments
 
     def end(self) -> list[Segment]:
-        """End the run that is going on; return it if it counts."""
-        ended, self._run = self.partial, None
+        """End the run that is going on; return what counts and is not final yet."""
+        segments = self._end_run()
+        if self._held:
+            segments.append(self._held)
+            self._held = None
+        return segments
+
+    def _end_run(self) -> list[Segment]:
+        ended, self._run = self._current, None
         self._missed = 1.0
-        return [ended] if ended else []
+        held = self._held
+        if not ended:
+            return []
+        if held and _is_one_word(held, ended):
+            self._held = _likelier(held, ended)
+            return []
+        self._held = ended
+        return [held] if held else []
+
+
+def _is_one_word(a: Segment, b: Segment) -> bool:
+    """Whether two segments have half of the shorter of them in common."""
+    common_s = min(a.end_s, b.end_s) - max(a.start_s, b.start_s)
+    return common_s >= _ONE_WORD * min(a.end_s - a.start_s, b.end_s - b.start_s)
+
+
+def _likelier(a: Segment, b: Segment) -> Segment:
+    return b if b.probability > a.probability else a
 
 
 class _Lattice:

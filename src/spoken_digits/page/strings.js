@@ -8,6 +8,8 @@
 import { SAMPLE_RATE } from "./audio.js";
 
 export const FAINTEST = 0.1; // probability at a step, below which a digit is not being announced
+const ONE_WORD = 0.5; // of the shorter of two segments, in common: they claim one word
+const SETTLED_S = 0.25; // after a digit's end no other is announced in its place
 const MOST_BLOCKS = 16; // are heard at once, 1 s: faster, and the page still answers to a press
 const STATE = "state_";
 const NEW_STATE = "new_state_";
@@ -155,6 +157,8 @@ class Spotter {
   #missed = [];
   /** @type {Segment | null} */
   #run = null;
+  /** @type {Segment | null} has ended, and may still be replaced */
+  #held = null;
 
   constructor(threshold, step) {
     this.#threshold = threshold;
@@ -162,6 +166,11 @@ class Spotter {
   }
 
   get partial() {
+    if (this.#current && this.#held) return likelier(this.#held, this.#current);
+    return this.#current ?? this.#held;
+  }
+
+  get #current() {
     return this.#run && this.#run.probability >= this.#threshold ? this.#run : null;
   }
 
@@ -171,33 +180,68 @@ class Spotter {
     const segments = [];
     probabilities.forEach((row, u) => {
       this.#steps += 1;
+      const now = (this.#steps * this.#step) / SAMPLE_RATE;
       const digits = row.slice(0, -1);
       const p = Math.max(...digits);
       const digit = p >= FAINTEST ? digits.indexOf(p) : null;
-      if (digit !== this.#digit) segments.push(...this.end());
+      if (digit !== this.#digit) segments.push(...this.#endRun());
       this.#digit = digit;
-      if (digit === null) return;
-      this.#missed = digits.map((q, i) => (this.#missed[i] ?? 1) * (1 - q));
-      if (!this.#run || p > this.#peak) {
-        this.#peak = p;
-        const now = (this.#steps * this.#step) / SAMPLE_RATE;
-        const start = Math.max(0, now - edges[u][0]);
-        const end = Math.max(start, now - edges[u][1]);
-        this.#run = { digit, start, end, probability: 0, probabilities: [] };
+      if (digit !== null) {
+        this.#missed = digits.map((q, i) => (this.#missed[i] ?? 1) * (1 - q));
+        if (!this.#run || p > this.#peak) {
+          this.#peak = p;
+          const start = Math.max(0, now - edges[u][0]);
+          const end = Math.max(start, now - edges[u][1]);
+          this.#run = { digit, start, end, probability: 0, probabilities: [] };
+        }
+        const heard = this.#missed.map((missed) => 1 - missed);
+        this.#run = { ...this.#run, probability: heard[digit], probabilities: heard };
       }
-      const heard = this.#missed.map((missed) => 1 - missed);
-      this.#run = { ...this.#run, probability: heard[digit], probabilities: heard };
+      const held = this.#held;
+      const current = this.#current;
+      const settled = current
+        ? held && !isOneWord(held, current)
+        : held && !this.#run && now > held.end + SETTLED_S;
+      if (settled) {
+        segments.push(held);
+        this.#held = null;
+      }
     });
     return segments;
   }
 
-  /** End the run that is going on; return it if it counts. */
+  /** End the run that is going on; return what counts and is not final yet. */
   end() {
-    const ended = this.partial;
+    const segments = this.#endRun();
+    if (this.#held) segments.push(this.#held);
+    this.#held = null;
+    return segments;
+  }
+
+  #endRun() {
+    const ended = this.#current;
+    const held = this.#held;
     this.#run = null;
     this.#missed = [];
-    return ended ? [ended] : [];
+    if (!ended) return [];
+    if (held && isOneWord(held, ended)) {
+      this.#held = likelier(held, ended);
+      return [];
+    }
+    this.#held = ended;
+    return held ? [held] : [];
   }
+}
+
+/** @param {Segment} a @param {Segment} b */
+function isOneWord(a, b) {
+  const common = Math.min(a.end, b.end) - Math.max(a.start, b.start);
+  return common >= ONE_WORD * Math.min(a.end - a.start, b.end - b.start);
+}
+
+/** @param {Segment} a @param {Segment} b */
+function likelier(a, b) {
+  return b.probability > a.probability ? b : a;
 }
 
 /**
