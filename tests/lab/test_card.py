@@ -139,6 +139,23 @@ def test_variants_stand_side_by_side_and_leave_no_trace_where_there_are_none(toy
     assert text[:start] + text[stop:] == without  # a section of its own, and nothing else
 
 
+def test_strings_are_told_by_voice_with_what_is_heard_where_no_digit_is(toy, tmp_path):
+    assert "strings.onnx" not in model_card(tmp_path, toy)
+    ann = {"strings": 100, "digits": 562, "digit_error": 0.0712, "whole_right": 0.61}
+    judged = {
+        "command": "spoken-digits strings score",
+        "strings": {"ann": ann, "all of the split": ann},
+        "delay_ms": {"95 %": 98.7},
+        "false_digits": {"pink_noise": {"digits": "77", "seconds": 60.0}},
+    }
+    put(tmp_path, "strings.json", judged)
+    text = model_card(tmp_path, toy)
+    assert "| ann | 100 | 7.1 | 61.0 |" in text
+    assert "without ann." in text
+    assert "noise: 2 in 60 s of pink noise." in text
+    assert "99 ms after its end" in text
+
+
 def test_the_card_is_written_only_when_it_changes(toy, tmp_path):
     path = tmp_path / "MODEL_CARD.md"
     assert update_card(path, tmp_path, toy)

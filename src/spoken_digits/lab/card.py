@@ -81,6 +81,7 @@ def model_card(results: Path | str, model: Path | str = SHIPPED_MODEL) -> str:
         trouble=_trouble(endpoints or {"tables": {}}),
         rejection=of_this_model("rejection.json"),
         benchmarks=_benchmarks(_read(results / "benchmarks.json") or {}),
+        strings=_strings(_read(results / "strings.json")),
     )
 
 
@@ -176,6 +177,34 @@ def _trouble(endpoints: Mapping[str, Any]) -> list[dict[str, str]]:
         }
         for rows in zip(*tables.values(), strict=True)
     ]
+
+
+def _strings(judged: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what is told of the network for strings, a row a voice."""
+    if judged is None:
+        return None
+    scores = judged["strings"]
+    rows = [
+        {
+            "voice": name.replace("_", " "),
+            "strings": score["strings"],
+            "digit error, %": _percent(score["digit_error"]),
+            "whole strings right, %": _percent(score["whole_right"]),
+        }
+        for name, score in scores.items()
+    ]
+    false_digits = [
+        f"{len(row['digits'])} in {row['seconds']:.0f} s of {name.replace('_', ' ')}"
+        for name, row in judged["false_digits"].items()
+    ]
+    known = ("speech_commands", "all of the split")
+    return {
+        "rows": rows,
+        "held_out": [name for name in scores if name not in known],
+        "false_digits": "; ".join(false_digits),
+        "delay_ms": judged["delay_ms"],
+        "command": judged["command"],
+    }
 
 
 def _benchmarks(benchmarks: Mapping[str, Any]) -> list[dict[str, Any]]:
