@@ -22,7 +22,10 @@ REPOSITORY = Path(__file__).parents[1]
 RESULTS = REPOSITORY / "results" / "benchmarks.json"
 README = REPOSITORY / "README.md"
 MARKERS = "<!-- bench:begin -->", "<!-- bench:end -->"
-PACKAGES = ("numpy", "torch", "onnxruntime", "librosa", "pocketsphinx", "scikit-learn", "scipy")
+PACKAGES = (
+    *("numpy", "torch", "onnxruntime", "librosa", "audiomentations", "pocketsphinx"),
+    *("scikit-learn", "scipy"),
+)
 
 
 def main() -> int:

@@ -207,6 +207,59 @@ def log_mel(smoke: bool) -> list[Row]:
     return [against(what, 15, ours, peer, rounds=1 if smoke else 7)]
 
 
+def augment(smoke: bool) -> list[Row]:
+    """Augment by the policy `speaker`, samples to log-mel, against a chain of audiomentations.
+
+    The peer has no vocal tract length, no bends and no styles: it places, shifts pitch, stretches
+    time, equalizes and adds noise, one clip after another, as its users do; librosa makes log-mels.
+    """
+    import audiomentations
+    import librosa
+    import numpy as np
+    import torch
+
+    from spoken_digits.lab.augment import POLICIES, augmented_log_mel
+    from spoken_digits.lab.features import FRONT_ENDS, LogMel
+
+    count = 64 if smoke else 3_000
+    clips, source = recordings(count)
+    dataset, front_end = in_memory(clips), LogMel(FRONT_ENDS["ours"])
+    by_length = np.argsort(dataset.lengths)
+    few = clips[: max(16, count // 30)]  # it takes its time
+    chain = audiomentations.Compose(
+        [
+            audiomentations.PitchShift(-5, 5, p=1),
+            audiomentations.TimeStretch(0.7, 1.42, leave_length_unchanged=False, p=1),
+            audiomentations.PeakingFilter(100, 3_500, -8, 8, p=1),
+            audiomentations.AddGaussianSNR(0, 50, p=1),
+        ]
+    )
+
+    def ours() -> None:
+        generator = torch.Generator().manual_seed(0)
+        with torch.inference_mode():
+            for start in range(0, count, 64):
+                batch = dataset.batch(by_length[start : start + 64])
+                augmented_log_mel(front_end, *batch, POLICIES["speaker"], generator)
+
+    def peer() -> None:
+        for clip in few:
+            changed = chain(np.pad(clip, 480), SAMPLE_RATE)
+            mel = librosa.feature.melspectrogram(
+                y=changed, sr=SAMPLE_RATE, n_fft=200, hop_length=80, n_mels=40, fmax=4000
+            )
+            librosa.power_to_db(mel)
+
+    row = against("", None, ours, peer, rounds=1 if smoke else 5)
+    assert row.peer is not None
+    theirs = row.peer * count / len(few)
+    what = f"policy speaker on {count:,} clips ({source}), samples to log-mel, one core"
+    return [
+        Row(what, row.ours, "s", 1.0),
+        Row(f"{what}, against audiomentations", row.ours, "s", None, theirs, theirs / row.ours),
+    ]
+
+
 def recognize(smoke: bool) -> list[Row]:
     """Time samples in memory to an answer; the size of the file that answers."""
     import spoken_digits
@@ -375,6 +428,7 @@ MEASURES: dict[str, Measure] = {
     "epoch-lstm": Measure(partial(epoch, model="lstm", bar=8), threads=2),
     "epoch-temporal-cnn": Measure(partial(epoch, model="temporal-cnn", bar=4), threads=2),
     "log-mel": Measure(log_mel, threads=1),
+    "augment": Measure(augment, threads=1),
     "recognize": Measure(recognize, threads=1),
     "transcribe": Measure(transcribe, threads=1),
     "start": Measure(start, threads=1),
