@@ -168,7 +168,7 @@ def test_hours_take_no_more_memory_than_minutes(toy):
         after, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert after - before < 2_000
+    assert after - before < 5_000  # to keep every digit would take ten times as much
     assert peak - before < 500_000
 
 
