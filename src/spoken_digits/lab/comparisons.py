@@ -231,7 +231,9 @@ def _by_source(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) ->
         return f"{row['augmentation']}{with_voices}" + (f", {row['model']}" if several else "")
 
     lines = []
-    for row in sorted(rows, key=lambda row: -row["accuracy_mean"]):
+    # What holds for any one voice comes first.
+    pooled = sorted(rows, key=lambda row: (-len(row.get("sources") or {}), -row["accuracy_mean"]))
+    for row in pooled:
         share = f"{_percent(row['accuracy_mean'])} % of other voices' digits"
         if len(sources := row.get("sources") or {}) > 1:
             worst = min(sources, key=lambda name: sources[name]["accuracy"])
@@ -249,7 +251,7 @@ def _by_source(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) ->
 
 def _partner(test: Mapping[str, Any]) -> str:
     """Name what a row's partner has that the row has not."""
-    return " ".join(str(value) for value in test["changed"].values())
+    return " ".join(str(value) for key, value in test["changed"].items() if key != "grid")
 
 
 def _by_labels(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
