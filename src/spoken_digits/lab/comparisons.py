@@ -36,6 +36,13 @@ FACTORS = (
     "condition",
 )
 _STARTS = {"probe": "untrained", "knn": "untrained"}
+_START_WORDS = {
+    "probe": "Linear probe after pre-training",
+    "knn": "Nearest neighbours after pre-training",
+    "untrained": "A probe of the untrained network",
+    "finetune": "Fine-tuned",
+    "scratch": "From scratch",
+}
 
 
 def compare(
@@ -257,10 +264,26 @@ def _partner(test: Mapping[str, Any]) -> str:
 def _by_labels(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for test in comparisons:
-        lines.append(f"{test['title']} beside {test['reference']}: {_against(test)}.")
+        if test["task"] == "contrastive":
+            words = f"{_START_WORDS[test['condition'].partition('-')[0]]}{_labels(test)}"
+            by = " (pre-trained with labels)" if test["grid"] == "supervised" else ""
+            against = _START_WORDS[test["changed"]["condition"].partition("-")[0]].lower()
+            lines.append(f"{words}{by} beside {against}: {_against(test)}.")
+        else:
+            lines.append(f"{test['title']} beside {test['reference']}: {_against(test)}.")
     plain = [row for row in rows if row["task"] != "contrastive"]
-    lines += [f"{row['title']}: {_percent(row['accuracy_mean'])} %." for row in plain]
+    lines += [
+        f"All labels, {row['objective']}, {row['augmentation']}: "
+        f"{_percent(row['accuracy_mean'])} %."
+        for row in plain
+    ]
     return lines
+
+
+def _labels(test: Mapping[str, Any]) -> str:
+    """Tell with how many labels a network was trained, where that is what a condition says."""
+    count = test["condition"].partition("-")[2]
+    return f" with {count} labels a digit and speaker".replace("1 labels", "1 label") * bool(count)
 
 
 def _by_speakers(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
