@@ -212,6 +212,7 @@ def augment(smoke: bool) -> list[Row]:
 
     The peer has no vocal tract length, no bends and no styles: it places, shifts pitch, stretches
     time, equalizes and adds noise, one clip after another, as its users do; librosa makes log-mels.
+    It is timed on a thirtieth of the clips, and that time multiplied.
     """
     import audiomentations
     import librosa

@@ -404,13 +404,8 @@ class _Spotter:
                     self._run = _segment(digit, now, edge, 1 - self._missed)
                 else:
                     self._run = replace(self._run, probability=1 - self._missed)
-            held, current = self._held, self._current
-            if held and (
-                not _is_one_word(held, current)
-                if current
-                else not self._run and now / SAMPLE_RATE > held.end_s + _SETTLED_S
-            ):
-                segments.append(held)
+            if self._held and self._is_settled(self._held, now / SAMPLE_RATE):
+                segments.append(self._held)
                 self._held = None
         return segments
 
@@ -421,6 +416,12 @@ class _Spotter:
             segments.append(self._held)
             self._held = None
         return segments
+
+    def _is_settled(self, held: Segment, now_s: float) -> bool:
+        """Whether no run can claim the place of one that has ended."""
+        if self._current:
+            return not _is_one_word(held, self._current)
+        return not self._run and now_s > held.end_s + _SETTLED_S
 
     def _end_run(self) -> list[Segment]:
         ended, self._run = self._current, None

@@ -283,7 +283,9 @@ def _by_labels(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) ->
 def _labels(test: Mapping[str, Any]) -> str:
     """Tell with how many labels a network was trained, where that is what a condition says."""
     count = test["condition"].partition("-")[2]
-    return f" with {count} labels a digit and speaker".replace("1 labels", "1 label") * bool(count)
+    if not count:
+        return ""
+    return f" with {count} {'label' if count == '1' else 'labels'} a digit and speaker"
 
 
 def _by_speakers(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -305,7 +307,7 @@ def _by_condition(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]])
         lines.append(f"{name}, in %: {', '.join(shares)}.")
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for test in comparisons:
-        key = test["model"], _label(test), " ".join(map(str, test["changed"].values()))
+        key = test["model"], _label(test), _partner(test)
         groups.setdefault(key, []).append(test)
     for (model, label, other), tests in groups.items():
         better = [t["condition"] for t in tests if t["shown"] and t["difference"] < 0]

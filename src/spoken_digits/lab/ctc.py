@@ -121,7 +121,7 @@ _KINDS = {
     **{"fsdd": 0.3, "speech_commands": 0.2, "voices": 0.08, "readers": 0.1},
     **{"phrases": 0.22, "none": 0.1},
 }
-_CUT_SHARE, _QUIET_EDGES_DB = 0.4, (8.0, 35.0)  # of single digits, as the policy `cut` has it
+_CUT_SHARE, _QUIET_EDGES_DB = 0.4, (8.0, 35.0)  # of single digits; as deep as the policy `cut`
 
 
 def _lose_edges(piece: Spoken, below_loudest_db: float) -> Spoken:
