@@ -4,7 +4,15 @@ from pathlib import Path
 import pytest
 
 from spoken_digits.lab.corpora import DIGITS, Clip, CorpusError
-from spoken_digits.lab.openset import FOLDS, OpenSet, left_out, noise_files, open_set, parts
+from spoken_digits.lab.openset import (
+    FOLDS,
+    OpenSet,
+    is_held_out,
+    left_out,
+    noise_files,
+    open_set,
+    parts,
+)
 from spoken_digits.lab.splits import SplitError
 
 WORDS = ("cat", "dog", "go", "up")
@@ -53,8 +61,26 @@ def test_folds_share_no_speaker_no_word_and_no_noise_with_what_is_trained_on(
     assert len(noises) == len(set(noises)) == 3
 
 
+def test_what_strings_are_judged_on_is_left_out_as_one_split(
+    open_corpora: Path, tmp_path: Path
+) -> None:
+    gathered = gather(open_corpora, "open:xsdr", tmp_path)
+    fsdd = {name for corpus, name in people(gathered.test) if corpus == "fsdd"}
+    assert fsdd == {"lucas", "yweweler"}
+    crowd = {name for corpus, name in people(gathered.test) if corpus == "speech_commands"}
+    assert crowd
+    assert all(map(is_held_out, crowd))
+    heard = {name for corpus, name in people(gathered.clips) if corpus == "speech_commands"}
+    assert heard
+    assert not any(map(is_held_out, heard))
+    assert not people(gathered.test) & people(gathered.clips)
+    assert {file.stem for file in gathered.test_noises} <= {"exercise_bike", "pink_noise"}
+
+
 @pytest.mark.parametrize("share", [0.25, 0.0])
-@pytest.mark.parametrize("split", ["open", "open:0", "open:fsdd", "open:speech_commands"])
+@pytest.mark.parametrize(
+    "split", ["open", "open:0", "open:xsdr", "open:fsdd", "open:speech_commands"]
+)
 def test_what_is_left_out_is_found_without_preparing_anything(
     open_corpora: Path, tmp_path: Path, split: str, share: float
 ) -> None:

@@ -7,6 +7,7 @@ out whole: a corpus, or, fold by fold, speakers, words and noises together. Shap
 samples of noise.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,13 +29,24 @@ from spoken_digits.lab.corpora import (
 )
 from spoken_digits.lab.dataset import Dataset, IntArray, balanced_shares, prepare
 from spoken_digits.lab.festival import read_synthetic
-from spoken_digits.lab.splits import SplitError
+from spoken_digits.lab.splits import XSDR_TEST, SplitError
 
-__all__ = ["FOLDS", "SYNTHETIC", "OpenSet", "left_out", "noise_files", "open_set", "parts"]
+__all__ = [
+    "FOLDS",
+    "SYNTHETIC",
+    "OpenSet",
+    "is_held_out",
+    "left_out",
+    "noise_files",
+    "open_set",
+    "parts",
+]
 
 FOLDS = 3
 # The six people of FSDD, two a fold; the others of a corpus are dealt out in turn.
 _FSDD_FOLDS = (("george", "lucas"), ("jackson", "theo"), ("nicolas", "yweweler"))
+_STRINGS = "xsdr"  # what strings of digits are judged on
+_HELD_NOISES = ("exercise_bike", "pink_noise")
 # What the corpora weigh; 1 where nothing is said.
 _WEIGHTS = {"noise": 0.3, "fragments": 0.3}
 SYNTHETIC = ("voices", "readers")  # no claim rests on them: they are never left out
@@ -91,12 +103,19 @@ class OpenSet:
         }
 
 
+def is_held_out(speaker: str) -> bool:
+    """Whether a speaker of Speech Commands is kept for strings: one in five, by the name's hash."""
+    return hashlib.sha256(speaker.encode()).digest()[0] % 5 == 0
+
+
 def parts(split: str, clips: Sequence[Clip]) -> tuple[list[Clip], ...]:
     """Divide clips into those trained on, those left out, and those that are neither.
 
     ``open`` leaves nothing out, ``open:fsdd`` one corpus, ``open:0`` and so on one of the folds: a
-    third of the speakers, of the other words, and (`noise_files`) of the noises. A clip of a
-    trained speaker that says a word left out is neither.
+    third of the speakers, of the other words, and (`noise_files`) of the noises. ``open:xsdr``
+    leaves out what strings of digits are judged on: the test speakers of that split, and
+    `is_held_out` of the crowd. A clip of a trained speaker that says a word left out is neither,
+    nor is one of a speaker left out that says another word.
 
     Raises
     ------
@@ -105,7 +124,7 @@ def parts(split: str, clips: Sequence[Clip]) -> tuple[list[Clip], ...]:
     """
     family, _, what = split.partition(":")
     corpora = sorted({clip.corpus for clip in clips})
-    folds = [str(fold) for fold in range(FOLDS)]
+    folds = [*(str(fold) for fold in range(FOLDS)), _STRINGS]
     if family != "open" or what not in ("", *corpora, *folds):
         valid = ", ".join(["open", *(f"open:{name}" for name in (*corpora, *folds))])
         raise SplitError(f"split {split!r}: expected one of {valid}")
@@ -114,10 +133,7 @@ def parts(split: str, clips: Sequence[Clip]) -> tuple[list[Clip], ...]:
     if what in corpora:
         other = [clip for clip in clips if clip.corpus != what]
         return other, [clip for clip in clips if clip.corpus == what], []
-    fold = int(what)
-    people = _held_speakers(clips, fold)
-    words = sorted({c.label for c in clips if c.label not in DIGITS and c.corpus not in SYNTHETIC})
-    held_words = set(words[fold::FOLDS])
+    people, held_words = _held(clips, what)
     train, test, neither = [], [], []
     for clip in clips:
         is_held = (clip.corpus, clip.speaker) in people
@@ -130,15 +146,21 @@ def parts(split: str, clips: Sequence[Clip]) -> tuple[list[Clip], ...]:
     return train, test, neither
 
 
-def _held_speakers(clips: Iterable[Clip], fold: int) -> set[tuple[str, str]]:
+def _held(clips: Iterable[Clip], what: str) -> tuple[set[tuple[str, str]], set[str]]:
+    """Speakers, by corpus and name, and other words that a fold, or strings, keep."""
     names: dict[str, set[str]] = {}
+    words: set[str] = set()
     for clip in clips:
-        names.setdefault(clip.corpus, set()).add(clip.speaker)
-    held = {("fsdd", name) for name in _FSDD_FOLDS[fold]}
-    for corpus, speakers in names.items():
-        if corpus not in ("fsdd", *SYNTHETIC):
-            held |= {(corpus, name) for name in sorted(speakers)[fold::FOLDS]}
-    return held
+        if clip.corpus not in SYNTHETIC:
+            names.setdefault(clip.corpus, set()).add(clip.speaker)
+            words |= {clip.label} - set(DIGITS)
+    crowds = {corpus: sorted(names[corpus]) for corpus in names if corpus != "fsdd"}
+    if what == _STRINGS:
+        held = {(corpus, name) for corpus in crowds for name in filter(is_held_out, crowds[corpus])}
+        return held | {("fsdd", name) for name in XSDR_TEST}, set()
+    fold = int(what)
+    held = {(corpus, name) for corpus in crowds for name in crowds[corpus][fold::FOLDS]}
+    return held | {("fsdd", name) for name in _FSDD_FOLDS[fold]}, set(sorted(words)[fold::FOLDS])
 
 
 def noise_files(split: str, data: Path | str | None = None) -> tuple[list[Path], list[Path]]:
@@ -147,6 +169,8 @@ def noise_files(split: str, data: Path | str | None = None) -> tuple[list[Path],
     files = sorted((folder / "_background_noise_").glob("*.wav")) if folder else []
     what = split.partition(":")[2]
     held = files[int(what) :: FOLDS] if what.isdecimal() else []
+    if what == _STRINGS:
+        held = [file for file in files if file.stem in _HELD_NOISES]
     return [file for file in files if file not in held], held
 
 

@@ -4,9 +4,8 @@ What it is judged on, it has not heard: the test speakers of a split of FSDD, on
 speakers of Speech Commands, words as well as digits, and two recordings of noise.
 """
 
-import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,11 @@ from numpy.typing import NDArray
 
 from spoken_digits.audio import SAMPLE_RATE, read_audio, resample
 from spoken_digits.connected import Transcriber
-from spoken_digits.lab.corpora import Clip, data_hash, find_corpus, read_corpus
+from spoken_digits.lab.corpora import Clip, data_hash, read_corpus
 from spoken_digits.lab.ctc import Material, StringConfig, train_strings
 from spoken_digits.lab.festival import READERS, read_synthetic
 from spoken_digits.lab.files import write_whole
+from spoken_digits.lab.openset import is_held_out, noise_files
 from spoken_digits.lab.phrases import draw_voices, make_phrases, read_phrases
 from spoken_digits.lab.splits import one_split
 from spoken_digits.lab.strings import (
@@ -33,11 +33,10 @@ from spoken_digits.lab.strings import (
 from spoken_digits.lab.study import commit
 from spoken_digits.lab.transcriber import StringNet, export_strings
 
-__all__ = ["TEST_STYLE", "held_out", "judge_transcriber", "train_transcriber", "unheard_clips"]
+__all__ = ["TEST_STYLE", "judge_transcriber", "train_transcriber", "unheard_clips"]
 
 FloatArray = NDArray[np.float32]
 
-HELD_OUT_NOISES = ("exercise_bike", "pink_noise")
 THRESHOLD = 0.3  # probability that a digit must reach; chosen on speakers left out
 TEST_STYLE = StringStyle(fewest=4, most=7)
 STRINGS_PER_SPEAKER = 100
@@ -45,11 +44,6 @@ PHRASE_VOICES = 90
 READER_STRINGS, READER_SENTENCES = 60, 15  # of each: there are fewer readers than voices
 _LONGEST_NOISE_S = 600.0
 _PAUSE_S = 0.5  # between words that are no digits
-
-
-def held_out(speaker: str) -> bool:
-    """Whether a speaker of Speech Commands is kept for judging: one in five, by the name's hash."""
-    return hashlib.sha256(speaker.encode()).digest()[0] % 5 == 0
 
 
 def unheard_clips(split: str | None, data: Path | str | None = None) -> tuple[Clip, ...]:
@@ -61,12 +55,10 @@ def unheard_clips(split: str | None, data: Path | str | None = None) -> tuple[Cl
     if split:
         return one_split(split, read_corpus("fsdd", data)).test
     clips = read_corpus("speech_commands", data)
-    return tuple(c for c in clips if held_out(c.speaker) and c.label.isdecimal())
+    return tuple(c for c in clips if is_held_out(c.speaker) and c.label.isdecimal())
 
 
-def _noises(data: Path | str | None) -> dict[str, FloatArray]:
-    folder = find_corpus("speech_commands", data)
-    files = sorted(folder.glob("_background_noise_/*.wav")) if folder else []
+def _read_noises(files: Iterable[Path]) -> dict[str, FloatArray]:
     return {file.stem: resample(*read_audio(file, _LONGEST_NOISE_S)) for file in files}
 
 
@@ -111,14 +103,14 @@ def train_transcriber(
     recorded = read_corpus("fsdd", data)
     if split:
         recorded = one_split(split, recorded).train
-    crowd = tuple(c for c in read_corpus("speech_commands", data) if not held_out(c.speaker))
+    crowd = tuple(c for c in read_corpus("speech_commands", data) if not is_held_out(c.speaker))
     clips = (*recorded, *crowd, *read_synthetic())
     phrases = make_phrases(draw_voices(PHRASE_VOICES, config.seed), cache, seed=config.seed)
     phrases += read_phrases(
         cache, READERS, strings=READER_STRINGS, sentences=READER_SENTENCES, seed=config.seed
     )
     spoken = read_spoken(clips)
-    noises = [noise for name, noise in _noises(data).items() if name not in HELD_OUT_NOISES]
+    noises = list(_read_noises(noise_files("open:xsdr", data)[0]).values())
     material = Material(
         [s for s in spoken if s.digits], phrases, [s for s in spoken if not s.digits], noises
     )
@@ -228,14 +220,14 @@ def _false_digits(transcriber: Transcriber, data: Path | str | None) -> dict[str
     words = [
         clip
         for clip in read_corpus("speech_commands", data)
-        if held_out(clip.speaker) and not clip.label.isdecimal()
+        if is_held_out(clip.speaker) and not clip.label.isdecimal()
     ]
     pause = round(_PAUSE_S * SAMPLE_RATE)
     said = np.concatenate([np.pad(s.samples, (0, pause)) for s in read_spoken(words)])
     rng = np.random.default_rng(0)
     said = said + (1e-3 * LEVEL_RMS * rng.standard_normal(len(said))).astype(np.float32)
     sounds = {f"{len(words)} words": said}
-    sounds |= {k: v for k, v in _noises(data).items() if k in HELD_OUT_NOISES}
+    sounds |= _read_noises(noise_files("open:xsdr", data)[1])
     rows: dict[str, Any] = {}
     for name, samples in sounds.items():
         digits = transcriber(samples, SAMPLE_RATE).digits
