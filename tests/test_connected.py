@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import ArrayLike
+from toy_model import write_toy_model
 from toy_strings import BLOCK, SINCE_END_S, SINCE_START_S, STEP, spoken, write_toy_strings
 
 import spoken_digits
 from spoken_digits.audio import SAMPLE_RATE, AudioError
 from spoken_digits.connected import SHIPPED_STRINGS, Segment, Stream, Transcriber
 from spoken_digits.grammar import Grammar
-from spoken_digits.recognize import ModelError
+from spoken_digits.recognize import ModelError, Recognizer
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +246,34 @@ def test_what_is_no_model_of_strings_is_told(tmp_path):
             Transcriber(path)
     with pytest.raises(ModelError, match="not a model of strings"):
         Transcriber(spoken_digits.recognize.SHIPPED_MODEL)
+
+
+def test_each_digit_is_heard_again_whole_with_silence_beyond_the_ends(tmp_path):
+    heard: list[np.ndarray] = []
+
+    class Ear(Recognizer):
+        def judge(self, waveforms: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+            heard.append(np.asarray(waveforms)[0])
+            return np.eye(10, dtype=np.float32)[[3]] * 20, np.float32([0.99])
+
+    path = write_toy_strings(tmp_path / "again.onnx", hear_again="true")
+    samples = spoken("7", pause=1)[: -STEP // 2]
+    (segment,) = Transcriber(path, Ear())(samples, SAMPLE_RATE).segments
+    assert segment.digit == 3  # the toy says 7, and the ear is surer
+    (clip,) = heard
+    margin = round(0.06 * SAMPLE_RATE)
+    start, stop = (round(x * SAMPLE_RATE) for x in (segment.start_s, segment.end_s))
+    expected = np.pad(samples, 4 * margin)[3 * margin + start : 5 * margin + stop]
+    np.testing.assert_allclose(clip, expected - expected.mean(), atol=1e-6)
+
+
+def test_a_model_that_asks_for_it_is_heard_with_the_recognizer_that_ships(tmp_path):
+    path = write_toy_strings(tmp_path / "again.onnx", hear_again="true")
+    assert Transcriber(path).recognizer is not None
+    assert Transcriber(write_toy_strings(tmp_path / "alone.onnx")).recognizer is None
+    other = Recognizer(write_toy_model(tmp_path / "words.onnx", ("yes", "no")))
+    with pytest.raises(ModelError, match="labels yes, no; expected 0 to 9"):
+        Transcriber(path, other)
 
 
 def test_a_grammar_chooses_among_the_strings(toy):

@@ -20,7 +20,7 @@ from toy_model import write_toy_model
 from toy_strings import write_toy_strings
 
 import spoken_digits as sd
-from spoken_digits import connected, serve
+from spoken_digits import connected, serve, spotting
 from spoken_digits.audio import find_speech, read_audio, resample, to_clip
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: extra dev")
@@ -252,7 +252,7 @@ def test_each_digit_is_where_python_hears_it_whatever_the_chunks(page, address, 
     for heard in answer["heard"]:
         assert_as_in_python(heard, transcriber(samples, 8_000), 1e-3)
     constants = (transcriber.step, transcriber.block, transcriber.lookahead, transcriber.threshold)
-    assert answer["constants"] == [*constants, connected._FAINTEST]
+    assert answer["constants"] == [*constants, spotting._FAINTEST]
     assert answer["metadata"] == dict(transcriber.metadata)
 
 
@@ -262,9 +262,14 @@ def test_chunks_of_one_sample_give_the_same(page, address):
     assert_as_in_python(heard, connected.Transcriber()(samples, 8_000), 1e-3)
 
 
-def test_faint_and_long_runs_are_decoded_as_in_python(browser, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("again", "threshold"), [("false", "0.7"), ("true", "0.1")])
+def test_faint_and_long_runs_are_decoded_as_in_python(
+    browser, tmp_path, monkeypatch, again, threshold
+):
     # Each step of the toy is as sure as its level says, so runs of any kind occur.
-    model = write_toy_strings(tmp_path / "toy.onnx", threshold="0.7", lookahead="720")
+    model = write_toy_strings(
+        tmp_path / "toy.onnx", threshold=threshold, lookahead="720", hear_again=again
+    )
     monkeypatch.setattr(serve, "SHIPPED_STRINGS", model)
     rng = np.random.default_rng(3)
     levels = rng.uniform(0, 0.3, 400) * (rng.random(400) < 0.7)

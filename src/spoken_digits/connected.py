@@ -4,7 +4,8 @@ Shapes: L samples, U steps of the network, C = 11 classes, the digits and the bl
 
 A small network hears blocks of 60 ms, one after another, and remembers what it must of those
 before (`Transcriber.hear`). At each step it says which digit, if any, has just been spoken, and
-when that began and ended. Files and streams take this same way, so their answers are the same.
+when that began and ended. What it spots is then heard again, whole, by the network for single
+digits (`Spotter`). Files and streams take this same way, so their answers are the same.
 """
 
 import os
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spoken_digits.audio import (
+    MAX_CLIP_DURATION_S,
     MAX_SAMPLE_RATE,
     MIN_SAMPLE_RATE,
     SAMPLE_RATE,
@@ -27,7 +29,8 @@ from spoken_digits.audio import (
     to_mono,
 )
 from spoken_digits.grammar import Grammar, align, search
-from spoken_digits.recognize import ModelError, open_session
+from spoken_digits.recognize import ModelError, Recognizer, open_session
+from spoken_digits.spotting import MARGIN_S, Segment, Spotter
 
 __all__ = ["SHIPPED_STRINGS", "Segment", "Stream", "Transcriber", "Transcript", "Update"]
 
@@ -41,31 +44,10 @@ _INPUT = "waveform"  # (1, L) float32 at 8 kHz, L a multiple of the step
 _OUTPUTS = ("scores", "edges")  # (1, U, C) logits; (1, U, 2) seconds since a digit's start and end
 _STATE, _NEW_STATE = "state_", "new_state_"  # what goes in is what came out of the block before
 _RESAMPLED_S = 0.03  # of sound is resampled at once, so that it does not matter how it arrives
-_BLANK = 10
-_FAINTEST = 0.1  # probability of a digit at a step, below which it is not being announced
-_ONE_WORD = 0.5  # of the shorter of two segments, in common: they claim one word
-_SETTLED_S = 0.25  # after a digit's end no other is announced in its place
+_RECENT_S = 4.0  # of sound is kept, to be heard again
+_MOST_LOG_ODDS = 7.0  # of being a digit; what is nearer to certain is not told apart
 _SILENCE = 1e-6  # -120 dBFS, below the noise of any converter
 _PORTION_S = 10  # of samples at hand that are taken at once
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One digit of a string.
-
-    Attributes
-    ----------
-    digit : int
-    start_s, end_s : float
-        Where in the recording it is spoken, to some hundredths of a second.
-    probability : float
-        That it is there and is this digit, 0 to 1.
-    """
-
-    digit: int
-    start_s: float
-    end_s: float
-    probability: float
 
 
 @dataclass(frozen=True)
@@ -113,14 +95,20 @@ class Transcriber:
     ----------
     model_path : path, optional
         A file that ``spoken-digits strings train`` wrote; without it, the model that ships.
+    recognizer : Recognizer, optional
+        Hears each digit again, where the file asks for that; without it, the one that ships.
 
     Raises
     ------
     ModelError
-        When the file is missing, or no such model.
+        When the file is missing, or no such model; when the recognizer's labels are not the digits.
     """
 
-    def __init__(self, model_path: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        model_path: str | os.PathLike[str] | None = None,
+        recognizer: Recognizer | None = None,
+    ) -> None:
         self.path = SHIPPED_STRINGS if model_path is None else Path(model_path)
         self._session, metadata = open_session(self.path)
         inputs = {node.name: node.shape for node in self._session.get_inputs()}
@@ -148,6 +136,14 @@ class Transcriber:
                 "--model out"
             )
         self.metadata = MappingProxyType(metadata)
+        self.recognizer: Recognizer | None = None  # that hears each digit again, if any does
+        if metadata.get("hear_again") == "true":
+            self.recognizer = recognizer or Recognizer()
+            if (labels := self.recognizer.labels) != tuple("0123456789"):
+                raise ModelError(
+                    f"{self.recognizer.path}: labels {', '.join(labels)}; expected 0 to 9, to "
+                    "hear digits again: take a model of digits, or the one that ships"
+                )
         self._wanted = wanted
         self._first = {_STATE + name: np.zeros(inputs[_STATE + name], np.float32) for name in names}
 
@@ -162,6 +158,14 @@ class Transcriber:
         scores, edges, *news = self._session.run(self._wanted, {_INPUT: block[None], **state})
         names = (_STATE + name.removeprefix(_NEW_STATE) for name in self._wanted[len(_OUTPUTS) :])
         return _log_softmax(scores[0]), edges[0], dict(zip(names, news, strict=True))
+
+    def hear_again(self, clip: FloatArray) -> tuple[FloatArray, float]:
+        """Hear (L,) samples that may be a digit: scores (10,), logits; log-odds of being one."""
+        assert self.recognizer is not None
+        scores, sure = self.recognizer.judge((clip - clip.mean())[None])
+        p = min(max(float(sure[0]), 1e-6), 1 - 1e-6)
+        log_odds = float(np.log(p / (1 - p)))
+        return scores[0], min(max(log_odds, -_MOST_LOG_ODDS), _MOST_LOG_ODDS)
 
     def stream(self, sample_rate: float = SAMPLE_RATE) -> "Stream":
         """Begin to listen to samples at this rate, in Hz."""
@@ -186,7 +190,9 @@ class Transcriber:
         grammar : Grammar, optional
             What the string must be like; the most probable one that is so is the answer.
         nbest : int
-            So many strings, the most probable ones, are given as `alternatives`.
+            So many strings, the most probable ones, are given as `alternatives`. With these, or a
+            grammar, all strings are searched by what the network says at each step alone: nothing
+            is heard again.
 
         Raises
         ------
@@ -243,8 +249,8 @@ class Stream:
     """Listens to one stream of samples, chunk by chunk of whatever size, and says what it heard.
 
     However the samples are divided, the answers are the same, and the same as those for a file of
-    them. What is remembered is two seconds of loudness and the last inputs of each layer: hours
-    take no more memory than seconds.
+    them. What is remembered is four seconds of sound and the last inputs of each layer: hours take
+    no more memory than seconds.
 
     Parameters
     ----------
@@ -270,7 +276,10 @@ class Stream:
         self._state = transcriber.first_state()
         self._incoming = _Blocks(round(sample_rate * _RESAMPLED_S))
         self._blocks = _Blocks(transcriber.block)
-        self._spotter = _Spotter(transcriber.threshold, transcriber.step)
+        ear = self._hear_again if transcriber.recognizer else None
+        self._spotter = Spotter(transcriber.threshold, transcriber.step, ear)
+        self._recent = np.zeros(round(_RECENT_S * SAMPLE_RATE), np.float32)
+        self._heard = 0  # samples at 8 kHz that the network has heard
         self._resampler: Any = None
         self._count = 0  # samples heard, at 8 kHz
         if sample_rate != SAMPLE_RATE:
@@ -322,11 +331,24 @@ class Stream:
         segments: list[Segment] = []
         self._count += len(samples)
         for block in self._blocks.add(samples):
+            self._recent = np.concatenate([self._recent[len(block) :], block])
+            self._heard += len(block)
             log_p, edges, self._state = self._transcriber.hear(block, self._state)
             if self.lattice:
                 self.lattice.add(log_p, edges)
             segments += self._spotter.add(log_p, edges)
         return Update(tuple(segments), self._spotter.partial)
+
+    def _hear_again(self, start_s: float, end_s: float) -> tuple[FloatArray, float]:
+        stop = round((end_s + MARGIN_S) * SAMPLE_RATE)
+        longest = round(MAX_CLIP_DURATION_S * SAMPLE_RATE)
+        start = max(round((start_s - MARGIN_S) * SAMPLE_RATE), stop - longest)
+        first = self._heard - len(self._recent)
+        begin, end = max(start, first), min(stop, self._heard)
+        clip = np.zeros(stop - start, np.float32)  # what is not there is silence
+        if begin < end:
+            clip[begin - start : end - start] = self._recent[begin - first : end - first]
+        return self._transcriber.hear_again(clip)
 
 
 class _Blocks:
@@ -352,98 +374,6 @@ class _Blocks:
 
     def rest(self) -> FloatArray:
         return self._buffer[: self._count].copy()
-
-
-class _Spotter:
-    """Makes segments of steps: a run of steps at which one digit is not improbable.
-
-    The best-path decoding of CTC (Graves et al. 2006, section 3.2), but for this: the network may
-    be sure of a digit and not of the step to announce it at, so that at each of two or three steps
-    the blank is more probable. Therefore a run goes on while its digit has a probability of a
-    tenth, and its own probability is that the digit is announced at any of its steps.
-
-    Nor may it be sure which digit a word is, and announce one after the other. Of two runs that
-    claim one stretch of time the more probable is kept, so that a run is final when none can claim
-    its place any more.
-    """
-
-    def __init__(self, threshold: float, step: int) -> None:
-        self._threshold, self._step = threshold, step
-        self._steps = 0
-        self._digit = _BLANK
-        self._missed, self._peak = 1.0, 0.0
-        self._run: Segment | None = None
-        self._held: Segment | None = None  # has ended, and may still be replaced
-
-    @property
-    def partial(self) -> Segment | None:
-        if self._current and self._held:  # one word: others are not held beside each other
-            return _likelier(self._held, self._current)
-        return self._current or self._held
-
-    @property
-    def _current(self) -> Segment | None:
-        run = self._run
-        return run if run and run.probability >= self._threshold else None
-
-    def add(self, log_p: FloatArray, edges: FloatArray) -> list[Segment]:
-        segments: list[Segment] = []
-        for row, edge in zip(log_p, edges, strict=True):
-            self._steps += 1
-            now = self._steps * self._step
-            best = int(row[:_BLANK].argmax())
-            p = float(np.exp(row[best]))
-            digit = best if p >= _FAINTEST else _BLANK
-            if digit != self._digit:
-                segments += self._end_run()
-            self._digit = digit
-            if digit != _BLANK:
-                self._missed *= 1 - p
-                if self._run is None or p > self._peak:
-                    self._peak = p
-                    self._run = _segment(digit, now, edge, 1 - self._missed)
-                else:
-                    self._run = replace(self._run, probability=1 - self._missed)
-            if self._held and self._is_settled(self._held, now / SAMPLE_RATE):
-                segments.append(self._held)
-                self._held = None
-        return segments
-
-    def end(self) -> list[Segment]:
-        """End the run that is going on; return what counts and is not final yet."""
-        segments = self._end_run()
-        if self._held:
-            segments.append(self._held)
-            self._held = None
-        return segments
-
-    def _is_settled(self, held: Segment, now_s: float) -> bool:
-        """Whether no run can claim the place of one that has ended."""
-        if self._current:
-            return not _is_one_word(held, self._current)
-        return not self._run and now_s > held.end_s + _SETTLED_S
-
-    def _end_run(self) -> list[Segment]:
-        ended, self._run = self._current, None
-        self._missed = 1.0
-        held = self._held
-        if not ended:
-            return []
-        if held and _is_one_word(held, ended):
-            self._held = _likelier(held, ended)
-            return []
-        self._held = ended
-        return [held] if held else []
-
-
-def _is_one_word(a: Segment, b: Segment) -> bool:
-    """Whether two segments have half of the shorter of them in common."""
-    common_s = min(a.end_s, b.end_s) - max(a.start_s, b.start_s)
-    return common_s >= _ONE_WORD * min(a.end_s - a.start_s, b.end_s - b.start_s)
-
-
-def _likelier(a: Segment, b: Segment) -> Segment:
-    return b if b.probability > a.probability else a
 
 
 class _Lattice:

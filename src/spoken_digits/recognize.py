@@ -252,7 +252,9 @@ class Recognizer:
         from spoken_digits.connected import Transcriber  # late: it stands upon this module
 
         if self._transcriber is None:
-            self._transcriber = Transcriber()
+            # It hears single digits as well; the model that ships is at hand already.
+            shipped = self if self._path == SHIPPED_MODEL else None
+            self._transcriber = Transcriber(recognizer=shipped)
         return self._transcriber(source, sample_rate)
 
     def _infer(self, waveforms: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -51,6 +51,8 @@ def add_verbs(verbs: Any) -> None:
     verb = add_verb(actions, "score", _strings_score, text, "train,bench")
     text = "a model of strings (default: what ships)"
     verb.add_argument("model", metavar="MODEL", nargs="?", help=text)
+    text = "the model that hears each digit again (default: what ships, which has heard everyone)"
+    verb.add_argument("--digits", metavar="FILE", help=text)
     text = "instead judge it on a table of recordings, with the columns file and digits"
     verb.add_argument("--table", metavar="TSV", type=Path, help=text)
     text = "split of FSDD whose test side speaks (default: none)"
@@ -164,8 +166,10 @@ def _strings_score(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.files import write_whole
     from spoken_digits.lab.strings import read_references, score
     from spoken_digits.lab.transcripts import judge_transcriber
+    from spoken_digits.recognize import load
 
-    transcriber = Transcriber(arguments.model)
+    recognizer = load(arguments.digits) if arguments.digits else None
+    transcriber = Transcriber(arguments.model, recognizer)
     if arguments.table:
         references = read_references(arguments.table)
         heard = [transcriber(file).digits for file, _ in references]

@@ -46,7 +46,8 @@ export async function loadNetworks(onProgress) {
   ort.env.wasm.numThreads = 1; // more would need headers that a static host does not send
   ort.env.wasm.wasmBinary = wasm;
   const recognizer = new Recognizer(ort, ...(await open(ort, DIGITS, digits)));
-  const transcriber = new Transcriber(ort, ...(await open(ort, STRINGS, strings)));
+  const opened = await open(ort, STRINGS, strings);
+  const transcriber = new Transcriber(ort, ...opened, recognizer);
   // The first runs are slow: not the user's.
   await recognizer.hear(new Float32Array(SAMPLE_RATE));
   await transcriber.hear(new Float32Array(transcriber.block), transcriber.firstState());

@@ -13,6 +13,7 @@ const LEAST_MARGIN = 0.1;
  * @property {number | null} digit the label as a number; null when it is none
  * @property {number} probability of the label
  * @property {number[]} probabilities (C,) of all labels
+ * @property {number} [logOdds] of being one of the labels at all
  * @property {string} refusal why no digit is given, in words; empty when one is
  * @property {{values: Float32Array, bands: number, frames: number} | null} logMel (M, T): what it
  *   saw
@@ -46,7 +47,7 @@ export class Recognizer {
     const probabilities = softmax(outputs.scores.data);
     const [probability, second] = [...probabilities, 0].sort((a, b) => b - a);
     const label = this.labels[probabilities.indexOf(probability)];
-    const logOdds = outputs.rejection?.data[0];
+    const logOdds = outputs.rejection?.data[0] ?? Math.log(probability / (1 - probability));
 
     let refusal = "";
     if (silent) {
@@ -67,6 +68,7 @@ export class Recognizer {
       digit: refusal ? null : Number(label),
       probability,
       probabilities,
+      logOdds,
       refusal,
       logMel: { values: outputs.log_mel.data, bands, frames },
     };
