@@ -151,7 +151,7 @@ def test_strings_are_told_by_voice_with_what_is_heard_where_no_digit_is(toy, tmp
     put(tmp_path, "strings.json", judged)
     text = model_card(tmp_path, toy)
     assert "| ann | 100 | 7.1 | 61.0 |" in text
-    assert "without ann." in text
+    assert "without ann;" in text
     assert "noise: 2 in 60 s of pink noise." in text
     assert "99 ms after its end" in text
 
