@@ -300,8 +300,11 @@ def _by_speakers(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) 
 
 def _by_condition(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
-    for key in dict.fromkeys(_method(row) for row in rows):
-        mine = [row for row in rows if _method(row) == key]
+    methods: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        methods.setdefault(_method(row), []).append(row)
+    # What stands most comes first.
+    for mine in sorted(methods.values(), key=lambda mine: -_mean_accuracy(mine)):
         shares = [f"{row['condition']} {_percent(row['accuracy_mean'])}" for row in mine]
         name = mine[0]["title"].removesuffix(f", {mine[0]['condition']}")
         lines.append(f"{name}, in %: {', '.join(shares)}.")
@@ -321,6 +324,10 @@ def _by_condition(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]])
             if conditions:
                 lines.append(f"{model}, {label} against {other}: {words}: {', '.join(conditions)}.")
     return lines
+
+
+def _mean_accuracy(rows: Sequence[Row]) -> float:
+    return float(np.mean([row["accuracy_mean"] for row in rows]))
 
 
 def _method(row: Row) -> tuple[Any, ...]:
