@@ -95,8 +95,8 @@ class PretrainConfig(TrainConfig):
     """
 
     augmentation: str = "views"
-    epochs: int = 60
-    batch_size: int = 256
+    epochs: int = 100
+    batch_size: int = 64
     contrast_temperature: float = 0.2
     positives: str = "clip"
     probe_views: int = 6
