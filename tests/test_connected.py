@@ -267,6 +267,25 @@ def test_each_digit_is_heard_again_whole_with_silence_beyond_the_ends(tmp_path):
     np.testing.assert_allclose(clip, expected - expected.mean(), atol=1e-6)
 
 
+def test_a_search_believes_what_was_heard_again(tmp_path):
+    class Ear(Recognizer):
+        def judge(self, waveforms: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+            scores = np.zeros((1, 10), np.float32)
+            scores[0, 1] = 3
+            return scores, np.float32([0.99])
+
+    # Between "1" (0.1) and "2" (0.15), a little nearer to "2".
+    samples = np.repeat(np.float32([0, 0.126, 0]), [4 * STEP, STEP, 4 * STEP])
+    again = Transcriber(write_toy_strings(tmp_path / "again.onnx", hear_again="true"), Ear())
+    alone = Transcriber(write_toy_strings(tmp_path / "alone.onnx"))
+    (first, p), (second, q), *_ = alone(samples, SAMPLE_RATE, nbest=2).alternatives
+    assert (first, second) == ("2", "1")
+    (third, r), (fourth, s), *_ = again(samples, SAMPLE_RATE, nbest=2).alternatives
+    assert (third, fourth) == ("1", "2")
+    assert r / s == pytest.approx(math.exp(3) * q / p, rel=1e-3)
+    assert again(samples, SAMPLE_RATE, grammar=Grammar("2")).digits == "2"
+
+
 def test_a_model_that_asks_for_it_is_heard_with_the_recognizer_that_ships(tmp_path):
     path = write_toy_strings(tmp_path / "again.onnx", hear_again="true")
     assert Transcriber(path).recognizer is not None

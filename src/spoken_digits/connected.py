@@ -30,7 +30,7 @@ from spoken_digits.audio import (
 )
 from spoken_digits.grammar import Grammar, align, search
 from spoken_digits.recognize import ModelError, Recognizer, open_session
-from spoken_digits.spotting import MARGIN_S, Segment, Spotter
+from spoken_digits.spotting import BLANK, MARGIN_S, Segment, Spotter
 
 __all__ = ["SHIPPED_STRINGS", "Segment", "Stream", "Transcriber", "Transcript", "Update"]
 
@@ -190,9 +190,7 @@ class Transcriber:
         grammar : Grammar, optional
             What the string must be like; the most probable one that is so is the answer.
         nbest : int
-            So many strings, the most probable ones, are given as `alternatives`. With these, or a
-            grammar, all strings are searched by what the network says at each step alone: nothing
-            is heard again.
+            So many strings, the most probable ones, are given as `alternatives`.
 
         Raises
         ------
@@ -277,7 +275,7 @@ class Stream:
         self._incoming = _Blocks(round(sample_rate * _RESAMPLED_S))
         self._blocks = _Blocks(transcriber.block)
         ear = self._hear_again if transcriber.recognizer else None
-        self._spotter = Spotter(transcriber.threshold, transcriber.step, ear)
+        self._spotter = Spotter(transcriber.threshold, transcriber.step, ear, self._weigh)
         self._recent = np.zeros(round(_RECENT_S * SAMPLE_RATE), np.float32)
         self._heard = 0  # samples at 8 kHz that the network has heard
         self._resampler: Any = None
@@ -339,6 +337,10 @@ class Stream:
             segments += self._spotter.add(log_p, edges)
         return Update(tuple(segments), self._spotter.partial)
 
+    def _weigh(self, first: int, stop: int, log_factors: NDArray[np.float64]) -> None:
+        if self.lattice:
+            self.lattice.weigh(first, stop, log_factors)
+
     def _hear_again(self, start_s: float, end_s: float) -> tuple[FloatArray, float]:
         stop = round((end_s + MARGIN_S) * SAMPLE_RATE)
         longest = round(MAX_CLIP_DURATION_S * SAMPLE_RATE)
@@ -382,14 +384,23 @@ class _Lattice:
     def __init__(self) -> None:
         self._log_p: list[FloatArray] = []
         self._edges: list[FloatArray] = []
+        self._weights: list[tuple[int, int, NDArray[np.float64]]] = []
 
     def add(self, log_p: FloatArray, edges: FloatArray) -> None:
         self._log_p.append(log_p)
         self._edges.append(edges)
 
+    def weigh(self, first: int, stop: int, log_factors: NDArray[np.float64]) -> None:
+        """Make each digit more or less probable at some steps; (10,), logarithms."""
+        self._weights.append((first, stop, log_factors))
+
     @cached_property
     def log_p(self) -> FloatArray:
-        return np.concatenate(self._log_p)
+        log_p = np.concatenate(self._log_p)
+        for first, stop, log_factors in self._weights:
+            log_p[first:stop, :BLANK] += log_factors
+            log_p[first:stop] = _log_softmax(log_p[first:stop])
+        return log_p
 
     @cached_property
     def edges(self) -> FloatArray:

@@ -52,12 +52,14 @@ class Segment:
 class _Run:
     """Steps on end at which one digit is announced."""
 
-    def __init__(self, digit: int) -> None:
-        self.digit = digit
+    def __init__(self, digit: int, first: int) -> None:
+        self.digit, self.first = digit, first
+        self.steps = 0
         self.start_s = self.end_s = self._peak = 0.0
         self._missed = np.ones(BLANK)  # probability of each digit that no step announces it
 
     def add(self, probabilities: NDArray[np.float64], now_s: float, edges: FloatArray) -> None:
+        self.steps += 1
         self._missed *= 1 - probabilities
         if probabilities[self.digit] > self._peak:
             self._peak = float(probabilities[self.digit])
@@ -98,10 +100,19 @@ class Spotter:
         Samples of a step.
     ear
         What hears a stretch again, up to `MARGIN_S` beyond it.
+    weigh
+        Is told what the ear makes of each run: its first step, the step after its last, and for
+        each digit the logarithm of a factor (10,) by which it is more or less probable there.
     """
 
-    def __init__(self, threshold: float, step: int, ear: Ear | None = None) -> None:
-        self._threshold, self._step, self._ear = threshold, step, ear
+    def __init__(
+        self,
+        threshold: float,
+        step: int,
+        ear: Ear | None = None,
+        weigh: Callable[[int, int, NDArray[np.float64]], None] = lambda *_: None,
+    ) -> None:
+        self._threshold, self._step, self._ear, self._weigh = threshold, step, ear, weigh
         self._steps = 0
         self._run: _Run | None = None
         self._waiting: list[_Run] = []  # have ended, and are to be heard again
@@ -126,7 +137,7 @@ class Spotter:
             if self._run and not (announced and digit == self._run.digit):
                 self._end_run()
             if announced:
-                self._run = self._run or _Run(digit)
+                self._run = self._run or _Run(digit, self._steps - 1)
                 self._run.add(probabilities, now_s, edge)
             while self._waiting and (not self._ear or self._waiting[0].end_s + MARGIN_S <= now_s):
                 segments += self._place(self._judge(self._waiting.pop(0)))
@@ -177,8 +188,11 @@ class Spotter:
         if not self._ear:
             return run.segment
         scores, log_odds = self._ear(run.start_s, run.end_s)
-        both = _log_softmax(scores) + _SPOTTER_WEIGHT * np.log(np.maximum(run.heard, _LEAST))
-        digits = np.exp(_log_softmax(both))
+        again, heard = _log_softmax(scores), np.log(np.maximum(run.heard, _LEAST))
+        # So that together they are as probable as before.
+        together = np.exp(again + _log_softmax(heard)).sum()
+        self._weigh(run.first, run.first + run.steps, again - np.log(together))
+        digits = np.exp(_log_softmax(again + _SPOTTER_WEIGHT * heard))
         log_odds = _log_odds(run.segment.probability) + _EAR_WEIGHT * log_odds
         digit = int(digits.argmax())
         is_there = 1 / (1 + np.exp(-log_odds))
