@@ -204,6 +204,7 @@ def _strings(judged: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "false_digits": "; ".join(false_digits),
         "delay_ms": judged["delay_ms"],
         "command": judged["command"],
+        "networks": [judged[key]["command"] for key in ("model", "digits_model") if key in judged],
     }
 
 
