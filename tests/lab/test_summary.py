@@ -151,7 +151,13 @@ def test_each_condition_is_a_row_and_holm_covers_the_grid(tmp_path):
     assert tests["white-0"]["shown"]
     assert not tests["clean"]["shown"]
     assert "no difference shown: clean" in total["answer"]
-    assert "better: white-0" in total["answer"]
+    assert "basic against none: better in 1 of 2 conditions; " in total["answer"]
+    (best,) = (
+        row
+        for row in total["rows"]
+        if row["condition"] == "white-0" and row["augmentation"] == "basic"
+    )
+    assert f"with white noise of 0 dB {100 * best['accuracy_mean']:.1f}." in total["answer"]
 
 
 def test_what_training_speakers_were_left_out_for_stands_apart(tmp_path):

@@ -299,30 +299,36 @@ def _by_speakers(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) 
 
 
 def _by_condition(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = []
     methods: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         methods.setdefault(_method(row), []).append(row)
-    # What stands most comes first.
-    for mine in sorted(methods.values(), key=lambda mine: -_mean_accuracy(mine)):
-        shares = [f"{row['condition']} {_percent(row['accuracy_mean'])}" for row in mine]
-        name = mine[0]["title"].removesuffix(f", {mine[0]['condition']}")
-        lines.append(f"{name}, in %: {', '.join(shares)}.")
+    if not methods:
+        return []
+    best = max(methods.values(), key=_mean_accuracy)
+    name = best[0]["title"].removesuffix(f", {best[0]['condition']}")
+    kinds: dict[str, dict[str, str]] = {}
+    for row in best:
+        kind, _, level = row["condition"].partition("-")
+        kinds.setdefault(kind, {})[level] = _percent(row["accuracy_mean"])
+    heard = [
+        f"with {kind} noise of {', '.join(shares)} dB {', '.join(shares.values())}"
+        if "" not in shares
+        else f"{kind} {', '.join(shares.values())}"
+        for kind, shares in kinds.items()
+    ]
+    lines = [f"{name} stands most, in %: {'; '.join(heard)}."]
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for test in comparisons:
         key = test["model"], _label(test), _partner(test)
         groups.setdefault(key, []).append(test)
     for (model, label, other), tests in groups.items():
-        better = [t["condition"] for t in tests if t["shown"] and t["difference"] < 0]
         worse = [t["condition"] for t in tests if t["shown"] and t["difference"] > 0]
         neither = [t["condition"] for t in tests if not t["shown"]]
-        for words, conditions in (
-            ("better", better),
-            ("worse", worse),
-            ("no difference shown", neither),
-        ):
-            if conditions:
-                lines.append(f"{model}, {label} against {other}: {words}: {', '.join(conditions)}.")
+        n_better = len(tests) - len(worse) - len(neither)
+        line = f"{model}, {label} against {other}: better in {n_better} of {len(tests)} conditions"
+        line += f"; worse: {', '.join(worse)}" if worse else ""
+        line += f"; no difference shown: {', '.join(neither)}" if neither else ""
+        lines.append(f"{line}.")
     return lines
 
 
