@@ -156,6 +156,20 @@ def test_strings_are_told_by_voice_with_what_is_heard_where_no_digit_is(toy, tmp
     assert "99 ms after its end" in text
 
 
+def test_words_of_ones_own_are_told_by_number_of_recordings(toy, tmp_path):
+    without = model_card(tmp_path, toy)
+    assert "Words of your own" not in without
+    row = {"recordings_a_word": 3, "training": "from shipped"}
+    row |= {"accuracy": 0.8125, "lowest": 0.7, "highest": 0.9}
+    judged = {"words": ["cat", "go"], "draws": 3, "command": "python -m b", "rows": [row]}
+    put(tmp_path, "own_words.json", judged)
+    text = model_card(tmp_path, toy)
+    assert "Tried on cat, go," in text
+    assert "| 3 | from shipped | 81.2 | 70.0 to 90.0 |" in text
+    start, stop = text.index("## Words of your own"), text.index("## Limits")
+    assert text[:start] + text[stop:] == without
+
+
 def test_the_card_is_written_only_when_it_changes(toy, tmp_path):
     path = tmp_path / "MODEL_CARD.md"
     assert update_card(path, tmp_path, toy)

@@ -82,6 +82,7 @@ def model_card(results: Path | str, model: Path | str = SHIPPED_MODEL) -> str:
         rejection=of_this_model("rejection.json"),
         benchmarks=_benchmarks(_read(results / "benchmarks.json") or {}),
         strings=_strings(_read(results / "strings.json")),
+        own=_own_words(_read(results / "own_words.json")),
     )
 
 
@@ -206,6 +207,22 @@ def _strings(judged: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "command": judged["command"],
         "networks": [judged[key]["command"] for key in ("model", "digits_model") if key in judged],
     }
+
+
+def _own_words(judged: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what recordings of new words are worth, a row for each number and way."""
+    if judged is None:
+        return None
+    rows = [
+        {
+            "recordings a word": row["recordings_a_word"],
+            "training": row["training"],
+            "accuracy, %": _percent(row["accuracy"]),
+            "draws, least to most": f"{_percent(row['lowest'])} to {_percent(row['highest'])}",
+        }
+        for row in judged["rows"]
+    ]
+    return {key: judged[key] for key in ("words", "draws", "command")} | {"rows": rows}
 
 
 def _benchmarks(benchmarks: Mapping[str, Any]) -> list[dict[str, Any]]:
