@@ -108,7 +108,7 @@ def main() -> None:
     write_json(
         arguments.output,
         {
-            "study": "own_words",
+            "benchmark": "own_words",
             "command": f"python -m benchmarks.own_words {arguments.run}",
             "commit": commit(),
             "words": list(dataset.label_names),

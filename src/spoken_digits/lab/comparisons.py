@@ -207,15 +207,21 @@ def _label(test: Mapping[str, Any]) -> str:
     return " ".join(str(test[factor]) for factor in test["changed"])
 
 
-def _by_change(_: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
+def _by_change(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     """Take each block of rows that have the same partner: what helps, what harms, what neither."""
     blocks: dict[str, list[Mapping[str, Any]]] = {}
     for test in comparisons:
         blocks.setdefault(test["reference"], []).append(test)
+    n_seeds = {row["title"]: len(row["seeds"]) for row in rows}
     lines = []
-    for reference, tests in blocks.items():
+    # What several seeds claim comes first, and of that what hears most.
+    for reference, tests in sorted(
+        blocks.items(),
+        key=lambda block: (-n_seeds[block[0]], -max(test["accuracy"] for test in block[1])),
+    ):
         best = min(tests, key=lambda test: test["difference"])
-        lines.append(f"Against {reference}: {_label(best)} does best, {_against(best)}.")
+        verb = "does best" if best["difference"] < 0 else "does least harm"
+        lines.append(f"Against {reference}: {_label(best)} {verb}, {_against(best)}.")
         others = [test for test in tests if test is not best]
         helps = [_label(t) for t in others if t["shown"] and t["difference"] < 0]
         harms = [_label(t) for t in others if t["shown"] and t["difference"] > 0]
