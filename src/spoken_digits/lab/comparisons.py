@@ -327,7 +327,8 @@ def _by_condition(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]])
     for test in comparisons:
         key = test["model"], _label(test), _partner(test)
         groups.setdefault(key, []).append(test)
-    for (model, label, other), tests in groups.items():
+    for (_, label, other), tests in groups.items():
+        model = tests[0]["title"].partition(",")[0]
         worse = [t["condition"] for t in tests if t["shown"] and t["difference"] > 0]
         neither = [t["condition"] for t in tests if not t["shown"]]
         n_better = len(tests) - len(worse) - len(neither)
