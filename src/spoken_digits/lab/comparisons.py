@@ -213,6 +213,7 @@ def _by_change(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) ->
     for test in comparisons:
         blocks.setdefault(test["reference"], []).append(test)
     n_seeds = {row["title"]: len(row["seeds"]) for row in rows}
+    most = max((n_seeds[reference] for reference in blocks), default=1)
     lines = []
     # What several seeds claim comes first, and of that what hears most.
     for reference, tests in sorted(
@@ -221,11 +222,16 @@ def _by_change(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) ->
     ):
         best = min(tests, key=lambda test: test["difference"])
         verb = "does best" if best["difference"] < 0 else "does least harm"
-        lines.append(f"Against {reference}: {_label(best)} {verb}, {_against(best)}.")
+        first = f"gainst {reference}: {_label(best)} {verb}, {_against(best)}"
         others = [test for test in tests if test is not best]
         helps = [_label(t) for t in others if t["shown"] and t["difference"] < 0]
         harms = [_label(t) for t in others if t["shown"] and t["difference"] > 0]
         neither = [_label(t) for t in others if not t["shown"]]
+        if n_seeds[reference] < most:  # a hint, of which the tables tell the rest
+            counts = f"{len(helps)} of {len(others)} others shown to help, {len(harms)} to do harm"
+            lines.append(f"One seed, a{first}" + (f"; {counts}." if others else "."))
+            continue
+        lines.append(f"A{first}.")
         for words, labels in (
             ("Shown to help", helps),
             ("Shown to do harm", harms),
