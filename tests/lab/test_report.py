@@ -5,11 +5,13 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from spoken_digits.lab import rejection, report, summary, tables
+from spoken_digits.lab.corpora import Clip
 from spoken_digits.lab.embeddings import map_embeddings
 from spoken_digits.lab.evaluate import Predictions, aggregate, mcnemar
 
@@ -444,3 +446,22 @@ def test_the_readme_says_what_the_results_say(tmp_path):
     copy = tmp_path / "README.md"
     copy.write_bytes((ROOT / "README.md").read_bytes())
     assert not tables.update_readme(copy, ROOT / "results"), "run `make report`"
+
+
+def test_recordings_of_one_name_are_told_apart_by_their_label(monkeypatch):
+    # As in the synthetic voices, where every digit has a folder.
+    clips = [Clip(Path(label, "ann_0.flac"), label, "ann", "voices") for label in "37"]
+    predictions = Predictions.of(clips, np.eye(2), ["3", "7"])
+    run = SimpleNamespace(
+        predictions=predictions, is_inner=False, task="train", front_end="ours", model="cnn",
+        title="CNN", directory=Path("runs", "cnn"),
+    )  # fmt: skip
+    drawn = []
+    monkeypatch.setattr(report, "reference_row", lambda _: {"front_end": "ours"})
+    monkeypatch.setattr(
+        report.exhibits, "embedding_maps", lambda chosen, tested, *_: drawn.append(tested) or []
+    )
+    summary = {"study": "models", "rows": [], "label_names": ["3", "7"]}
+    recordings = {(clip.file.name, clip.label): clip for clip in clips}
+    assert list(report._maps([summary], {"models": [run]}, recordings)) == []
+    assert drawn == [clips]

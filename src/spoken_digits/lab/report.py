@@ -44,6 +44,9 @@ PRETRAINED = {
 ERRORS = 12  # of the worst that are shown
 MAPPED = ("models", "contrastive")  # studies whose embeddings are worth a picture
 
+# By name and label: where each word has a folder, as in the synthetic voices, names repeat.
+Recordings = Mapping[tuple[str, str], Clip]
+
 
 def write_report(
     studies: Path | str | Sequence[Path | str],
@@ -89,11 +92,11 @@ def write_report(
     several, first = len(summaries) > 1, summaries[0]
 
     missing = [f"{_named(s, several)}{line}" for s in summaries for line in s["missing"]]
-    recordings: dict[str, Clip] = {}
+    recordings: Recordings = {}
     spectrograms = None
     try:
         clips = read_corpus(first["data"]["corpus"], data)
-        recordings = {clip.file.name: clip for clip in clips}
+        recordings = {(clip.file.name, clip.label): clip for clip in clips}
         pictures = exhibits.digit_spectrograms(first["data"], clips, first["label_names"])
         spectrograms = figures.spectrograms(pictures, exhibits.band_hz(), exhibits.FRONT_END.hop_ms)
     except (OSError, ValueError) as error:
@@ -267,7 +270,7 @@ def _part(
 
 
 def _maps(
-    summaries: Sequence[Summary], runs_of: Mapping[str, Sequence[Run]], clips: Mapping[str, Clip]
+    summaries: Sequence[Summary], runs_of: Mapping[str, Sequence[Run]], clips: Recordings
 ) -> Iterator[EmbeddingMap]:
     """Map one network, the first seed's, of each row whose front end is the strong model's."""
     for summary in summaries:
@@ -285,13 +288,15 @@ def _maps(
                 if MODELS[run.model].linear:  # its vectors, whatever classifier is fitted on them
                     title = f"Baseline, {title.split(', ', 1)[1]}"
                 chosen.setdefault(title, run.directory)
-        tested = [clips[file] for file in runs[0].predictions.files if file in clips]
+        tests = runs[0].predictions
+        named = zip(tests.files, (tests.label_names[label] for label in tests.labels), strict=True)
+        tested = [clips[key] for key in named if key in clips]
         cache = runs[0].directory.parent / ".prepared"
         yield from exhibits.embedding_maps(chosen, tested, summary["label_names"], cache)
 
 
 def _mistakes(
-    part: Mapping[str, Any], runs: Sequence[Run], clips: Mapping[str, Clip], sound: bool
+    part: Mapping[str, Any], runs: Sequence[Run], clips: Recordings, sound: bool
 ) -> list[dict[str, Any]]:
     """Gather the worst errors of the best row, each with its picture and, if wanted, its sound."""
     best = part["best"]
@@ -308,7 +313,7 @@ def _mistakes(
     found.sort(key=lambda pair: -pair[0].confidence)
     shown = []
     for mistake, n_networks in found[:ERRORS]:
-        clip = clips.get(mistake.file)
+        clip = clips.get((mistake.file, mistake.spoken))
         shown.append(
             {
                 "mistake": mistake,
