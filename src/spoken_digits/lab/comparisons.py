@@ -222,16 +222,18 @@ def _by_change(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) ->
     ):
         best = min(tests, key=lambda test: test["difference"])
         verb = "does best" if best["difference"] < 0 else "does least harm"
-        first = f"gainst {reference}: {_label(best)} {verb}, {_against(best)}"
+        is_hint = n_seeds[reference] < most  # of which the tables tell the rest
+        opening = "One seed, against" if is_hint else "Against"
+        line = f"{opening} {reference}: {_label(best)} {verb}, {_against(best)}"
         others = [test for test in tests if test is not best]
         helps = [_label(t) for t in others if t["shown"] and t["difference"] < 0]
         harms = [_label(t) for t in others if t["shown"] and t["difference"] > 0]
         neither = [_label(t) for t in others if not t["shown"]]
-        if n_seeds[reference] < most:  # a hint, of which the tables tell the rest
+        if is_hint:
             counts = f"{len(helps)} of {len(others)} others shown to help, {len(harms)} to do harm"
-            lines.append(f"One seed, a{first}" + (f"; {counts}." if others else "."))
+            lines.append(f"{line}; {counts}." if others else f"{line}.")
             continue
-        lines.append(f"A{first}.")
+        lines.append(f"{line}.")
         for words, labels in (
             ("Shown to help", helps),
             ("Shown to do harm", harms),
