@@ -235,7 +235,7 @@ def pretrain(
     projection = build_projection(config, net.backbone.dimension).to(device)
     learner: nn.ModuleList = nn.ModuleList([net.backbone, projection])
     descent = Descent(config, net, learner, run_dir)
-    front_end = LogMel(FRONT_ENDS[config.front_end])
+    front_end = LogMel(FRONT_ENDS[config.front_end]).to(device)
     policy = config.policy
     _, speaker_of = np.unique([dataset.clips[row].speaker for row in rows], return_inverse=True)
 
@@ -244,15 +244,17 @@ def pretrain(
         for epoch in range(begun, config.epochs):
             began = time.perf_counter()
             order = np.random.default_rng([config.seed, 1, epoch])
-            draws = torch.Generator().manual_seed(key_of(config.seed, 2, epoch))
+            draws = torch.Generator(device).manual_seed(key_of(config.seed, 2, epoch))
             batches = epoch_batches(dataset.lengths[rows], config.batch_size, order)
             total_loss, matched = 0.0, 0.0
             learner.train()
             for step, batch in enumerate(batches):
                 speakers = torch.from_numpy(speaker_of[batch]).to(device)
                 twice = np.concatenate([rows[batch], rows[batch]])
-                log_mel, mask = augmented_log_mel(front_end, *dataset.batch(twice), policy, draws)
-                embedding = net.backbone(log_mel.to(device), mask.to(device))  # (2B, D)
+                waveform, lengths = (part.to(device) for part in dataset.batch(twice))
+                with device:  # what augmentation makes is made where the clips are
+                    log_mel, mask = augmented_log_mel(front_end, waveform, lengths, policy, draws)
+                embedding = net.backbone(log_mel, mask)  # (2B, D)
                 first, second = projection(embedding).chunk(2)
                 if config.positives == "clip":
                     loss = nt_xent(first, second, config.contrast_temperature, speakers)

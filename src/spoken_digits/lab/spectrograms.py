@@ -285,7 +285,7 @@ def mixup(
     B = len(log_mel)
     partner = torch.randperm(B, generator=generator)
     uniform = torch.rand(B, generator=generator, dtype=torch.float64)
-    drawn = torch.from_numpy(betaincinv(alpha, alpha, uniform.numpy())).to(log_mel.dtype)
+    drawn = torch.from_numpy(betaincinv(alpha, alpha, uniform.cpu().numpy())).to(log_mel)
     share = 1 - drawn.maximum(1 - drawn)  # of the partner
     return (
         torch.lerp(log_mel, log_mel[partner], share[:, None, None]),

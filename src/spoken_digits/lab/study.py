@@ -28,7 +28,7 @@ from spoken_digits.lab.report import write_report
 from spoken_digits.lab.splits import Split, one_split
 from spoken_digits.lab.summary import predictions_file, summarize
 from spoken_digits.lab.tasks import TASKS, Bench
-from spoken_digits.lab.train import build_network
+from spoken_digits.lab.train import build_network, resolve_device
 from spoken_digits.lab.workers import StudyError, run_all, say
 
 __all__ = ["Job", "StudyError", "commit", "run_job", "run_study", "versions"]
@@ -189,7 +189,7 @@ def _environment(
     return {
         "command": job.command,
         **versions(),
-        "device": job.config.device,
+        "device": resolve_device(job.config.device).type,
         "parameters": sum(p.numel() for p in net.parameters()),
         "seconds": round(seconds, 1),
         "labels": list(dataset.label_names),

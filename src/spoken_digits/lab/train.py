@@ -2,7 +2,7 @@
 
 Everything random is keyed by (seed, epoch), and a checkpoint is written after every epoch, so a run
 that was killed goes on from its last epoch and ends, on a CPU, with the same bytes as one that was
-not.
+not. On a GPU all of it, augmentation too, runs there; the draws are others than a CPU's.
 """
 
 import time
@@ -150,15 +150,17 @@ def _descend(
     if joint:
         learner.append(build_projection(config, net.backbone.dimension).to(device))
     descent = Descent(config, net, learner, run_dir)
-    front_end = LogMel(FRONT_ENDS[config.front_end])  # augmentation stays on the CPU: same draws
+    front_end = LogMel(FRONT_ENDS[config.front_end]).to(device)
     policy = config.policy
+    if background is not None:
+        background = background.to(device)
 
     begun = len(descent.log)
     with Progress(config, begun, quiet) as progress:
         for epoch in range(begun, config.epochs):
             began = time.perf_counter()
             order = np.random.default_rng([config.seed, 1, epoch])
-            draws = torch.Generator().manual_seed(key_of(config.seed, 2, epoch))
+            draws = torch.Generator(device).manual_seed(key_of(config.seed, 2, epoch))
             rows = all_rows
             if shares is not None:
                 rows = all_rows[draw_rows(shares, config.clips_an_epoch or len(all_rows), order)]
@@ -167,21 +169,22 @@ def _descend(
             net.train()
             for step, batch in enumerate(batches):
                 targets = torch.from_numpy(dataset.targets[rows[batch]]).to(device)
-                waveform, lengths = dataset.batch(rows[batch])
-                log_mel, mask = augmented_log_mel(
-                    front_end, waveform, lengths, policy, draws, background
-                )
+                waveform, lengths = (part.to(device) for part in dataset.batch(rows[batch]))
                 goals = targets
-                if policy.mixup_alpha:
-                    classes = net.head.out_features
-                    goals = functional.one_hot(targets, classes).float().cpu()
-                    log_mel, mask, goals = mixup(log_mel, mask, goals, draws, policy.mixup_alpha)
-                output = net.classify(log_mel.to(device), mask.to(device))
+                with device:  # what augmentation makes is made where the clips are
+                    log_mel, mask = augmented_log_mel(
+                        front_end, waveform, lengths, policy, draws, background
+                    )
+                    if policy.mixup_alpha:
+                        goals = functional.one_hot(targets, net.head.out_features).float()
+                        alpha = policy.mixup_alpha
+                        log_mel, mask, goals = mixup(log_mel, mask, goals, draws, alpha)
+                output = net.classify(log_mel, mask)
                 # Each member of a committee learns alone: what they get wrong differs the more.
                 members = net.member_scores(output.embedding)  # (members, B, C or C + 1)
                 loss = functional.cross_entropy(
                     members.flatten(0, 1),
-                    torch.cat([goals.to(device)] * len(members)),
+                    torch.cat([goals] * len(members)),
                     label_smoothing=config.label_smoothing,
                 )
                 if joint:
