@@ -11,6 +11,7 @@ from spoken_digits.lab import contrastive
 from spoken_digits.lab.contrastive import (
     PretrainConfig,
     choose_labels,
+    cluster,
     contrastive_scores,
     fit_probe,
     neighbor_scores,
@@ -134,7 +135,9 @@ def test_the_study_gives_scores_for_every_condition_and_reads_what_is_finished(
     dataset, rows, test_rows = tones
     scores = contrastive_scores(TINY, dataset, rows, test_rows, tmp_path, quiet=True)
     assert list(scores) == ["probe", "untrained", "knn"] + [
-        f"{start}-{count}" for count in (1, 5, 20, "all") for start in ("finetune", "scratch")
+        f"{start}-{count}"
+        for count in (1, 5, 20, "all")
+        for start in ("clusters", "finetune", "scratch")
     ]
     for values in scores.values():
         assert values.shape == (len(test_rows), 10)
@@ -149,6 +152,36 @@ def test_the_study_gives_scores_for_every_condition_and_reads_what_is_finished(
     again = contrastive_scores(TINY, dataset, rows, test_rows, tmp_path, quiet=True)
     for condition, values in scores.items():
         np.testing.assert_array_equal(values, again[condition])
+
+
+def test_clusters_are_words_and_not_voices(tones: Tones, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, rows, _ = tones
+    rng = np.random.default_rng(0)
+    words = 3 * rng.standard_normal((10, 16))
+    speakers = sorted({dataset.clips[row].speaker for row in rows})
+    # Each voice far from the others, and of a spread of its own.
+    places = {name: (50 * rng.standard_normal(16), 2.0**k) for k, name in enumerate(speakers)}
+    embedding = np.empty((len(rows), 16), np.float32)
+    for i, row in enumerate(rows):
+        place, spread = places[dataset.clips[row].speaker]
+        word = words[dataset.targets[row]] + 0.1 * rng.standard_normal(16)
+        embedding[i] = place + spread * word
+    monkeypatch.setattr(contrastive, "predict", lambda *_: (None, embedding))
+    wrong = replace(dataset, targets=np.roll(dataset.targets, 7))  # looks at no label
+    for given in (dataset, wrong):
+        found = cluster(None, given, rows, 10, seed=0)
+        pairs = set(zip(found.tolist(), dataset.targets[rows].tolist(), strict=True))
+        assert len(pairs) == 10
+        assert {digit for _, digit in pairs} == set(range(10))
+
+
+def test_without_rounds_no_clusters_are_learned(tones: Tones, tmp_path: Path) -> None:
+    dataset, rows, test_rows = tones
+    recipe = replace(TINY, cluster_rounds=0)
+    scores = contrastive_scores(recipe, dataset, rows, test_rows, tmp_path, quiet=True)
+    assert not any(condition.startswith("clusters") for condition in scores)
+    with pytest.raises(ConfigError, match="cluster_rounds = -1"):
+        replace(TINY, cluster_rounds=-1)
 
 
 def test_the_probe_is_scikit_learns_and_leaves_the_backbone_alone(tones: Tones) -> None:

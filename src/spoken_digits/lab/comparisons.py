@@ -40,6 +40,7 @@ _START_WORDS = {
     "probe": "Linear probe after pre-training",
     "knn": "Nearest neighbours after pre-training",
     "untrained": "A probe of the untrained network",
+    "clusters": "Linear probe after clusters were learned,",
     "finetune": "Fine-tuned",
     "scratch": "From scratch",
 }
@@ -357,7 +358,7 @@ def _method(row: Row) -> tuple[Any, ...]:
 
 def _contrastive_partner(row: Row) -> Mapping[str, Any]:
     start, _, labels = row["condition"].partition("-")
-    if start == "finetune":
+    if start in ("clusters", "finetune"):
         return {"condition": f"scratch-{labels}"}
     if row["condition"] in _STARTS:
         return {"condition": _STARTS[row["condition"]]}

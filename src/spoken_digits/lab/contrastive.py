@@ -6,6 +6,11 @@ formants, tempo and channel, and the two must lie nearer to each other than to o
 embedding, and fine-tuning with few labels, beside the same network trained from scratch with the
 same labels.
 
+What lies together after that is nearly always one word, but each voice has a corner of its own. So
+the embeddings of each speaker are brought to one place and one spread, and divided into as many
+clusters as there are words; a new network learns these as if they were labels, of all voices alike
+(deep clustering, Caron et al. 2018), and is probed as well.
+
 No digit's label is used before that, but where one asks for it (`positives`). Who speaks is: a clip
 is told from others of its own speaker alone, so that a voice which the views did not change enough
 is no help.
@@ -16,8 +21,8 @@ Shapes: B batch, N clips, D embedding, C classes.
 import math
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +30,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
+from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.preprocessing import StandardScaler
-from torch import nn
+from sklearn.preprocessing import StandardScaler, normalize
+from torch import Tensor, nn
 
 from spoken_digits.lab.augment import POLICIES, augmented_log_mel
 from spoken_digits.lab.corpora import Clip
@@ -49,6 +55,7 @@ from spoken_digits.lab.train import (
     predict,
     resolve_device,
     set_head,
+    start_from,
     train,
 )
 
@@ -56,6 +63,7 @@ __all__ = [
     "LABELS",
     "PretrainConfig",
     "choose_labels",
+    "cluster",
     "contrastive_scores",
     "fit_probe",
     "neighbor_scores",
@@ -87,6 +95,9 @@ class PretrainConfig(TrainConfig):
         evaluation of SimCLR augments too); scikit-learn's ``C`` of its logistic regression.
     neighbors
         How many of the nearest have a vote.
+    clusters, cluster_rounds
+        How many clusters are learned, and how often: from the second round on, those of the network
+        that learned the clusters before. No round leaves them out.
     label_augmentation, label_epochs, label_steps
         Training with labels, from pre-trained weights or from scratch: its policy, its passes over
         the clips, and the fewest batches, for which few clips are passed over more often.
@@ -102,6 +113,8 @@ class PretrainConfig(TrainConfig):
     probe_views: int = 6
     probe_strength: float = 0.1
     neighbors: int = 10
+    clusters: int = 10
+    cluster_rounds: int = 3
     label_augmentation: str = "basic"
     label_epochs: int = 30
     label_steps: int = 300
@@ -116,10 +129,13 @@ class PretrainConfig(TrainConfig):
             raise ConfigError(
                 f"positives = {self.positives!r}: expected one of {', '.join(_POSITIVES)}"
             )
+        if self.cluster_rounds < 0:
+            raise ConfigError(f"cluster_rounds = {self.cluster_rounds}: expected 0 or more")
         for key in (
+            "neighbors",
             "probe_views",
             "probe_strength",
-            "neighbors",
+            "clusters",
             "label_epochs",
             "label_steps",
             "label_batch_size",
@@ -160,8 +176,9 @@ def contrastive_scores(
     -------
     Scores of the test rows (N, C), logits, for each condition: ``probe`` and ``knn`` with all
     labels on the frozen embedding, ``untrained`` (the probe on a network that never learned), and,
-    with 1, 5, 20 or all labels for each digit and speaker, ``finetune-1`` to ``finetune-all``
-    beside ``scratch-1`` to ``scratch-all``.
+    with 1, 5, 20 or all labels for each digit and speaker, ``clusters-1`` to ``clusters-all`` (the
+    probe on a network that learned clusters), ``finetune-1`` to ``finetune-all``, and ``scratch-1``
+    to ``scratch-all``.
     """
     net = pretrain(config, dataset, rows, run_dir / "pretrain", quiet)
     backbone = {k: v for k, v in net.state_dict().items() if k.startswith("backbone.")}
@@ -173,19 +190,72 @@ def contrastive_scores(
         fit_probe(config, frozen, dataset, rows)
         scores[condition], _ = predict(frozen, dataset, test_rows)
     scores["knn"] = neighbor_scores(config, net, dataset, rows, test_rows)
+    grouped = _learn_clusters(config, net, dataset, rows, run_dir, quiet)
     for count in LABELS:
         chosen = choose_labels(dataset, rows, count, config.seed)
+        if grouped is not net:
+            fit_probe(config, grouped, dataset, chosen)
+            scores[f"clusters-{count or 'all'}"], _ = predict(grouped, dataset, test_rows)
         for start, weights in (("finetune", backbone), ("scratch", None)):
             condition = f"{start}-{count or 'all'}"
-            folder = run_dir / condition
-            recipe = config.with_labels(len(chosen))
-            if (folder / "model.safetensors").exists():
-                claim(folder, recipe)
-                _, trained = load_network(folder)
-            else:
-                trained = train(recipe, dataset, chosen, folder, quiet=quiet, initial=weights)
+            trained = _trained(config, dataset, chosen, run_dir / condition, quiet, weights)
             scores[condition], _ = predict(trained, dataset, test_rows)
     return scores
+
+
+def _trained(
+    config: PretrainConfig,
+    dataset: Dataset,
+    rows: IntArray,
+    folder: Path,
+    quiet: bool,
+    initial: Mapping[str, Tensor] | None = None,
+) -> DigitNet:
+    """Train with the labels of some rows, or take what an earlier call has finished."""
+    recipe = config.with_labels(len(rows))
+    if (folder / "model.safetensors").exists():
+        claim(folder, recipe)
+        return load_network(folder)[1]
+    return train(recipe, dataset, rows, folder, quiet=quiet, initial=initial)
+
+
+def _learn_clusters(
+    config: PretrainConfig,
+    net: DigitNet,
+    dataset: Dataset,
+    rows: IntArray,
+    run_dir: Path,
+    quiet: bool,
+) -> DigitNet:
+    """Teach new networks the clusters of the one before; return the last, its head untaught."""
+    for number in range(1, config.cluster_rounds + 1):
+        targets = np.full_like(dataset.targets, config.clusters)
+        targets[rows] = cluster(net, dataset, rows, config.clusters, config.seed)
+        names = tuple(map(str, range(config.clusters)))
+        grouped = replace(dataset, targets=targets, label_names=names)
+        learned = _trained(config, grouped, rows, run_dir / f"clusters-{number}", quiet)
+        net = build_network(config, len(dataset.label_names))
+        start_from(net, {k: v for k, v in learned.state_dict().items() if "backbone." in k})
+    return net
+
+
+def cluster(net: DigitNet, dataset: Dataset, rows: IntArray, count: int, seed: int) -> IntArray:
+    """Divide clips by what lies together, of all speakers alike: rows (N,) to clusters (N,).
+
+    k-means (Lloyd 1982, the best of ten starts) of embeddings of length one, after those of each
+    speaker were brought to zero mean and unit deviation: what is left is the word. No label is
+    looked at, but who speaks.
+    """
+    _, embedding = predict(net, dataset, rows)
+    standardized = embedding.astype(np.float64)
+    speakers = np.array([dataset.clips[row].speaker for row in rows])
+    for speaker in np.unique(speakers):
+        own = speakers == speaker
+        standardized[own] = StandardScaler().fit_transform(standardized[own])
+    directions = normalize(standardized)
+    means = KMeans(min(count, len(rows)), n_init=10, random_state=seed)
+    found: IntArray = means.fit_predict(directions).astype(np.int64)
+    return found
 
 
 def run_pretraining(

@@ -95,7 +95,11 @@ def _one_voice(summary: Summary) -> list[Drawing]:
 def _contrastive(summary: Summary) -> list[Drawing]:
     """Draw accuracy over the number of labels, and every row with its interval."""
     chance, drawings = _chance(summary), []
-    starts = {"finetune": "pre-trained, fine-tuned", "scratch": "from scratch"}
+    starts = {
+        "clusters": "clusters learned, probed",
+        "finetune": "pre-trained, fine-tuned",
+        "scratch": "from scratch",
+    }
     labeled: dict[str, dict[str, Row]] = {}
     for row in summary["rows"]:
         start, _, labels = row["condition"].partition("-")

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from spoken_digits.lab.augment import ALONE
+from spoken_digits.lab.contrastive import PretrainConfig
 from spoken_digits.lab.corpora import Clip
 from spoken_digits.lab.features import FRONT_ENDS
 from spoken_digits.lab.recipe import RECIPES, ConfigError, TrainConfig, read_recipe
@@ -102,9 +103,10 @@ class Job:
             return _LINEAR_SECONDS * n_clips / 2000
         epoch = _SECONDS.get(config.model, _OTHER_SECONDS) * n_clips / 2000
         epoch *= FRONT_ENDS[config.front_end].n_mels / 40
-        if self.task == "contrastive":  # two views; then labels, eight times, and probes
-            few = getattr(config, "label_epochs", 0)
-            return _FIXED_SECONDS + epoch * (2.2 * config.epochs + 3.5 * few)
+        if isinstance(config, PretrainConfig):
+            # Two views; then clusters, and labels, eight times, few at first; and probes.
+            labelled = (3.5 + config.cluster_rounds) * config.label_epochs
+            return _FIXED_SECONDS + epoch * (2.2 * config.epochs + labelled)
         return _FIXED_SECONDS + epoch * config.epochs + (20.0 if self.task == "noise" else 0.0)
 
 

@@ -35,9 +35,10 @@ from spoken_digits.lab.summary import (
 __all__ = ["publish", "study_tables", "write_report"]
 
 Summary = Mapping[str, Any]
-# What lies in the directory of a contrastive run.
+# What lies in the directory of a contrastive run; of several that fit, the last.
 PRETRAINED = {
     "Pre-trained without labels": "pretrain",
+    "Clusters learned without labels": "clusters-*",
     "Pre-trained, then fine-tuned with all labels": "finetune-all",
     "From scratch with all labels": "scratch-all",
 }
@@ -282,7 +283,8 @@ def _maps(
         for run in runs:
             if run.task == "contrastive":
                 for title, part in PRETRAINED.items():
-                    chosen.setdefault(title, run.directory / part)
+                    for last in sorted(run.directory.glob(part))[-1:]:
+                        chosen.setdefault(title, last)
             elif run.front_end == front_end:
                 title = run.title
                 if MODELS[run.model].linear:  # its vectors, whatever classifier is fitted on them

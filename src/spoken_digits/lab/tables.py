@@ -31,6 +31,9 @@ __all__ = [
     "verdict",
 ]
 
+# A table of the README that would be longer leaves out what has one seed: hints, for the report.
+_MOST_ROWS = 40
+
 README_BEGIN, README_END = "<!-- results:begin -->", "<!-- results:end -->"
 
 # The order in which a reader meets the studies; others come behind, by name.
@@ -123,6 +126,14 @@ def listed_references(summary: Mapping[str, Any]) -> tuple[tuple[str, float], ..
 def readme_table(summary: Mapping[str, Any]) -> str:
     """Return a study's results as Markdown: the question, a compact table, where they come from."""
     data, rows = summary["data"], summary["rows"]
+    n_rows, hints = len(rows), ""
+    claims = [row for row in rows if len(row["seeds"]) > 1]
+    if n_rows > _MOST_ROWS and claims:
+        rows = claims
+        hints = (
+            f"{n_rows - len(rows)} rows of one seed, hints, are left out here and stand in "
+            "[results/report.html](results/report.html). "
+        )
     listed = any(row.get("listed_accuracy") for row in rows)
     head = ["", "accuracy, % (± sd over seeds)", "95 % over speakers", "worst speaker"]
     head += ["list of 503"] * listed
@@ -139,14 +150,14 @@ def readme_table(summary: Mapping[str, Any]) -> str:
     ]
     name, seeds = summary["study"], ", ".join(map(str, summary["seeds"]))
     tracks = dict.fromkeys(row.get("track", f"{data['corpus']}-only") for row in rows)
-    parts = ["<details>", f"<summary>{question(summary)} ({name}, {len(rows)} rows)</summary>", ""]
+    parts = ["<details>", f"<summary>{question(summary)} ({name}, {n_rows} rows)</summary>", ""]
     parts += [answer(summary), "", *_markdown(head, cells, left=1), ""]
     parts += [f"**{warning}**\n" for warning in summary["warnings"]]
     trained = f"Trained on {', '.join(data['train_speakers'])}; tested"
     if set(data["train_speakers"]) & set(data["test_speakers"]):
         trained = "Each network tested on voices that it has not heard: in all,"
     parts.append(
-        f"{trained} on {data['clips_tested']:,} clips "
+        f"{hints}{trained} on {data['clips_tested']:,} clips "
         f"of {', '.join(data['test_speakers'])}. {summary['note'] or ''} "
         f"Track {', '.join(tracks)} ({data['licence']}), SHA-256 `{data['hash'][:12]}`; "
         f"seeds {seeds}; commit `{summary['commit']}`; made by `{summary['command']}`; "
