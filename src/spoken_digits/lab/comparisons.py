@@ -134,9 +134,9 @@ def _compare(
 
 
 def answers(study: str, rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) -> str:
-    """Answer a study's question in plain sentences, made from its numbers alone."""
+    """Answer a study's question in plain sentences, a line or more, from its numbers alone."""
     sentences = _ANSWERS.get(study, _by_model)(rows, comparisons)
-    return " ".join(sentence for sentence in sentences if sentence)
+    return "\n".join(sentence for sentence in sentences if sentence)
 
 
 def _key(row: Row) -> tuple[Any, ...]:
@@ -277,7 +277,7 @@ def _partner(test: Mapping[str, Any]) -> str:
 
 
 def _by_labels(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = []
+    lines = [_without_labels(rows)]
     for test in comparisons:
         if test["task"] == "contrastive":
             words = f"{_START_WORDS[test['condition'].partition('-')[0]]}{_labels(test)}"
@@ -293,6 +293,22 @@ def _by_labels(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) ->
         for row in plain
     ]
     return lines
+
+
+def _without_labels(rows: Sequence[Row]) -> str:
+    """Say what a linear probe hears of what was learned without labels."""
+    probed = {row["condition"]: row for row in rows if row.get("grid", "results") == "results"}
+    parts = [
+        f"{words} {_percent(probed[condition]['accuracy_mean'])} %"
+        for condition, words in (
+            ("untrained", "untrained"),
+            ("probe", "after contrastive pre-training"),
+            ("clusters-all", "after its clusters were learned as well"),
+        )
+        if condition in probed
+    ]
+    lead = "Digits that a linear probe hears, where nothing before it saw a label"
+    return f"{lead}: {', '.join(parts)}." if parts else ""
 
 
 def _labels(test: Mapping[str, Any]) -> str:

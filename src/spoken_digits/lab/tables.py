@@ -83,7 +83,7 @@ def question(summary: Mapping[str, Any]) -> str:
 
 
 def answer(summary: Mapping[str, Any]) -> str:
-    """Return what a study answers, in a sentence or more."""
+    """Return what a study answers, a line for each thing that it asked."""
     said = str(summary.get("answer") or verdict(summary))
     synthetic = is_synthetic(summary) and not said.startswith("On synthetic speech")
     return f"On synthetic speech: {said}" if synthetic else said
@@ -91,7 +91,7 @@ def answer(summary: Mapping[str, Any]) -> str:
 
 def short(text: str, most: int = 240) -> str:
     """Return the first sentences of a text, one at least and up to so many characters."""
-    kept, *others = re.split(r"(?<=[.]) (?=[A-Z])", text)
+    kept, *others = re.split(r"(?<=[.])\s(?=[A-Z])", text)
     for sentence in others:
         if len(kept) + len(sentence) >= most:
             break
@@ -151,7 +151,9 @@ def readme_table(summary: Mapping[str, Any]) -> str:
     name, seeds = summary["study"], ", ".join(map(str, summary["seeds"]))
     tracks = dict.fromkeys(row.get("track", f"{data['corpus']}-only") for row in rows)
     parts = ["<details>", f"<summary>{question(summary)} ({name}, {n_rows} rows)</summary>", ""]
-    parts += [answer(summary), "", *_markdown(head, cells, left=1), ""]
+    lines = answer(summary).splitlines()
+    parts += [f"- {line}" for line in lines] if len(lines) > 1 else lines
+    parts += ["", *_markdown(head, cells, left=1), ""]
     parts += [f"**{warning}**\n" for warning in summary["warnings"]]
     trained = f"Trained on {', '.join(data['train_speakers'])}; tested"
     if set(data["train_speakers"]) & set(data["test_speakers"]):
