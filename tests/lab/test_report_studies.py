@@ -229,6 +229,7 @@ def test_what_did_not_help_is_named(page):
 def test_an_answer_is_cut_between_sentences():
     text = "The first is 92.2 % of them. The second is long. Third."
     assert tables.short(text) == text
+    assert tables.short("2-D CNN leads.\n3 others follow.") == "2-D CNN leads. 3 others follow."
     assert tables.short(text, most=50) == "The first is 92.2 % of them. The second is long."
     assert tables.short(text, most=5) == "The first is 92.2 % of them."
 
@@ -265,7 +266,10 @@ def test_the_published_page_shows_the_published_tables_and_holds_no_recording():
         assert report.study_tables(summary).strip() in page, "run `make report`"
     assert "<audio" not in page
     assert "data:audio" not in page
-    assert published.stat().st_size < 3_000_000
+    assert published.stat().st_size < 4_000_000
+    mapped = json.loads((ROOT / "results" / "embeddings.json").read_text())["embeddings"]
+    for drawn in mapped:  # published where recordings were at hand
+        assert f"Embeddings of {drawn['title']} on a plane" in page
 
 
 # The worst errors

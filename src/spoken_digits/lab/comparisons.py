@@ -234,14 +234,16 @@ def _by_change(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) ->
             counts = f"{len(helps)} of {len(others)} others shown to help, {len(harms)} to do harm"
             lines.append(f"{line}; {counts}." if others else f"{line}.")
             continue
-        lines.append(f"{line}.")
-        for words, labels in (
-            ("Shown to help", helps),
-            ("Shown to do harm", harms),
-            ("No difference shown", neither),
-        ):
-            if labels:
-                lines.append(f"{words}: {', '.join(labels)}.")
+        told = [
+            f"{words}: {', '.join(labels)}."
+            for words, labels in (
+                ("Shown to help", helps),
+                ("Shown to do harm", harms),
+                ("No difference shown", neither),
+            )
+            if labels
+        ]
+        lines.append(" ".join([f"{line}.", *told]))
     return lines
 
 
@@ -253,8 +255,15 @@ def _by_source(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) ->
         return f"{row['augmentation']}{with_voices}" + (f", {row['model']}" if several else "")
 
     lines = []
-    # What holds for any one voice comes first.
-    pooled = sorted(rows, key=lambda row: (-len(row.get("sources") or {}), -row["accuracy_mean"]))
+    # What more seeds tell comes first, and of that what holds for any one voice.
+    pooled = sorted(
+        rows,
+        key=lambda row: (
+            -len(row["seeds"]),
+            -len(row.get("sources") or {}),
+            -row["accuracy_mean"],
+        ),
+    )
     for row in pooled:
         share = f"{_percent(row['accuracy_mean'])} % of other voices' digits"
         if len(sources := row.get("sources") or {}) > 1:

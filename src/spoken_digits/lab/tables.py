@@ -91,7 +91,7 @@ def answer(summary: Mapping[str, Any]) -> str:
 
 def short(text: str, most: int = 240) -> str:
     """Return the first sentences of a text, one at least and up to so many characters."""
-    kept, *others = re.split(r"(?<=[.])\s(?=[A-Z])", text)
+    kept, *others = re.split(r"\n|(?<=[.]) (?=[A-Z])", text)
     for sentence in others:
         if len(kept) + len(sentence) >= most:
             break
