@@ -103,8 +103,8 @@ def _contrastive(summary: Summary) -> list[Drawing]:
     labeled: dict[str, dict[str, Row]] = {}
     for row in summary["rows"]:
         start, _, labels = row["condition"].partition("-")
-        if start in starts:
-            labeled.setdefault(starts[start], {})[labels] = row
+        if start in starts:  # those of the first grid; others are variations of it
+            labeled.setdefault(starts[start], {}).setdefault(labels, row)
     if counts := sorted({int(n) for rows in labeled.values() for n in rows if n != "all"}):
         everything = 2.0 * counts[-1]  # all labels, a step to the right of the most counted
         ticks = {float(n): str(n) for n in counts} | {everything: "all"}
