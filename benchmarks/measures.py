@@ -410,6 +410,111 @@ def pocketsphinx(smoke: bool) -> list[Row]:
     return rows or skipped("neither fsdd nor speech_commands is at hand")
 
 
+# In the page: when each block of the microphone came, and when each digit was first shown.
+_WATCH = """
+window.watched = { blocks: [], shown: [] };
+const Original = window.AudioWorkletNode;
+window.AudioWorkletNode = class extends Original {
+  constructor(...given) {
+    super(...given);
+    this.port.addEventListener("message", ({ data }) => {
+      if (data) window.watched.blocks.push([performance.now(), Array.from(data)]);
+    });
+  }
+};
+addEventListener("DOMContentLoaded", () => {
+  const digits = document.getElementById("digits");
+  const look = () => {
+    const { shown } = window.watched;
+    while (shown.length < digits.children.length) shown.push(performance.now());
+  };
+  new MutationObserver(look).observe(digits, { childList: true, subtree: true });
+});
+"""
+
+
+def page(smoke: bool) -> list[Row]:
+    """From the end of a spoken digit to its place on the page, in a headless Chromium.
+
+    The microphone plays ten digits of a synthetic voice with pauses, twice: the networks are
+    fetched and compiled at the first press, and the second is measured. When the end of a digit
+    came in is read off what the page itself was given.
+    """
+    import shutil
+    import threading
+
+    import numpy as np
+    import soundfile
+
+    from spoken_digits import serve
+    from spoken_digits.audio import find_speech, read_audio, resample
+
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        return skipped("playwright is not installed: pip install 'spoken-digits[dev]'")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    runtime = Path(serve.__file__).parent / "page" / "runtime"
+    if not chromium or not runtime.is_dir():
+        return skipped("needs Chromium, and the page's runtime: make web")
+    count = 3 if smoke else 10
+    parts, ends, length = [np.zeros(SAMPLE_RATE)], [], SAMPLE_RATE
+    for digit in range(count):
+        samples, _ = read_audio(ASSETS / "voices" / str(digit) / "gb-f5_0.flac")
+        ends.append(length + find_speech(samples)[1] - round(0.06 * SAMPLE_RATE))  # its margin
+        parts += [samples, np.zeros(round(0.8 * SAMPLE_RATE))]
+        length += len(samples) + len(parts[-1])
+    said = np.concatenate(parts)
+    said = said + 3e-4 * np.random.default_rng(0).standard_normal(len(said))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serve.make_server() as server,
+        sync_playwright() as driver,
+    ):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        file = Path(folder, "microphone.wav")
+        soundfile.write(file, resample(said.astype(np.float32), SAMPLE_RATE, 48_000), 48_000)
+        browser = driver.chromium.launch(
+            executable_path=chromium,
+            args=[
+                "--no-sandbox",
+                "--use-fake-device-for-media-stream",
+                "--use-fake-ui-for-media-stream",
+                f"--use-file-for-fake-audio-capture={file}%noloop",
+            ],
+        )
+        tab = browser.new_page()
+        tab.add_init_script(_WATCH)
+        tab.goto(serve.page_address(server))
+        for _ in range(2):
+            tab.evaluate("window.watched = { blocks: [], shown: [] }")
+            tab.locator("#speak").click()
+            tab.wait_for_timeout(1000 * len(said) / SAMPLE_RATE + 1000)
+            tab.locator("#speak").click()
+            tab.locator("#status[data-kind=result]").wait_for()
+            watched = tab.evaluate("window.watched")
+        browser.close()
+        server.shutdown()
+    came_ms = np.array([at for at, _ in watched["blocks"]])
+    last = np.cumsum([len(block) for _, block in watched["blocks"]])
+    heard = np.concatenate([block for _, block in watched["blocks"]])
+    # Where the file begins in what the page was given: where the two fit best.
+    n = 2 ** int(np.ceil(np.log2(len(heard) + len(said))))
+    fit = np.fft.irfft(np.fft.rfft(heard, n) * np.conj(np.fft.rfft(said, n)), n)
+    begin = int(fit.argmax())
+    begin -= n if begin > n // 2 else 0
+    ended_ms = [came_ms[min(np.searchsorted(last, begin + end), len(last) - 1)] for end in ends]
+    if len(watched["shown"]) != count:
+        return skipped(f"the page heard {len(watched['shown'])} digits, expected {count}")
+    late_ms = np.array(watched["shown"]) - np.array(ended_ms)
+    what = "page: end of a spoken digit to its being shown"
+    return [
+        Row(f"{what}, the first after pressing", float(late_ms[0]), "ms", 150),
+        Row(f"{what}, median of {count}", float(np.median(late_ms)), "ms", 150),
+        Row(f"{what}, latest of {count}", float(late_ms.max()), "ms", None),
+    ]
+
+
 def study(smoke: bool) -> list[Row]:
     """Time the whole quick study, from nothing to its report."""
     if smoke:
@@ -433,6 +538,7 @@ MEASURES: dict[str, Measure] = {
     "recognize": Measure(recognize, threads=1),
     "transcribe": Measure(transcribe, threads=1),
     "start": Measure(start, threads=1),
+    "page": Measure(page, threads=1),
     "pocketsphinx": Measure(pocketsphinx, threads=1),
     "study": Measure(study, threads=1),
 }
