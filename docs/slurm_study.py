@@ -14,7 +14,11 @@ def cluster_options(queue: str, hours: int) -> dict[str, Any]:
         "processes": 1,
         "memory": "2GB",
         "walltime": f"{hours:02d}:00:00",
-        "job_script_prologue": ["export OMP_NUM_THREADS=1"],
+        # The second line: dask's own setting makes training two to three times as long.
+        "job_script_prologue": [
+            "export OMP_NUM_THREADS=1",
+            "export MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=33554432",
+        ],
         # Shortly before its time is over a worker hands its run back, to be resumed elsewhere.
         "worker_extra_args": ["--lifetime", f"{60 * hours - 5}m", "--lifetime-stagger", "2m"],
     }

@@ -122,11 +122,15 @@ def _at_once(
 @contextmanager
 def _client(workers: int, cluster: str | None) -> Iterator["Client"]:
     """Connect to a scheduler, or start one with its workers; at an error nothing is waited for."""
+    import dask
     from distributed import Client, LocalCluster
 
     before = set(multiprocessing.active_children())
     if cluster is None:
+        # dask has its workers give memory back to the system at once, and networks, which ask for as
+        # much again with every batch, then train two to three times slower.
         with (
+            dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}),
             LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
