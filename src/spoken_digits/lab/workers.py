@@ -127,8 +127,8 @@ def _client(workers: int, cluster: str | None) -> Iterator["Client"]:
 
     before = set(multiprocessing.active_children())
     if cluster is None:
-        # dask has its workers give memory back to the system at once, and networks, which ask for as
-        # much again with every batch, then train two to three times slower.
+        # dask has its workers give memory back to the system at once, and networks, which ask for
+        # as much again with every batch, then train two to three times slower.
         with (
             dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}),
             LocalCluster(
