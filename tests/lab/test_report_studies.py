@@ -268,7 +268,7 @@ def test_the_published_page_shows_the_published_tables_and_holds_no_recording():
         assert report.study_tables(summary).strip() in page, "run `make report`"
     assert "<audio" not in page
     assert "data:audio" not in page
-    assert published.stat().st_size < 4_000_000
+    assert published.stat().st_size < 3_000_000
     mapped = json.loads((ROOT / "results" / "embeddings.json").read_text())["embeddings"]
     for drawn in mapped:  # published where recordings were at hand
         assert f"Embeddings of {drawn['title']} on a plane" in page

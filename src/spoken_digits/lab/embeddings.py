@@ -16,7 +16,7 @@ __all__ = ["EmbeddingMap", "map_embeddings", "probe"]
 FloatArray = NDArray[np.float64]
 StrArray = NDArray[np.str_]
 
-CROWD = 600  # clips that are drawn at most; all are measured. t-SNE takes 12 s for 3,000, 2 s here
+CROWD = 180  # clips that are drawn at most, for a light page; all are measured
 DENOISED = 50  # principal components that t-SNE is given (van der Maaten and Hinton 2008)
 PERPLEXITY = 30.0
 FOLDS = 5

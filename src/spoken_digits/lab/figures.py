@@ -460,6 +460,6 @@ def _svg(
         figure.savefig(buffer, format="svg", metadata=no_metadata, transparent=True)
     prefix = re.sub(r"\W+", "-", name).lower()
     svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r"\n\s+", "\n", svg[svg.index("<svg") :].strip())  # indents only weigh
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
     return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1)
