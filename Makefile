@@ -30,7 +30,7 @@ report: $(VENV)/.installed-train,report
 	$(BIN)/spoken-digits report --publish
 
 card: $(VENV)/.installed-train,report
-	$(BIN)/python -m spoken_digits.lab.card
+	$(BIN)/python -m spoken_digits.lab.release.card
 
 notebook: $(VENV)/.installed-train,report
 	$(BIN)/python notebooks/make_experiments.py

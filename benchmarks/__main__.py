@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measures import MEASURES
-from spoken_digits.lab.files import write_whole
+from spoken_digits.lab.runs import write_whole
 
 REPOSITORY = Path(__file__).parents[1]
 RESULTS = REPOSITORY / "results" / "benchmarks.json"

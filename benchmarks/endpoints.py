@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spoken_digits.audio import SAMPLE_RATE, cut_clip, hear, read_audio, resample, to_clip
-from spoken_digits.lab.corpora import Clip, find_corpus, read_corpus
-from spoken_digits.lab.splits import XSDR_TRAIN
+from spoken_digits.lab.data.corpora import Clip, find_corpus, read_corpus
+from spoken_digits.lab.data.splits import XSDR_TRAIN
 from spoken_digits.recognize import Recognizer, load
 
 FloatArray = NDArray[np.float64]
@@ -319,7 +319,7 @@ def main() -> int:
     for line in counts:
         print(f"{line['recording']:28}{100 * line['several']:28.1f}{100 * line['silent']:28.1f}")
     if arguments.output:
-        from spoken_digits.lab.files import write_whole
+        from spoken_digits.lab.runs import write_whole
 
         result = {
             "command": f"python -m benchmarks.endpoints --clips {arguments.clips}",

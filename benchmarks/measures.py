@@ -83,7 +83,7 @@ def recordings(count: int) -> tuple[list[Any], str]:
     import numpy as np
 
     from spoken_digits.audio import read_audio, to_clip
-    from spoken_digits.lab.corpora import find_corpus, read_corpus
+    from spoken_digits.lab.data.corpora import find_corpus, read_corpus
 
     rng = np.random.default_rng(0)
     if find_corpus("fsdd"):
@@ -99,7 +99,7 @@ def in_memory(clips: list[Any]) -> Any:
     """Return clips as a prepared `Dataset`, with made-up labels."""
     import numpy as np
 
-    from spoken_digits.lab.dataset import Dataset
+    from spoken_digits.lab.data.dataset import Dataset
 
     lengths = np.array([len(clip) for clip in clips])
     names = tuple("0123456789")
@@ -127,8 +127,8 @@ def epoch(smoke: bool, model: str, bar: float) -> list[Row]:
     from torch.nn import functional
 
     from spoken_digits.lab.models import MODELS
-    from spoken_digits.lab.recipe import TrainConfig
-    from spoken_digits.lab.train import build_network, train
+    from spoken_digits.lab.training.config import TrainConfig
+    from spoken_digits.lab.training.supervised import build_network, train
 
     count = 64 if smoke else 2_000
     clips, source = recordings(count)
@@ -219,7 +219,7 @@ def augment(smoke: bool) -> list[Row]:
     import numpy as np
     import torch
 
-    from spoken_digits.lab.augment import POLICIES, augmented_log_mel
+    from spoken_digits.lab.augmentation.policies import POLICIES, augmented_log_mel
     from spoken_digits.lab.features import FRONT_ENDS, LogMel
 
     count = 64 if smoke else 3_000
@@ -353,8 +353,8 @@ def pocketsphinx(smoke: bool) -> list[Row]:
 
     import spoken_digits
     from spoken_digits.audio import read_audio, resample
-    from spoken_digits.lab.corpora import DIGIT_WORDS, find_corpus, read_corpus
-    from spoken_digits.lab.judge import heard_before
+    from spoken_digits.lab.data.corpora import DIGIT_WORDS, find_corpus, read_corpus
+    from spoken_digits.lab.evaluation.exported import heard_before
 
     try:
         from pocketsphinx import Config, Decoder

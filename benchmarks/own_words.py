@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from spoken_digits.lab.corpora import DIGITS, Clip, data_hash, read_corpus
-from spoken_digits.lab.dataset import Dataset, balanced_shares, prepare
-from spoken_digits.lab.evaluate import wilson
-from spoken_digits.lab.files import write_json
-from spoken_digits.lab.openset import parts
-from spoken_digits.lab.own import LEAST_CLIPS, own_config
-from spoken_digits.lab.recipe import TrainConfig
-from spoken_digits.lab.study import commit
-from spoken_digits.lab.train import predict, train
+from spoken_digits.lab.data.corpora import DIGITS, Clip, data_hash, read_corpus
+from spoken_digits.lab.data.dataset import Dataset, balanced_shares, prepare
+from spoken_digits.lab.data.pooled import parts
+from spoken_digits.lab.evaluation.metrics import wilson
+from spoken_digits.lab.release.finetune import LEAST_CLIPS, own_config
+from spoken_digits.lab.runs import write_json
+from spoken_digits.lab.studies.run import commit
+from spoken_digits.lab.training.config import TrainConfig
+from spoken_digits.lab.training.supervised import predict, train
 
 RECORDINGS = (1, 3, 10)
 LEAST_TEST = 20  # recordings of a word that are left to test on

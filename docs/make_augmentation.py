@@ -22,10 +22,11 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from spoken_digits.audio import SAMPLE_RATE, read_audio, to_clip
-from spoken_digits.lab import spectrograms, waveforms
-from spoken_digits.lab.augment import POLICIES, Policy, augmented_log_mel
+from spoken_digits.lab.augmentation import spectrogram as spectrograms
+from spoken_digits.lab.augmentation import waveform as waveforms
+from spoken_digits.lab.augmentation.policies import POLICIES, Policy, augmented_log_mel
 from spoken_digits.lab.features import FRONT_ENDS, LogMel, frame_mask
-from spoken_digits.lab.files import write_whole
+from spoken_digits.lab.runs import write_whole
 
 DOCS = Path(__file__).parent
 MEDIA = DOCS / "augmentation"
@@ -346,8 +347,9 @@ def main() -> None:
         "# Augmentation, seen and heard",
         "Each transform on a synthetic voice that says “seven” "
         "([listen](augmentation/before.flac)), stronger than a policy has it, so that it can be "
-        "seen. The functions are those of `spoken_digits.lab.waveforms` and "
-        "`spoken_digits.lab.spectrograms`; `spoken_digits.lab.augment` chains them.",
+        "seen. The functions are those of `spoken_digits.lab.augmentation.waveform` and "
+        "`spoken_digits.lab.augmentation.spectrogram`; `spoken_digits.lab.augmentation.policies` "
+        "chains them.",
         "## Policies",
         table(POLICIES),
         "## On samples",

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from dask_jobqueue import SLURMCluster
 
-    from spoken_digits.lab.study import run_study
+    from spoken_digits.lab.studies.run import run_study
 
     with SLURMCluster(**cluster_options(arguments.queue, arguments.hours)) as cluster:
         if arguments.print:

@@ -31,18 +31,19 @@ from IPython.display import SVG, Audio, display
 
 import spoken_digits as sd
 from spoken_digits.audio import SAMPLE_RATE, read_audio, to_clip
-from spoken_digits.lab import figures, waveforms
-from spoken_digits.lab.augment import POLICIES, augmented_log_mel
-from spoken_digits.lab.contrastive import PretrainConfig, fit_probe, pretrain
-from spoken_digits.lab.corpora import best_corpus
-from spoken_digits.lab.dataset import prepare
-from spoken_digits.lab.embeddings import map_embeddings
-from spoken_digits.lab.evaluate import Predictions, evaluate
+from spoken_digits.lab.augmentation import waveform as waveforms
+from spoken_digits.lab.augmentation.policies import POLICIES, augmented_log_mel
+from spoken_digits.lab.data.corpora import best_corpus
+from spoken_digits.lab.data.dataset import prepare
+from spoken_digits.lab.data.splits import XSDR_TRAIN, split_by_speaker
+from spoken_digits.lab.evaluation.embeddings import map_embeddings
+from spoken_digits.lab.evaluation.metrics import Predictions, evaluate
 from spoken_digits.lab.features import FRONT_ENDS, LogMel, log_mel
 from spoken_digits.lab.models import MODELS
-from spoken_digits.lab.recipe import TrainConfig
-from spoken_digits.lab.splits import XSDR_TRAIN, split_by_speaker
-from spoken_digits.lab.train import build_network, predict, train
+from spoken_digits.lab.reporting import figures
+from spoken_digits.lab.training.config import TrainConfig
+from spoken_digits.lab.training.contrastive import PretrainConfig, fit_probe, pretrain
+from spoken_digits.lab.training.supervised import build_network, predict, train
 
 torch.set_num_threads(1)
 WORK = Path(mkdtemp(prefix="spoken-digits-"))

@@ -10,7 +10,7 @@ import jupytext
 import nbformat
 from nbclient import NotebookClient
 
-from spoken_digits.lab.files import write_whole
+from spoken_digits.lab.runs import write_whole
 
 SCRIPT = Path(__file__).with_name("experiments.py")
 PATIENCE_S = 600

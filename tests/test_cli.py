@@ -15,8 +15,11 @@ from toy_model import write_toy_model
 
 import spoken_digits
 from spoken_digits.cli import main
-from spoken_digits.lab import corpora, report, study, voices
-from spoken_digits.lab.splits import XSDR_TEST, XSDR_TRAIN
+from spoken_digits.lab.data import corpora
+from spoken_digits.lab.data.splits import XSDR_TEST, XSDR_TRAIN
+from spoken_digits.lab.reporting import html as report
+from spoken_digits.lab.studies import run as study
+from spoken_digits.lab.tts import espeak as voices
 
 
 def speech(seed: int = 0, rate: int = 8_000) -> np.ndarray:
@@ -218,7 +221,7 @@ def test_an_extra_that_is_missing_is_named_with_its_command(files, monkeypatch, 
             raise ModuleNotFoundError("No module named 'torch'", name="torch")
         return real(name, *rest)
 
-    for name in ("spoken_digits.lab.show", "spoken_digits.lab.features", "torch"):
+    for name in ("spoken_digits.lab.reporting.show", "spoken_digits.lab.features", "torch"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setattr(builtins, "__import__", without_torch)
     assert main(["show", "a.wav"]) == 1
@@ -312,7 +315,7 @@ def test_pretrain_hands_on_its_recipe_and_ends_with_the_folder(here, monkeypatch
         assert (config.seed, config.epochs, len(clips) > 0) == (2, 3, True)
         return out / "run", "probe: 50.0%"
 
-    monkeypatch.setattr("spoken_digits.lab.contrastive.run_pretraining", run)
+    monkeypatch.setattr("spoken_digits.lab.training.contrastive.run_pretraining", run)
     assert main(["pretrain", "--seed", "2", "--epochs", "3", "--out", "mine"]) == 0
     printed = capsys.readouterr()
     assert printed.out == "mine/run\n"

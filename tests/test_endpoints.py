@@ -7,7 +7,7 @@ import pytest
 from benchmarks.endpoints import CONDITIONS, ROOM_DB, choose, count, level, measure
 
 from spoken_digits.audio import SAMPLE_RATE, read_audio, to_clip
-from spoken_digits.lab.corpora import SHIPPED_VOICES
+from spoken_digits.lab.data.corpora import SHIPPED_VOICES
 from spoken_digits.recognize import SHIPPED_MODEL, load
 
 pytestmark = pytest.mark.skipif(not SHIPPED_MODEL.exists(), reason="the model does not ship yet")

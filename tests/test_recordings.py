@@ -12,7 +12,7 @@ import soundfile
 
 from spoken_digits.audio import read_audio, resample
 from spoken_digits.cli import main
-from spoken_digits.lab.corpora import SHIPPED_VOICES
+from spoken_digits.lab.data.corpora import SHIPPED_VOICES
 from spoken_digits.recognize import SHIPPED_MODEL, load
 
 pytestmark = pytest.mark.skipif(not SHIPPED_MODEL.exists(), reason="the model does not ship yet")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from spoken_digits.lab.corpora import DIGIT_WORDS, DIGITS
-from spoken_digits.lab.festival import PACKAGES, READERS, Reader
-from spoken_digits.lab.splits import XSDR_TEST, XSDR_TRAIN
+from spoken_digits.lab.data.corpora import DIGIT_WORDS, DIGITS
+from spoken_digits.lab.data.splits import XSDR_TEST, XSDR_TRAIN
+from spoken_digits.lab.tts.flite_festival import PACKAGES, READERS, Reader
 
 SPEAKERS = {"ann": 1.0, "bob": 0.96, "cid": 1.04, "dora": 1.02}  # name: pitch
 

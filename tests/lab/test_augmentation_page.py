@@ -4,8 +4,9 @@ import numpy as np
 from docs import make_augmentation as page
 
 from spoken_digits.audio import SAMPLE_RATE, read_audio
-from spoken_digits.lab import spectrograms, waveforms
-from spoken_digits.lab.augment import POLICIES
+from spoken_digits.lab.augmentation import spectrogram as spectrograms
+from spoken_digits.lab.augmentation import waveform as waveforms
+from spoken_digits.lab.augmentation.policies import POLICIES
 
 TEXT = (page.DOCS / "augmentation.md").read_text(encoding="utf-8")
 

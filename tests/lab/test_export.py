@@ -16,12 +16,12 @@ from scipy import special
 import spoken_digits
 from spoken_digits.audio import read_audio, to_clip
 from spoken_digits.lab import export as exporting
-from spoken_digits.lab.corpora import read_corpus
+from spoken_digits.lab.data.corpora import read_corpus
 from spoken_digits.lab.export import ExportError, export
 from spoken_digits.lab.features import FRONT_ENDS, log_mel
 from spoken_digits.lab.models import MODELS, DigitNet
-from spoken_digits.lab.recipe import ConfigError, TrainConfig
-from spoken_digits.lab.train import build_network
+from spoken_digits.lab.training.config import ConfigError, TrainConfig
+from spoken_digits.lab.training.supervised import build_network
 from spoken_digits.recognize import SHIPPED_MODEL, Recognizer
 
 

@@ -142,8 +142,8 @@ def _add_run(verb: argparse.ArgumentParser) -> None:
 
 
 def _strings_train(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.ctc import StringConfig
-    from spoken_digits.lab.transcripts import train_transcriber
+    from spoken_digits.lab.connected.pipeline import train_transcriber
+    from spoken_digits.lab.connected.training import StringConfig
 
     def progress(step: int, loss: float, _: object) -> None:
         if (step + 1) % 100 == 0:
@@ -163,9 +163,9 @@ def _strings_train(arguments: argparse.Namespace) -> int:
 
 def _strings_score(arguments: argparse.Namespace) -> int:
     from spoken_digits.connected import Transcriber
-    from spoken_digits.lab.files import write_whole
-    from spoken_digits.lab.strings import read_references, score
-    from spoken_digits.lab.transcripts import judge_transcriber
+    from spoken_digits.lab.connected.pipeline import judge_transcriber
+    from spoken_digits.lab.connected.strings import read_references, score
+    from spoken_digits.lab.runs import write_whole
     from spoken_digits.recognize import load
 
     recognizer = load(arguments.digits) if arguments.digits else None
@@ -184,9 +184,9 @@ def _strings_score(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.corpora import best_corpus
-    from spoken_digits.lab.recipe import TrainConfig
-    from spoken_digits.lab.study import Job, run_job
+    from spoken_digits.lab.data.corpora import best_corpus
+    from spoken_digits.lab.studies.run import Job, run_job
+    from spoken_digits.lab.training.config import TrainConfig
 
     config = _config(TrainConfig, arguments)
     if arguments.start and not arguments.corpus:
@@ -209,9 +209,9 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _train_own(config: Any, arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.corpora import read_corpus
-    from spoken_digits.lab.files import write_whole
-    from spoken_digits.lab.own import own_config, read_start, train_own
+    from spoken_digits.lab.data.corpora import read_corpus
+    from spoken_digits.lab.release.finetune import own_config, read_start, train_own
+    from spoken_digits.lab.runs import write_whole
 
     clips = read_corpus(arguments.corpus, arguments.data)
     begun, weights = read_start(arguments.start) if arguments.start else (None, None)
@@ -228,7 +228,7 @@ def _train_own(config: Any, arguments: argparse.Namespace) -> int:
 
 
 def _train_open(config: Any, arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.shipping import ship, train_open
+    from spoken_digits.lab.release.digits import ship, train_open
 
     out, command = arguments.out, arguments.command
     run = train_open(config, arguments.data, out, command, quiet=False)
@@ -239,8 +239,8 @@ def _train_open(config: Any, arguments: argparse.Namespace) -> int:
 
 
 def _pretrain(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.contrastive import PretrainConfig, run_pretraining
-    from spoken_digits.lab.corpora import best_corpus
+    from spoken_digits.lab.data.corpora import best_corpus
+    from spoken_digits.lab.training.contrastive import PretrainConfig, run_pretraining
 
     config = _config(PretrainConfig, arguments)
     corpus, clips = best_corpus(arguments.data)
@@ -262,7 +262,7 @@ def _config(kind: Any, arguments: argparse.Namespace) -> Any:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.judge import describe, heard_before, judge, read_test
+    from spoken_digits.lab.evaluation.exported import describe, heard_before, judge, read_test
 
     recognizer = load(arguments.model)
     if arguments.rejection:
@@ -278,9 +278,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.corpora import data_hash, find_corpus, read_corpus
-    from spoken_digits.lab.judge import heard_before
-    from spoken_digits.lab.rejection import (
+    from spoken_digits.lab.data.corpora import data_hash, find_corpus, read_corpus
+    from spoken_digits.lab.evaluation.exported import heard_before
+    from spoken_digits.lab.evaluation.rejection import (
         describe_rejection,
         evaluate_rejection,
         score_clips,
@@ -297,8 +297,8 @@ def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -
         score_clips(recognizer, clips), recognizer.threshold, score_noise(recognizer, noises)
     )
     if arguments.figure:
-        from spoken_digits.lab.figures import rejection_curves
-        from spoken_digits.lab.files import write_whole
+        from spoken_digits.lab.reporting.figures import rejection_curves
+        from spoken_digits.lab.runs import write_whole
 
         write_whole(arguments.figure, rejection_curves(evaluation.to_dict()).encode())
     if arguments.json:
@@ -325,8 +325,8 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _study(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.plan import studies
-    from spoken_digits.lab.study import StudyError, run_study
+    from spoken_digits.lab.studies.grid import studies
+    from spoken_digits.lab.studies.run import StudyError, run_study
 
     if arguments.name == "shipped":
         return _study_shipped(arguments)
@@ -344,8 +344,8 @@ def _study(arguments: argparse.Namespace) -> int:
 
 
 def _study_shipped(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.recipe import TrainConfig
-    from spoken_digits.lab.shipping import study_shipped
+    from spoken_digits.lab.release.digits import study_shipped
+    from spoken_digits.lab.training.config import TrainConfig
 
     config, out = TrainConfig.from_toml("shipped"), arguments.out or Path("runs", "shipped")
     print(study_shipped(config, arguments.data, out, arguments.command, quiet=False))
@@ -353,9 +353,9 @@ def _study_shipped(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.card import update_card
-    from spoken_digits.lab.report import publish, write_report
-    from spoken_digits.lab.tables import studies_in
+    from spoken_digits.lab.release.card import update_card
+    from spoken_digits.lab.reporting.html import publish, write_report
+    from spoken_digits.lab.reporting.readme import studies_in
 
     if arguments.publish and not Path("README.md").is_file():
         return complain(

@@ -61,14 +61,14 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.show import show
+    from spoken_digits.lab.reporting.show import show
 
     print(show(arguments.file, arguments.output or f"{Path(arguments.file).stem}.png"))
     return 0
 
 
 def _corpus_list(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.corpora import CORPORA, find_corpus
+    from spoken_digits.lab.data.corpora import CORPORA, find_corpus
 
     for name, corpus in CORPORA.items():
         folder = find_corpus(name, arguments.data)
@@ -78,14 +78,14 @@ def _corpus_list(arguments: argparse.Namespace) -> int:
 
 
 def _corpus_fetch(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.corpora import fetch_corpus
+    from spoken_digits.lab.data.corpora import fetch_corpus
 
     print(fetch_corpus(arguments.name, arguments.data))
     return 0
 
 
 def _corpus_check(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.corpora import (
+    from spoken_digits.lab.data.corpora import (
         CORPORA,
         CorpusError,
         check_corpus,
@@ -117,8 +117,8 @@ def _corpus_check(arguments: argparse.Namespace) -> int:
 def _corpus_make(arguments: argparse.Namespace) -> int:
     if arguments.kind == "strings":
         return _make_strings(arguments)
-    from spoken_digits.lab.festival import make_readers
-    from spoken_digits.lab.voices import ALL_VOICES, make_voices
+    from spoken_digits.lab.tts.espeak import ALL_VOICES, make_voices
+    from spoken_digits.lab.tts.flite_festival import make_readers
 
     if arguments.voices == "readers":
         print(make_readers(arguments.output, seed=arguments.seed))
@@ -130,8 +130,13 @@ def _corpus_make(arguments: argparse.Namespace) -> int:
 
 
 def _make_strings(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.judge import read_test
-    from spoken_digits.lab.strings import StringStyle, make_strings, read_spoken, write_strings
+    from spoken_digits.lab.connected.strings import (
+        StringStyle,
+        make_strings,
+        read_spoken,
+        write_strings,
+    )
+    from spoken_digits.lab.evaluation.exported import read_test
 
     style = StringStyle(arguments.fewest, arguments.most)
     name, clips = read_test(arguments.corpus, arguments.split, arguments.data)

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 import spoken_digits
 from spoken_digits.audio import read_audio, to_clip
-from spoken_digits.lab.corpora import Clip, read_corpus
+from spoken_digits.lab.data.corpora import Clip, read_corpus
 from spoken_digits.lab.features import FRONT_ENDS
-from spoken_digits.lab.files import write_whole
 from spoken_digits.lab.models import DigitNet
-from spoken_digits.lab.recipe import ConfigError, TrainConfig
-from spoken_digits.lab.train import load_network
+from spoken_digits.lab.runs import write_whole
+from spoken_digits.lab.training.config import ConfigError, TrainConfig
+from spoken_digits.lab.training.supervised import load_network
 from spoken_digits.recognize import Recognizer
 
 __all__ = [

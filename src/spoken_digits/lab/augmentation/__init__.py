@@ -1,0 +1,1 @@
+"""Augmentation of waveforms and of spectrograms, and the policies made of both."""

@@ -1,0 +1,1 @@
+"""Strings of digits: their synthesis, the network that transcribes them, its training."""

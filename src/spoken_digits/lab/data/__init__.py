@@ -1,0 +1,1 @@
+"""Corpora: reading, fetching, checking, splitting by speaker, preparing for training."""

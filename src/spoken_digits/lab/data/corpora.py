@@ -1,0 +1,499 @@
+"""Corpora: recordings with their label and speaker, one reader a layout.
+
+A corpus is a tuple of `Clip` rows in a fixed order, whatever disk it lies on. The readers know the
+published layouts, so a local copy, a fetched one and a made-up tree read alike.
+"""
+
+import csv
+import hashlib
+import os
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import soundfile as sf
+
+from spoken_digits.audio import SAMPLE_RATE, AudioError, read_audio
+from spoken_digits.lab.data.download import PATIENCE_S, download, unpack
+from spoken_digits.lab.data.validate import check_recording
+
+__all__ = [
+    "CORPORA",
+    "DIGITS",
+    "DIGIT_WORDS",
+    "Clip",
+    "Corpus",
+    "CorpusError",
+    "Problem",
+    "Summary",
+    "best_corpus",
+    "check_corpus",
+    "data_hash",
+    "data_root",
+    "fetch_corpus",
+    "find_corpus",
+    "read_corpus",
+    "summarize_corpus",
+]
+
+DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
+DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+# Formats that libsndfile cannot read are listed too: such a recording fails aloud, not unseen.
+SUFFIXES = (
+    *(".wav", ".w64", ".aif", ".aiff", ".au", ".caf", ".flac"),
+    *(".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".wma", ".webm"),
+)
+OWN_LAYOUT = "<label>/<speaker>_<take>.*"
+SHIPPED_VOICES = Path(__file__).parents[2] / "assets" / "voices"
+FEW_CLIPS = 0.1  # a label with a smaller share of the most frequent label's clips is reported
+
+
+class CorpusError(ValueError):
+    """A corpus that is missing, malformed or incomplete; the message names file and remedy."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording of one utterance.
+
+    `label` is "0" to "9" for a digit and the word itself otherwise. `split` is the side named by
+    the corpus' own table (FSDD: TRAIN, DEV or TEST of the original study), None without one.
+    """
+
+    file: Path
+    label: str
+    speaker: str
+    corpus: str
+    split: str | None = None
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of the file's bytes, in hexadecimal; read once, when first asked for."""
+        return hashlib.sha256(self.file.read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A published corpus: what it is, how it lies on disk and where it comes from.
+
+    `mark` is a glob that matches in its folder and in no other corpus'. `clips` is how many
+    recordings the published corpus has. `wanted` picks its files from the archive at `url`; the
+    first group is the path below the corpus' folder.
+    """
+
+    name: str
+    layout: str
+    mark: str
+    licence: str
+    citation: str
+    read: Callable[[Path], Iterable[Clip]]
+    clips: int
+    url: str | None = None
+    wanted: re.Pattern[str] | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something `check_corpus` found; `file` is None when it concerns the corpus as a whole.
+
+    `kind` is unreadable, truncated, rate, channels, silence, clipping, duplicate or labels.
+    """
+
+    file: Path | None
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a corpus holds: counts, and seconds of audio in the files whose header can be read."""
+
+    clips: int
+    speakers: int
+    labels: dict[str, int]
+    duration_s: float
+
+
+def data_root(given: Path | str | None = None) -> Path | None:
+    """Return the folder of corpora: `given`, else SPOKEN_DIGITS_DATA, else the cache if it exists.
+
+    The cache is SPOKEN_DIGITS_CACHE or ~/.cache/spoken-digits, where `fetch_corpus` writes to.
+    """
+    return next((root for root in _roots(given) if root.is_dir()), None)
+
+
+def read_corpus(name_or_path: str | Path, data: Path | str | None = None) -> tuple[Clip, ...]:
+    """Read a corpus of `CORPORA` by name, or a folder or table of one's own by path.
+
+    A folder holds `<label>/<speaker>_<take>.*`, or a published corpus in its layout. A table (.tsv
+    or .csv) has the columns file (relative to the table), label, speaker and optionally split. A
+    label may be a digit, its word, or any other word.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A name in `CORPORA`, a folder, or a table.
+    data : Path or str, optional
+        Folder of corpora, or the named corpus' folder itself. See `data_root` for the default.
+
+    Returns
+    -------
+    tuple of Clip
+        N clips, sorted by path.
+
+    Raises
+    ------
+    CorpusError
+        When the corpus is not at hand or empty, or a file or row does not fit the layout.
+    """
+    if isinstance(name_or_path, str) and name_or_path in CORPORA:
+        corpus = CORPORA[name_or_path]
+        folder = find_corpus(name_or_path, data)
+        if folder is None:
+            raise CorpusError(_not_at_hand(corpus, data))
+        clips = corpus.read(folder)
+        expected = corpus.layout
+    else:
+        path = Path(name_or_path)
+        if path.is_dir():
+            known = (c.read for c in CORPORA.values() if c.name != "voices" and _holds(path, c))
+            clips = next(known, _read_folder)(path)
+            expected = OWN_LAYOUT
+        elif path.suffix.lower() in (".tsv", ".csv") and path.is_file():
+            clips = _read_table(path)
+            expected = "a row a recording"
+        else:
+            raise CorpusError(
+                f"{name_or_path}: no such corpus, folder or table; expected one of "
+                f"{', '.join(CORPORA)}, a folder {OWN_LAYOUT}, or a .tsv or .csv table"
+            )
+        folder = path
+    if not (rows := tuple(sorted(clips, key=lambda clip: clip.file))):
+        raise CorpusError(f"{folder}: no recordings, expected {expected}; check the path")
+    return rows
+
+
+def find_corpus(name: str, data: Path | str | None = None) -> Path | None:
+    """Return the folder that holds the named corpus, or None where it is not at hand."""
+    if name == "voices":
+        return SHIPPED_VOICES
+    candidates = (folder for root in _roots(data) for folder in (root / name, root))
+    return next((folder for folder in candidates if _holds(folder, CORPORA[name])), None)
+
+
+def best_corpus(data: Path | str | None = None) -> tuple[str, tuple[Clip, ...]]:
+    """Return name and clips of the best corpus at hand: FSDD, fetched if need be, else "voices".
+
+    When it must be the synthetic voices that ship, standard error says so and why.
+    """
+    if find_corpus("fsdd", data) is None:
+        try:
+            fetch_corpus("fsdd", data)
+        except CorpusError as error:
+            print(
+                f"WARNING: FSDD is not at hand ({error}).\n"
+                "WARNING: going on with the SYNTHETIC VOICES that ship with the package: "
+                "what is measured on them says little about people.",
+                file=sys.stderr,
+            )
+            return "voices", read_corpus("voices")
+    return "fsdd", read_corpus("fsdd", data)
+
+
+def data_hash(clips: Iterable[Clip]) -> str:
+    """Return one SHA-256 for a set of clips, whatever their order and the folder they lie in.
+
+    It covers each clip's file name, label, speaker and checksum.
+    """
+    rows = sorted((clip.file.name, clip.label, clip.speaker, clip.checksum) for clip in clips)
+    return hashlib.sha256("\n".join("\t".join(row) for row in rows).encode()).hexdigest()
+
+
+def fetch_corpus(
+    name: str,
+    data: Path | str | None = None,
+    *,
+    progress: bool | None = None,
+    patience_s: float = PATIENCE_S,
+) -> Path:
+    """Download a published corpus into `data` (default: the cache), check it, return its folder.
+
+    The corpus appears whole or not at all. All that an interrupted attempt leaves behind is
+    `<name>.part`, from which the next one goes on.
+
+    Raises
+    ------
+    CorpusError
+        When the corpus cannot be fetched, or what arrived is not the published corpus.
+    """
+    corpus = CORPORA.get(name)
+    if corpus is None or corpus.url is None or corpus.wanted is None:
+        names = ", ".join(c.name for c in CORPORA.values() if c.url)
+        raise CorpusError(f"{name}: cannot be fetched, expected one of {names}")
+    root = Path(data) if data is not None else _cache()
+    folder, part = root / name, root / f"{name}.part"
+    if _holds(folder, corpus):
+        if fault := _fault(corpus, folder):
+            raise CorpusError(f"{folder}: {fault}; move the folder away and fetch the corpus again")
+        return folder
+    by_hand = (
+        f"fetch {corpus.url} by other means, unpack it as {folder}, "
+        "or point SPOKEN_DIGITS_DATA or --data at a copy"
+    )
+    try:
+        download(corpus.url, part, patience_s=patience_s, progress=progress)
+        with tempfile.TemporaryDirectory(dir=root, prefix=f".{name}-") as scratch:
+            unpack(part, Path(scratch, name), corpus.wanted)
+            if fault := _fault(corpus, Path(scratch, name)):
+                raise ValueError(fault)
+            Path(scratch, name).replace(folder)
+    except OSError as error:
+        raise CorpusError(
+            f"{name}: could not be fetched ({error}); try again to go on from where it stopped, "
+            f"or {by_hand}"
+        ) from error
+    except ValueError as error:
+        part.unlink(missing_ok=True)
+        raise CorpusError(
+            f"{name}: what came is not what was published ({error}); try again from the start, "
+            f"or {by_hand}"
+        ) from error
+    part.unlink()
+    return folder
+
+
+def summarize_corpus(clips: Iterable[Clip]) -> Summary:
+    """Count clips, speakers and labels, and add up the durations that the headers state."""
+    clips = tuple(clips)
+    duration_s = 0.0
+    for clip in clips:
+        try:
+            duration_s += sf.info(clip.file).duration
+        except (OSError, sf.LibsndfileError):
+            continue  # check_corpus names it
+    labels = Counter(clip.label for clip in clips)
+    speakers = {clip.speaker for clip in clips}
+    return Summary(len(clips), len(speakers), dict(sorted(labels.items())), duration_s)
+
+
+def check_corpus(clips: Iterable[Clip]) -> tuple[Problem, ...]:
+    """Listen to every clip and return what is wrong: file by file, then rates, then labels."""
+    clips = tuple(clips)
+    problems: list[Problem] = []
+    rates_hz: dict[Path, int] = {}
+    first_with: dict[bytes, Path] = {}
+    for file in (clip.file for clip in clips):
+        check = check_recording(file)
+        problems += [Problem(file, kind, detail) for kind, detail in check.problems]
+        if check.sample_rate_hz is None:
+            continue
+        rates_hz[file] = check.sample_rate_hz
+        if (other := first_with.setdefault(check.content, file)) != file:
+            problems.append(Problem(file, "duplicate", f"the same samples as {other}"))
+    return (*problems, *_check_rates(rates_hz), *_check_labels(clips))
+
+
+def _check_rates(rates_hz: dict[Path, int]) -> Iterator[Problem]:
+    usual_hz = Counter(rates_hz.values()).most_common(1)[0][0] if rates_hz else 0
+    for file, rate_hz in rates_hz.items():
+        if rate_hz != usual_hz:
+            yield Problem(file, "rate", f"{rate_hz:,} Hz, most clips have {usual_hz:,} Hz")
+        elif rate_hz < SAMPLE_RATE:
+            yield Problem(file, "rate", f"{rate_hz:,} Hz, expected {SAMPLE_RATE:,} Hz or more")
+
+
+def _check_labels(clips: tuple[Clip, ...]) -> Iterator[Problem]:
+    counts = Counter(clip.label for clip in clips)
+    most = max(counts.values(), default=0)
+    for digit in DIGITS if set(DIGITS) & set(counts) else ():  # else: words of one's own
+        if digit not in counts:
+            yield Problem(None, "labels", f"no clip of {digit}")
+    for label, count in sorted(counts.items()):
+        if count < FEW_CLIPS * most:
+            yield Problem(None, "labels", f"{count:,} clips of {label}, others have up to {most:,}")
+
+
+def _fault(corpus: Corpus, folder: Path) -> str | None:
+    """Return what distinguishes the folder from the published corpus, or None."""
+    clips = tuple(corpus.read(folder))
+    if len(clips) != corpus.clips:
+        return f"{len(clips):,} recordings, expected {corpus.clips:,}"
+    for clip in clips:
+        try:
+            read_audio(clip.file)
+        except AudioError as error:
+            return str(error).replace(f"{folder}{os.sep}", "")
+    return None
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("SPOKEN_DIGITS_CACHE") or Path.home() / ".cache" / "spoken-digits")
+
+
+def _roots(given: Path | str | None) -> tuple[Path, ...]:
+    """Return the folders to look for corpora in; one that was named must exist."""
+    named = given if given is not None else os.environ.get("SPOKEN_DIGITS_DATA")
+    if named and not Path(named).is_dir():
+        source = "--data" if given is not None else "SPOKEN_DIGITS_DATA"
+        raise CorpusError(f"{named}: no such folder, expected one that holds corpora; see {source}")
+    if given is not None:
+        return (Path(given),)
+    return (Path(named), _cache()) if named else (_cache(),)
+
+
+def _not_at_hand(corpus: Corpus, data: Path | str | None) -> str:
+    places = " or ".join(str(root / corpus.name) for root in _roots(data))
+    return (
+        f"{corpus.name}: not at hand, expected {corpus.layout} in {places}; "
+        f"fetch it with 'spoken-digits corpus fetch {corpus.name}', "
+        "or point SPOKEN_DIGITS_DATA or --data at a copy"
+    )
+
+
+def _holds(folder: Path, corpus: Corpus) -> bool:
+    """Tell whether the folder has recordings in the corpus' layout."""
+    return any(folder.glob(corpus.mark))
+
+
+def _digit(label: str, where: object) -> str:
+    word = label.strip().lower()
+    digit = DIGITS[DIGIT_WORDS.index(word)] if word in DIGIT_WORDS else word
+    if digit not in DIGITS:
+        raise CorpusError(
+            f"{where}: label {label!r}, expected 0 to 9 or zero to nine; rename it or leave it out"
+        )
+    return digit
+
+
+def _label(word: str) -> str:
+    """Return the digit that a word names, or any other word as it is."""
+    lowered = word.strip().lower()
+    return DIGITS[DIGIT_WORDS.index(lowered)] if lowered in DIGIT_WORDS else word.strip()
+
+
+def _parse(file: Path, pattern: str, layout: str) -> dict[str, str]:
+    if found := re.fullmatch(pattern, file.stem):
+        return found.groupdict()
+    raise CorpusError(f"{file}: unexpected name, expected {layout}; rename it or move it away")
+
+
+def _read_fsdd(folder: Path) -> Iterator[Clip]:
+    layout, table = CORPORA["fsdd"].layout, folder / "SDR_metadata.tsv"
+    rows = _rows(table, ("file", "split")) if table.is_file() else ()
+    # The table's paths are those of the study that it comes from; only the names are the corpus'.
+    sides = {row["file"].rpartition("/")[2]: row["split"] for _, row in rows}
+    for file in folder.glob("recordings/[!.]*.wav"):
+        name = _parse(file, r"(?P<label>[^_]+)_(?P<speaker>.+)_\d+", layout)
+        label = _digit(name["label"], file)
+        yield Clip(file, label, name["speaker"], "fsdd", sides.get(file.name))
+
+
+def _read_audiomnist(folder: Path) -> Iterator[Clip]:
+    for file in folder.glob("data/[!.]*/[!.]*.wav"):
+        layout = CORPORA["audiomnist"].layout
+        name = _parse(file, rf"(?P<label>[^_]+)_{re.escape(file.parent.name)}_\d+", layout)
+        yield Clip(file, _digit(name["label"], file), file.parent.name, "audiomnist")
+
+
+def _read_speech_commands(folder: Path) -> Iterator[Clip]:
+    for file in folder.glob("[!_.]*/[!.]*.wav"):
+        word = file.parent.name
+        name = _parse(file, r"(?P<speaker>.+)_nohash_\d+", CORPORA["speech_commands"].layout)
+        label = _label(word)
+        yield Clip(file, label, name["speaker"], "speech_commands")
+
+
+def _read_folder(folder: Path) -> Iterator[Clip]:
+    for file in folder.glob("[!_.]*/[!.]*"):
+        if file.suffix.lower() in SUFFIXES:
+            name = _parse(file, r"(?P<speaker>.+)_[^_]+", OWN_LAYOUT)
+            yield Clip(file, _label(file.parent.name), name["speaker"], folder.name)
+
+
+def _read_table(table: Path) -> Iterator[Clip]:
+    lines: dict[Path, int] = {}
+    for line, row in _rows(table, ("file", "label", "speaker")):
+        where = f"{table}, line {line}"
+        for column in ("file", "label", "speaker"):
+            if not row[column]:
+                raise CorpusError(f"{where}: no {column}; fill it in or delete the row")
+        file = table.parent / row["file"]
+        if not file.is_file():
+            raise CorpusError(f"{where}: {file} does not exist; paths are relative to the table")
+        if (first := lines.setdefault(file.resolve(), line)) != line:
+            raise CorpusError(f"{where}: {row['file']} is on line {first} already; delete one")
+        label = _label(row["label"])
+        yield Clip(file, label, row["speaker"], table.stem, row.get("split") or None)
+
+
+def _rows(table: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield line number and stripped cells of a table that must have the required columns."""
+    delimiter, word = ("\t", "tabs") if table.suffix.lower() == ".tsv" else (",", "commas")
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            rows = csv.DictReader(stream, delimiter=delimiter, restval="", restkey="")
+            if missing := [name for name in required if name not in (rows.fieldnames or ())]:
+                raise CorpusError(
+                    f"{table}: no column {', '.join(missing)}; expected the first line to name "
+                    f"{', '.join(required)}, separated by {word}"
+                )
+            for row in rows:
+                yield rows.line_num, {name: str(cell).strip() for name, cell in row.items()}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{table}: no text table ({error}); save it as UTF-8") from error
+
+
+CORPORA: dict[str, Corpus] = {
+    "fsdd": Corpus(
+        name="fsdd",
+        layout="recordings/<digit>_<speaker>_<take>.wav",
+        mark="recordings/*.wav",
+        licence="CC BY-SA 4.0",
+        citation="Z. Jackson and others: Free Spoken Digit Dataset, v1.0.10",
+        read=_read_fsdd,
+        clips=3_000,
+        url="https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/"
+        "v1.0.10.tar.gz",
+        # Matches 3,000 names, so 3,000 recordings are all of them.
+        wanted=re.compile(
+            r"/(recordings/\d_(?:george|jackson|lucas|nicolas|theo|yweweler)_[1-4]?\d\.wav)$"
+        ),
+    ),
+    "speech_commands": Corpus(
+        name="speech_commands",
+        layout="<word>/<speaker>_nohash_<n>.wav",
+        mark="*/*_nohash_*.wav",
+        licence="CC BY 4.0",
+        citation="P. Warden: Speech Commands, v0.02, arXiv:1804.03209",
+        read=_read_speech_commands,
+        clips=105_829,
+        url="http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
+        wanted=re.compile(r"^(?:\./)?((?:[a-z]+|_background_noise_)/\w+\.wav)$"),
+    ),
+    "audiomnist": Corpus(
+        name="audiomnist",
+        layout="data/<speaker>/<digit>_<speaker>_<take>.wav",
+        mark="data/*/*.wav",
+        licence="MIT",
+        citation="S. Becker and others: AudioMNIST, arXiv:1807.03418",
+        read=_read_audiomnist,
+        clips=30_000,
+        url="https://github.com/soerenab/AudioMNIST/archive/refs/heads/master.tar.gz",
+        wanted=re.compile(r"/(data/\d\d/\d_\d\d_\d+\.wav)$"),
+    ),
+    "voices": Corpus(
+        name="voices",
+        layout="<digit>/<speaker>_<take>.flac",
+        mark="[0-9]/*.flac",
+        licence="as the package: made by its authors with espeak-ng, a program under GPL 3.0 whose "
+        "output it does not cover, and with free voices of flite and festival",
+        citation="spoken-digits: synthetic voices",
+        read=_read_folder,
+        clips=1_280,
+    ),
+}

@@ -1,0 +1,218 @@
+"""Splits by speaker: no voice is ever on both sides.
+
+The question is how well a network hears a voice that it has never heard, so the unit of every split
+is the speaker. The named splits are those of the study's protocol.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+from spoken_digits.lab.data.corpora import Clip
+
+__all__ = [
+    "AUDIOMNIST_GROUPS",
+    "SPLITS",
+    "XSDR_TEST",
+    "XSDR_TRAIN",
+    "Split",
+    "SplitError",
+    "named_splits",
+    "one_split",
+    "split_by_speaker",
+]
+
+XSDR_TRAIN = ("george", "jackson", "nicolas", "theo")
+XSDR_TEST = ("lucas", "yweweler")
+# Published with the corpus (Becker et al. 2018, arXiv:1807.03418): five groups of twelve people.
+# Fold k of 0 to 4 tests on group k - 1, keeps k - 2 for choices and trains on the other three.
+AUDIOMNIST_GROUPS = (
+    ("28", "56", "07", "19", "35", "01", "06", "16", "23", "34", "46", "53"),
+    ("36", "57", "09", "24", "37", "02", "08", "17", "29", "39", "48", "54"),
+    ("43", "58", "14", "25", "38", "03", "10", "20", "30", "40", "49", "55"),
+    ("12", "47", "59", "15", "27", "41", "04", "11", "21", "31", "44", "50"),
+    ("26", "52", "60", "18", "32", "42", "05", "13", "22", "33", "45", "51"),
+)
+VOICES_STEP = 4  # one synthetic voice in four is held out
+
+
+class SplitError(ValueError):
+    """A split that shares a speaker, names an unknown one, or leaves a side empty."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Clips to train on and clips to test on; a speaker on both sides raises `SplitError`."""
+
+    name: str
+    train: tuple[Clip, ...]
+    test: tuple[Clip, ...]
+
+    def __post_init__(self) -> None:
+        for side, clips in (("training", self.train), ("test", self.test)):
+            if not clips:
+                raise SplitError(
+                    f"split {self.name!r}: the {side} side is empty, expected at least one "
+                    "speaker on each side; use a corpus with more speakers"
+                )
+        if shared := set(self.train_speakers) & set(self.test_speakers):
+            raise SplitError(
+                f"split {self.name!r}: {', '.join(sorted(shared))} on both sides, expected no "
+                "speaker on both; move all clips of a speaker to one side, or rename one of two "
+                "people who share a name"
+            )
+
+    @property
+    def train_speakers(self) -> tuple[str, ...]:
+        """Names of the training speakers, sorted."""
+        return _speakers(self.train)
+
+    @property
+    def test_speakers(self) -> tuple[str, ...]:
+        """Names of the test speakers, sorted."""
+        return _speakers(self.test)
+
+
+def split_by_speaker(
+    clips: Iterable[Clip], test_speakers: Iterable[str], name: str = "by speaker"
+) -> Split:
+    """Return the split that tests on every clip of `test_speakers` and trains on all others.
+
+    Raises
+    ------
+    SplitError
+        When a speaker is not in `clips`, or a side would be empty.
+    """
+    clips, held_out = tuple(clips), set(test_speakers)
+    if unknown := held_out - set(_speakers(clips)):
+        raise SplitError(
+            f"split {name!r}: no clips of {', '.join(sorted(unknown))}; "
+            f"the speakers at hand are {', '.join(_speakers(clips)) or '(none)'}"
+        )
+    return Split(
+        name,
+        tuple(clip for clip in clips if clip.speaker not in held_out),
+        tuple(clip for clip in clips if clip.speaker in held_out),
+    )
+
+
+def named_splits(name: str, clips: Iterable[Clip]) -> tuple[Split, ...]:
+    """Return the splits of the protocol called `name`, or the one fold `name:fold`.
+
+    Raises
+    ------
+    SplitError
+        When the name or the fold is unknown, or `clips` lack a speaker that the split needs.
+    """
+    family, _, fold = name.partition(":")
+    if family not in SPLITS:
+        raise SplitError(f"split {name!r}: unknown, expected one of {', '.join(SPLITS)}")
+    splits = SPLITS[family](tuple(clips))
+    if not fold:
+        return splits
+    if chosen := tuple(split for split in splits if split.name == name):
+        return chosen
+    raise SplitError(
+        f"split {name!r}: no such fold, expected one of {', '.join(s.name for s in splits)}"
+    )
+
+
+def one_split(name: str, clips: Iterable[Clip]) -> Split:
+    """Return the split called `name`, for one network to be trained or judged on.
+
+    Raises
+    ------
+    SplitError
+        As `named_splits`, and when there are several folds of that name.
+    """
+    split, *others = named_splits(name, clips)
+    if others:
+        raise SplitError(
+            f"split {name!r}: {1 + len(others)} folds, expected one for one model; name one of "
+            f"{', '.join(fold.name for fold in (split, *others))}"
+        )
+    return split
+
+
+def _speakers(clips: Iterable[Clip]) -> tuple[str, ...]:
+    return tuple(sorted({clip.speaker for clip in clips}))
+
+
+def _of(clips: Iterable[Clip], speakers: Sequence[str], name: str) -> tuple[Clip, ...]:
+    chosen = tuple(clip for clip in clips if clip.speaker in speakers)
+    if missing := set(speakers) - set(_speakers(chosen)):
+        raise SplitError(
+            f"split {name!r}: no clips of {', '.join(sorted(missing))}; "
+            "use the whole corpus that the split is defined on"
+        )
+    return chosen
+
+
+def _xsdr(clips: tuple[Clip, ...]) -> tuple[Split, ...]:
+    chosen = _of(clips, XSDR_TRAIN + XSDR_TEST, "xsdr")
+    return (split_by_speaker(chosen, XSDR_TEST, "xsdr"),)
+
+
+def _inner(clips: tuple[Clip, ...]) -> tuple[Split, ...]:
+    return _leave_one_out(_of(clips, XSDR_TRAIN, "inner"), "inner")
+
+
+def _loso(clips: tuple[Clip, ...]) -> tuple[Split, ...]:
+    return _leave_one_out(clips, "loso")
+
+
+def _leave_one_out(clips: tuple[Clip, ...], family: str) -> tuple[Split, ...]:
+    return tuple(
+        split_by_speaker(clips, [speaker], f"{family}:{speaker}") for speaker in _speakers(clips)
+    )
+
+
+def _single(clips: tuple[Clip, ...]) -> tuple[Split, ...]:
+    speakers = set(_speakers(clips))
+    return tuple(
+        split_by_speaker(clips, speakers - {speaker}, f"single:{speaker}")
+        for speaker in sorted(speakers)
+    )
+
+
+def _audiomnist(clips: tuple[Clip, ...]) -> tuple[Split, ...]:
+    groups = [_of(clips, group, "audiomnist") for group in AUDIOMNIST_GROUPS]
+    return tuple(
+        Split(
+            f"audiomnist:{fold}",
+            groups[fold] + groups[(fold + 1) % 5] + groups[(fold + 2) % 5],
+            groups[fold - 1],
+        )
+        for fold in range(5)
+    )
+
+
+def _cross(clips: tuple[Clip, ...]) -> tuple[Split, ...]:
+    corpora: dict[str, list[Clip]] = {}
+    for clip in clips:
+        corpora.setdefault(clip.corpus, []).append(clip)
+    if len(corpora) < 2:
+        raise SplitError(
+            f"split 'cross': clips of {', '.join(corpora) or 'no corpus'} alone, expected clips of "
+            "two corpora or more; read another one too"
+        )
+    return tuple(
+        Split(f"cross:{train}-{test}", tuple(corpora[train]), tuple(corpora[test]))
+        for train, test in permutations(sorted(corpora), 2)
+    )
+
+
+def _voices(clips: tuple[Clip, ...]) -> tuple[Split, ...]:
+    held_out = _speakers(clips)[VOICES_STEP - 1 :: VOICES_STEP]
+    return (split_by_speaker(clips, held_out, "voices"),)
+
+
+SPLITS: dict[str, Callable[[tuple[Clip, ...]], tuple[Split, ...]]] = {
+    "xsdr": _xsdr,
+    "inner": _inner,
+    "single": _single,
+    "loso": _loso,
+    "audiomnist": _audiomnist,
+    "cross": _cross,
+    "voices": _voices,
+}

@@ -1,0 +1,1 @@
+"""Evaluation: metrics, rejection, embeddings, and exported models."""

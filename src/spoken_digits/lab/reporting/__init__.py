@@ -1,0 +1,1 @@
+"""Reports: HTML, figures, and the tables of the README."""

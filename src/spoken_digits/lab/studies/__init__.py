@@ -1,0 +1,1 @@
+"""Studies: grids of runs, their execution, and the comparisons drawn from them."""

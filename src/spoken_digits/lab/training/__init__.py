@@ -1,0 +1,1 @@
+"""Training of networks for single digits: supervised and contrastive."""

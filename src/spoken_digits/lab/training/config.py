@@ -1,0 +1,200 @@
+"""The recipe of a run: dataclass defaults, a TOML file of what differs, and what is refused."""
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from spoken_digits.lab.augmentation.policies import ALONE, POLICIES, Policy, find_policy
+from spoken_digits.lab.data.corpora import CORPORA
+from spoken_digits.lab.features import FRONT_ENDS
+from spoken_digits.lab.models import MODELS
+
+__all__ = ["RECIPES", "ConfigError", "TrainConfig", "read_recipe"]
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+_OBJECTIVES = ("cross-entropy", "joint")
+
+
+class ConfigError(ValueError):
+    """A recipe or a run directory that asks for what there is not; the message names the key."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What a run is made of. The defaults are those of our strong model.
+
+    Attributes
+    ----------
+    model, front_end, augmentation
+        Names in `MODELS`, `FRONT_ENDS` and `POLICIES`; ``alone:<name>`` is one of `ALONE`.
+    extra
+        A corpus whose clips join the training side: ``voices``; ``none``.
+    split
+        A named split, one that has a single fold: ``xsdr``, ``inner:theo``.
+    seed
+        Key of everything random in the run.
+    epochs, batch_size
+        Passes over the training clips, and clips in a batch.
+    learning_rate, weight_decay
+        AdamW's (Loshchilov and Hutter 2019): the peak of a schedule that rises over the first
+        quarter and falls to zero along a cosine; decay of matrices alone. For the linear baselines
+        ``weight_decay`` is scikit-learn's ``alpha``.
+    label_smoothing
+        Share of the target spread over all classes (Szegedy et al. 2016).
+    objective
+        ``cross-entropy``, or ``joint``: `contrast_weight` times the supervised contrastive loss of
+        the batch is added, behind a projection that is thrown away after training (as CLAR does
+        with a contrastive loss of views, Al-Tahan and Mohsenzadeh 2021).
+    contrast_weight, contrast_temperature
+        Weight and temperature of that loss.
+    averaging
+        Decay a step of the moving average of the weights, the network that is kept.
+    temperature
+        What the scores are divided by at the end (Guo et al. 2017); chosen on left-out training
+        speakers.
+    device
+        ``auto``, or a name torch knows.
+    clips_an_epoch
+        How many clips make an epoch where they are drawn by shares; 0 for as many as there are.
+    other_share
+        Share of them that is none of the labels. Above zero, the network has a class for these.
+    rejection_threshold
+        What an exported model says to reject below: log-odds of being one of the labels.
+    """
+
+    model: str = "cnn"
+    front_end: str = "ours"
+    augmentation: str = "basic"
+    extra: str = "none"
+    split: str = "xsdr"
+    seed: int = 0
+    epochs: int = 30
+    batch_size: int = 64
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.1
+    objective: str = "cross-entropy"
+    contrast_weight: float = 0.5
+    contrast_temperature: float = 0.1
+    averaging: float = 0.99
+    temperature: float = 1.0
+    device: str = "auto"
+    clips_an_epoch: int = 0
+    other_share: float = 0.0
+    rejection_threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            kind = type(field.default)
+            # TOML writes 1 where 1.0 is meant; true and false are never numbers here.
+            if isinstance(value, bool) or not isinstance(
+                value, (kind, int) if kind is float else kind
+            ):
+                raise ConfigError(f"{field.name} = {value!r}: expected {kind.__name__}")
+            if kind is float and not math.isfinite(float(getattr(self, field.name))):
+                raise ConfigError(f"{field.name} = {value!r}: expected a finite number")
+        if self.seed < 0:
+            raise ConfigError(f"seed = {self.seed}: expected 0 or more")
+        for key, valid in (
+            ("model", MODELS),
+            ("front_end", FRONT_ENDS),
+            ("augmentation", (*POLICIES, *(f"alone:{name}" for name in ALONE))),
+            ("extra", ("none", *CORPORA)),
+            ("objective", _OBJECTIVES),
+        ):
+            if getattr(self, key) not in valid:
+                raise ConfigError(
+                    f"{key} = {getattr(self, key)!r}: expected one of {', '.join(valid)}"
+                )
+        for key in (
+            "epochs",
+            "batch_size",
+            "learning_rate",
+            "temperature",
+            "contrast_temperature",
+        ):
+            if getattr(self, key) <= 0:
+                raise ConfigError(f"{key} = {getattr(self, key)}: expected more than zero")
+        for key, below in (
+            ("label_smoothing", 1),
+            ("averaging", 1),
+            ("weight_decay", math.inf),
+            ("contrast_weight", math.inf),
+            ("clips_an_epoch", math.inf),
+            ("other_share", 1),
+        ):
+            if not 0 <= getattr(self, key) < below:
+                raise ConfigError(f"{key} = {getattr(self, key)}: expected 0 to below {below}")
+        if self.objective == "joint" and self.policy.mixup_alpha:
+            raise ConfigError(
+                f"objective = 'joint' with augmentation = {self.augmentation!r}: mixup leaves no "
+                "clip of one class; choose a policy without it"
+            )
+
+    @property
+    def policy(self) -> Policy:
+        """What `augmentation` names."""
+        policy = find_policy(self.augmentation)
+        assert policy is not None  # checked when the recipe was made
+        return policy
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether scikit-learn fits the model at once, without epochs."""
+        return MODELS[self.model].linear is not None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str) -> "TrainConfig":
+        """Build from keys and values; `where` names their source in errors."""
+        valid = [field.name for field in fields(cls)]
+        if unknown := [key for key in values if key not in valid]:
+            raise ConfigError(
+                f"{where}: unknown key {', '.join(map(repr, unknown))}; "
+                f"the keys are {', '.join(valid)}"
+            )
+        try:
+            return cls(**values)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
+
+    @classmethod
+    def from_toml(cls, recipe: Path | str, **overrides: Any) -> "TrainConfig":
+        """Read a recipe: a file, or the name of one that ships; `overrides` win over it."""
+        values = read_recipe(recipe)
+        if "study" in values:
+            raise ConfigError(
+                f"{recipe}: a study, not the recipe of one run; use spoken-digits study"
+            )
+        return cls.from_dict({**values, **overrides}, str(recipe))
+
+    def to_toml(self) -> str:
+        """Return every key, resolved, as TOML."""
+        # JSON's strings and numbers are TOML's.
+        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in asdict(self).items())
+
+
+def read_recipe(recipe: Path | str) -> dict[str, Any]:
+    """Read a TOML file, or the recipe of that name that ships.
+
+    Raises
+    ------
+    ConfigError
+        When there is none, or it is not TOML.
+    """
+    path = Path(recipe)
+    if not path.suffix and not path.exists():
+        path = RECIPES / f"{recipe}.toml"
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
+        raise ConfigError(
+            f"{recipe}: no such recipe; give a .toml file or the name of one that ships: {names}"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{recipe}: not a TOML file: {error}") from None

@@ -1,0 +1,1 @@
+"""Synthetic speech: engines that read words and strings of digits aloud."""

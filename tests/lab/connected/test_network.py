@@ -1,0 +1,170 @@
+"""The network of strings: what it keeps, its loss, its batches, and that it learns."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from spoken_digits.audio import SAMPLE_RATE
+from spoken_digits.connected import Transcriber
+from spoken_digits.lab.connected.network import (
+    BLANK,
+    BLOCK,
+    FRONT_END,
+    LATEST_S,
+    STEP,
+    Keeper,
+    StringNet,
+    export_strings,
+)
+from spoken_digits.lab.connected.strings import Spoken, read_spoken
+from spoken_digits.lab.connected.training import (
+    Material,
+    StringConfig,
+    draw_batch,
+    string_loss,
+    train_strings,
+)
+from spoken_digits.lab.data.corpora import read_corpus
+from spoken_digits.lab.export import ExportError
+from spoken_digits.lab.features import mel_spectrogram
+
+TINY = StringConfig(steps=25, batch_size=4, seconds=2.4, learning_rate=1e-2, averaging=0.5)
+
+
+@pytest.fixture(scope="module")
+def material(tone_corpus) -> Material:
+    digits = [replace(s, corpus="fsdd") for s in read_spoken(read_corpus(tone_corpus))]
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal(8 * SAMPLE_RATE).astype(np.float32)
+    words = [Spoken.nothing(0.05 * noise[:3_000])]
+    phrase = Spoken(
+        np.concatenate([digits[0].samples, digits[-1].samples]),
+        digits[0].digits + digits[-1].digits,
+        np.array([0, len(digits[0].samples)]),
+        np.array([len(digits[0].samples), len(digits[0].samples) + len(digits[-1].samples)]),
+        "zoe", "phrases",
+    )  # fmt: skip
+    return Material(digits, [phrase, Spoken.nothing(0.05 * noise[:8_000])], words, [noise])
+
+
+@pytest.fixture(scope="module")
+def trained(material) -> tuple[StringNet, list[float]]:
+    losses: list[float] = []
+    net = train_strings(material, TINY, lambda _, loss, __: losses.append(loss))
+    return net, losses
+
+
+def test_blocks_with_a_state_are_the_whole(trained):
+    net, _ = trained
+    waveform = 0.1 * torch.randn(2, 20 * STEP, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits, edges, _ = net(waveform)
+        for blocks in (1, 2, 5):
+            state, parts = None, []
+            for block in waveform.split(blocks * STEP, dim=1):
+                *part, state = net(block, state)
+                parts.append(part)
+            torch.testing.assert_close(torch.cat([p[0] for p in parts], 1), logits)
+            torch.testing.assert_close(torch.cat([p[1] for p in parts], 1), edges)
+
+
+def test_it_looks_back_only(trained):
+    net, _ = trained
+    waveform = 0.1 * torch.randn(1, 20 * STEP, generator=torch.Generator().manual_seed(0))
+    changed = waveform.clone()
+    changed[:, 10 * STEP :] = 0
+    with torch.no_grad():
+        one, two = net(waveform)[0], net(changed)[0]
+    torch.testing.assert_close(one[:, :10], two[:, :10], rtol=0, atol=0)
+    assert (one[:, 10:] - two[:, 10:]).abs().max() > 0.01
+
+
+def test_the_level_does_not_matter(trained):
+    net, _ = trained
+    waveform = 0.1 * torch.randn(1, 20 * STEP, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(net(waveform)[0], net(10 * waveform)[0], rtol=0.01, atol=0.01)
+
+
+def test_frames_are_those_of_the_reference():
+    net = StringNet()
+    waveform = torch.randn(1, 4_000, generator=torch.Generator().manual_seed(0))
+    power = net.power(waveform, Keeper())
+    mel = net.log_mel.mel(power)[0].numpy()
+    # The reference's frames are centered on multiples of the hop; these end with them.
+    late = FRONT_END.window_length // 2
+    shifted = np.concatenate([np.zeros(late), waveform[0].numpy()]).astype(np.float32)
+    reference = mel_spectrogram(shifted, FRONT_END)
+    np.testing.assert_allclose(mel[:, :40], reference[:, 1:41], rtol=1e-3, atol=1e-6)
+
+
+def test_without_bounds_the_loss_is_ctc(material):
+    batch = draw_batch(material, TINY, 0)
+    B, U, C = batch.allowed.shape
+    logits = torch.randn(B, U, C, generator=torch.Generator().manual_seed(0))
+    free = replace(batch, allowed=torch.ones_like(batch.allowed), edge_mask=0 * batch.edge_mask)
+    plain = functional.ctc_loss(
+        logits.log_softmax(-1).transpose(0, 1), batch.targets, torch.full((B,), U), batch.counts,
+        blank=BLANK, reduction="none",
+    ).mean()  # fmt: skip
+    torch.testing.assert_close(string_loss(logits, batch.edges, free), plain)
+    # What is said too late costs more than what is said in time.
+    right = torch.where(batch.allowed > 0, 8.0, 0.0)
+    right[..., BLANK] = 6.0
+    late = string_loss(right.roll(15, 1), batch.edges, batch)
+    assert string_loss(right, batch.edges, batch) < late
+
+
+def test_a_batch_tells_where_each_digit_may_be_announced(material):
+    batch = draw_batch(material, TINY, 3)
+    assert int(batch.counts.sum()) == len(batch.targets) > 4
+    assert (batch.allowed[..., BLANK] == 1).all()
+    windows = batch.allowed[..., :BLANK].amax(-1)
+    torch.testing.assert_close(windows, batch.edge_mask)
+    own = batch.edges[batch.edge_mask > 0]
+    assert own[:, 1].max() <= LATEST_S + 1e-4
+    assert (own[:, 0] > own[:, 1]).all()
+    again = draw_batch(material, TINY, 3)
+    assert torch.equal(batch.waveform, again.waveform)
+    assert not torch.equal(batch.targets, draw_batch(material, TINY, 4).targets)
+
+
+def test_training_lowers_the_loss_and_repeats(material, trained):
+    net, losses = trained
+    assert len(losses) == TINY.steps
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:3])
+    state = torch.random.get_rng_state()
+    again = train_strings(material, replace(TINY, steps=2, learning_rate=1e-3))
+    other = train_strings(material, replace(TINY, steps=2, learning_rate=1e-3))
+    for one, two in zip(again.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, two)
+    assert torch.equal(torch.random.get_rng_state(), state)  # a caller's draws are left alone
+    assert sum(p.numel() for p in net.parameters()) <= 200_000
+
+
+def test_an_export_is_heard_as_torch_hears(trained, tmp_path):
+    net, _ = trained
+    content = export_strings(net, {"threshold": "0.4"})
+    assert len(content) <= 1_000_000
+    (tmp_path / "s.onnx").write_bytes(content)
+    transcriber = Transcriber(tmp_path / "s.onnx")
+    assert (transcriber.threshold, transcriber.step, transcriber.block) == (0.4, STEP, BLOCK)
+    assert transcriber.lookahead >= LATEST_S * SAMPLE_RATE
+    waveform = 0.1 * np.random.default_rng(0).standard_normal(3 * BLOCK).astype(np.float32)
+    state, parts = transcriber.first_state(), []
+    for block in waveform.reshape(3, -1):
+        log_p, _, state = transcriber.hear(block, state)
+        parts.append(log_p)
+    with torch.no_grad():
+        expected = net(torch.from_numpy(waveform)[None])[0][0].log_softmax(-1)
+    np.testing.assert_allclose(np.concatenate(parts), expected.numpy(), atol=1e-3)
+
+
+def test_an_export_that_differs_is_refused(trained, monkeypatch):
+    net, _ = trained
+    monkeypatch.setattr("spoken_digits.lab.connected.network._TOLERANCE", 0.0)
+    with pytest.raises(ExportError, match="nothing was written"):
+        export_strings(net, {"threshold": "0.5"})

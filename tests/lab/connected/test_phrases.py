@@ -1,0 +1,144 @@
+"""Fluent synthetic speech: what is said, where its words are, and that it repeats."""
+
+import subprocess
+
+import numpy as np
+import pytest
+
+import spoken_digits as sd
+from spoken_digits.audio import SAMPLE_RATE
+from spoken_digits.lab.connected.phrases import (
+    _SAID_AS_DIGITS,
+    _WORDS,
+    draw_voices,
+    make_phrases,
+    read_phrases,
+)
+from spoken_digits.lab.connected.strings import LEVEL_RMS, Spoken
+from spoken_digits.lab.data.corpora import DIGIT_WORDS, CorpusError
+from spoken_digits.lab.tts import flite_festival as festival
+from spoken_digits.lab.tts.espeak import ESPEAK_RATE_HZ, Voice, say
+from spoken_digits.lab.tts.flite_festival import READERS
+
+
+@pytest.fixture
+def espeak() -> None:
+    pytest.importorskip("espeakng_loader", reason="needs the extra synth")
+
+
+@pytest.mark.usefixtures("espeak")
+def test_words_begin_where_the_voice_says():
+    voice = Voice("x", "en-us", "m3", 50, 160)
+    (two, words), (one, _) = say(voice, [("seven seven", 50, 160), ("seven", 50, 160)])
+    assert len(words) == 2
+    # The second "seven" begins after about as long as a whole "seven" without its silence takes.
+    assert 0.2 < words[1] / ESPEAK_RATE_HZ < len(one) / ESPEAK_RATE_HZ
+    assert len(two) > len(one)
+
+
+def check(phrases: list[Spoken]) -> None:
+    """What holds of two strings and a sentence of each of two speakers."""
+    assert [bool(p.digits) for p in phrases] == [True, True, False] * 2
+    for phrase in phrases:
+        n = len(phrase.digits)
+        assert len(phrase.starts) == len(phrase.ends) == n
+        assert (np.diff(phrase.starts) > 0).all()
+        assert (phrase.ends > phrase.starts).all()
+        assert (phrase.ends[:-1] <= phrase.starts[1:]).all()
+        assert not n or phrase.ends[-1] == len(phrase.samples)
+        assert not n or 3 <= n <= 9
+        assert 0.3 < len(phrase.samples) / SAMPLE_RATE < 8
+        assert np.sqrt((phrase.samples**2).mean()) == pytest.approx(LEVEL_RMS, rel=0.1)
+        assert phrase.corpus == "phrases"
+
+
+@pytest.mark.usefixtures("espeak")
+def test_phrases_are_digits_and_sentences(tmp_path):
+    voices = draw_voices(2, 5)
+    assert voices == draw_voices(2, 5) != draw_voices(2, 6)
+    phrases = make_phrases(voices, tmp_path, strings=2, sentences=1)
+    check(phrases)
+    again = make_phrases(voices, tmp_path, strings=2, sentences=1)  # from the cache
+    for one, two in zip(phrases, again, strict=True):
+        np.testing.assert_array_equal(one.samples, two.samples)
+
+
+def test_no_sentence_holds_a_digit():
+    assert not set(_WORDS.split()) & {*DIGIT_WORDS, "oh", "won", "ate"}
+
+
+def test_readers_say_them_too_and_once_only(readers, tmp_path, monkeypatch):
+    two = (readers[0], readers[-1])  # one of each program
+    phrases = read_phrases(tmp_path, two, strings=2, sentences=1)
+    check(phrases)
+    assert [p.speaker for p in phrases] == [two[0].speaker] * 3 + [two[1].speaker] * 3
+    monkeypatch.setattr(festival, "say", lambda *_: pytest.fail("spoken again"))
+    again = read_phrases(tmp_path, two, strings=2, sentences=1)
+    for one, other in zip(phrases, again, strict=True):
+        np.testing.assert_array_equal(one.samples, other.samples)
+        np.testing.assert_array_equal(one.ends, other.ends)
+
+
+@pytest.mark.parametrize("number", range(len(READERS)))
+def test_between_the_digits_of_a_reader_the_pauses_are_silent(readers, number):
+    """The sound itself falls silent where a digit is said to end, and rises where one begins."""
+    # All of it voiced, without the silence that is in a stop.
+    plan = [("one, nine, one, nine, one", tempo, 115.0) for tempo in (0.75, 1.3)]
+    errors_s: list[float] = []
+    for samples, rate, bounds in festival.say(readers[number], plan):
+        assert len(bounds) == 5
+        assert 0 < len(samples) - bounds[-1, 1] < 0.5 * rate
+        hop = rate // 200  # 5 ms
+        frames = samples[: len(samples) // hop * hop].astype(float).reshape(-1, hop)
+        level_db = 10 * np.log10((frames**2).mean(axis=1) + 1e-9)
+        loud = level_db > level_db.max() - 20
+        for end, start in zip(bounds[:-1, 1] / hop, bounds[1:, 0] / hop, strict=True):
+            if start == end:  # not after every comma does festival make one
+                continue
+            middle = round((end + start) / 2)
+            assert not loud[middle]
+            falls = np.flatnonzero(loud[:middle])[-1] + 1
+            rises = middle + np.flatnonzero(loud[middle:])[0]
+            errors_s += [abs(falls - end) * hop / rate, abs(rises - start) * hop / rate]
+    assert len(errors_s) >= 4
+    assert max(errors_s) < 0.06  # an "n" may be weak
+    assert np.median(errors_s) < 0.03
+
+
+@pytest.mark.parametrize("number", range(len(READERS)))
+def test_what_is_cut_out_of_fluent_speech_is_the_digit(readers, number, tmp_path):
+    """The recognizer hears each digit, and not when it is cut 100 ms too early or too late."""
+    recognizer = sd.load()
+    strings = read_phrases(tmp_path, readers[number : number + 1], strings=12, sentences=0)
+
+    def heard(shift: int) -> float:
+        right = [
+            recognizer(
+                np.pad(s.samples, 800)[800 + start + shift :][: end - start], SAMPLE_RATE
+            ).label
+            == digit
+            for s in strings
+            for digit, start, end in zip(s.digits, s.starts, s.ends, strict=True)
+        ]
+        return float(np.mean(right))
+
+    assert heard(0) > 0.85
+    assert heard(0) > max(heard(-800), heard(800)) + 0.15
+
+
+def test_readers_sentences_sound_like_no_digit(readers):
+    def sounds(words: list[str]) -> list[str]:
+        command = ["flite", "-voice", readers[0].voice, "-ps", "-o", "none", "-t", ", ".join(words)]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return [sounds.strip() for sounds in said.split("pau") if sounds.strip()]
+
+    words = _WORDS.split()
+    digits = sounds(list(DIGIT_WORDS))
+    said = {w for w, s in zip(words, sounds(words), strict=True) if s in digits}
+    assert said == set(_SAID_AS_DIGITS)
+
+
+def test_without_the_readers_programs_the_packages_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CorpusError, match="apt-get install flite festival"):
+        read_phrases(tmp_path)

@@ -1,0 +1,281 @@
+import dataclasses
+import io
+import socket
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from spoken_digits.lab.data.corpora import CORPORA, CorpusError, fetch_corpus
+from spoken_digits.lab.data.download import PATIENCE_S
+
+FSDD_NAMES = [f"{digit}_{speaker}_0.wav" for digit in "012" for speaker in ("theo", "lucas")]
+
+
+def wav_bytes(seed: int = 0) -> bytes:
+    stream = io.BytesIO()
+    noise = np.random.default_rng(seed).normal(0, 0.1, 800)
+    sf.write(stream, noise, 8_000, "PCM_16", format="WAV")
+    return stream.getvalue()
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def archive(names: list[str] = FSDD_NAMES, extra: dict[str, bytes] | None = None) -> bytes:
+    members = {f"fsdd-1.0.10/recordings/{name}": wav_bytes(i) for i, name in enumerate(names)}
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        for name, content in (members | {"fsdd-1.0.10/fsdd.py": b"1/0"} | (extra or {})).items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+@dataclasses.dataclass
+class Server:
+    """What the loopback server answers with, and the ranges that it was asked for."""
+
+    content: bytes
+    url: str = ""
+    knows_ranges: bool = True
+    sends_length: bool = True
+    stop_after: int | None = None
+    stall: bool = False
+    status: int = 200
+    asked: list[str | None] = dataclasses.field(default_factory=list)
+
+
+@contextmanager
+def serve(content: bytes, **behaviour) -> Iterator[Server]:
+    state, done = Server(content, **behaviour), threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            asked = self.headers["Range"]
+            state.asked.append(asked)
+            self.close_connection = True
+            start = int(asked[6:-1]) if asked and state.knows_ranges else 0
+            size = len(state.content)
+            if start and start >= size:
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{size}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self.send_response(206 if start else state.status)
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+            if state.sends_length:
+                self.send_header("Content-Length", str(size - start))
+            else:
+                self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            body = state.content[start : state.stop_after]
+            if not state.sends_length:
+                body = b"%x\r\n" % (size - start) + body
+                body += b"\r\n0\r\n\r\n" if state.stop_after is None else b""
+            self.wfile.write(body)
+            if state.stall:
+                self.wfile.flush()
+                done.wait(10)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    state.url = f"http://127.0.0.1:{server.server_port}/fsdd.tar.gz"
+    try:
+        yield state
+    finally:
+        done.set()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def fetch(tmp_path, monkeypatch):
+    """Fetch a made-up FSDD of six recordings from an address, with short patience."""
+    monkeypatch.setenv("no_proxy", "*")
+
+    def fetch_from(url: str) -> Path:
+        made_up = dataclasses.replace(CORPORA["fsdd"], url=url, clips=len(FSDD_NAMES))
+        monkeypatch.setitem(CORPORA, "fsdd", made_up)
+        return fetch_corpus("fsdd", tmp_path / "data", patience_s=0.5)
+
+    return fetch_from
+
+
+def left_behind(tmp_path: Path) -> list[str]:
+    return sorted(file.name for file in (tmp_path / "data").glob("*"))
+
+
+def test_the_3000_names_of_fsdd_are_wanted_and_no_other():
+    names = [
+        f"x/recordings/{digit}_{speaker}_{take:{width}}.wav"
+        for digit, take, width in product(range(11), range(60), ("", "02"))
+        for speaker in ("george", "jackson", "lucas", "nicolas", "theo", "yweweler", "anna")
+    ]
+    wanted = {name for name in names if CORPORA["fsdd"].wanted.search(name)}
+    assert len(wanted) == CORPORA["fsdd"].clips == 3_000
+
+
+def test_a_whole_download_becomes_a_corpus_and_leaves_nothing_else(fetch, tmp_path):
+    with serve(archive()) as server:
+        folder = fetch(server.url)
+    assert folder == tmp_path / "data" / "fsdd"
+    assert sorted(f.name for f in folder.rglob("*.*")) == sorted(FSDD_NAMES)
+    assert (folder / "recordings" / FSDD_NAMES[2]).read_bytes() == wav_bytes(2)
+    assert left_behind(tmp_path) == ["fsdd"]
+
+
+def test_a_corpus_that_is_there_is_not_fetched_again(fetch, tmp_path):
+    recordings = tmp_path / "data" / "fsdd" / "recordings"
+    recordings.mkdir(parents=True)
+    for name in FSDD_NAMES:
+        (recordings / name).write_bytes(wav_bytes())
+    assert fetch("http://127.0.0.1:1/") == tmp_path / "data" / "fsdd"
+
+
+def test_a_corpus_that_is_there_but_incomplete_is_never_overwritten(fetch, tmp_path):
+    recordings = tmp_path / "data" / "fsdd" / "recordings"
+    recordings.mkdir(parents=True)
+    (recordings / FSDD_NAMES[0]).write_bytes(wav_bytes())
+    with pytest.raises(CorpusError, match="1 recordings, expected 6; move the folder away"):
+        fetch("http://127.0.0.1:1/")
+    assert [file.name for file in recordings.iterdir()] == FSDD_NAMES[:1]
+
+
+@pytest.mark.parametrize("sends_length", [True, False])
+def test_an_interrupted_download_goes_on_where_it_stopped(fetch, tmp_path, sends_length):
+    content = archive()
+    with serve(content, stop_after=1_000, sends_length=sends_length) as server:
+        with pytest.raises(CorpusError, match=r"broke off.* try again to go on"):
+            fetch(server.url)
+        assert left_behind(tmp_path) == ["fsdd.part"]
+        assert (tmp_path / "data" / "fsdd.part").read_bytes() == content[:1_000]
+        server.stop_after = None
+        fetch(server.url)
+    assert server.asked == [None, "bytes=1000-"]
+    assert left_behind(tmp_path) == ["fsdd"]
+
+
+def test_a_server_without_ranges_is_read_from_the_start(fetch, tmp_path):
+    with serve(archive(), stop_after=1_000, knows_ranges=False) as server:
+        with pytest.raises(CorpusError):
+            fetch(server.url)
+        server.stop_after = None
+        fetch(server.url)
+    assert left_behind(tmp_path) == ["fsdd"]
+
+
+def test_a_download_that_was_whole_is_only_unpacked(fetch, tmp_path):
+    content = archive()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "fsdd.part").write_bytes(content)
+    with serve(content) as server:
+        fetch(server.url)
+    assert server.asked == [f"bytes={len(content)}-"]
+    assert left_behind(tmp_path) == ["fsdd"]
+
+
+def test_a_part_longer_than_the_archive_is_thrown_away(fetch, tmp_path):
+    content = archive()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "fsdd.part").write_bytes(content + b"more")
+    with serve(content) as server:
+        fetch(server.url)
+    assert left_behind(tmp_path) == ["fsdd"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<html>Please log in</html>", "no whole tar archive"),
+        (archive()[:-400], "no whole tar archive|recordings, expected 6"),
+        (archive(FSDD_NAMES[:-1]), "5 recordings, expected 6"),
+        (archive(FSDD_NAMES[:-1], {"x/recordings/2_lucas_0.wav": wav_bytes()[:-9]}), "truncated"),
+        (archive(extra={"../../escaped.txt": b"!"}), "points outside"),
+        (archive(extra={"/tmp/escaped.txt": b"!"}), "points outside"),
+    ],
+)
+def test_wrong_content_is_refused_and_removed(fetch, tmp_path, content, message):
+    with serve(content) as server, pytest.raises(CorpusError, match=message):
+        fetch(server.url)
+    assert left_behind(tmp_path) == []
+    assert not list(tmp_path.rglob("escaped.txt"))
+
+
+def test_a_link_in_the_archive_is_not_followed(fetch, tmp_path):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        link = tarfile.TarInfo("x/recordings/0_theo_0.wav")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        tar.addfile(link)
+    with serve(stream.getvalue()) as server, pytest.raises(CorpusError, match="0 recordings"):
+        fetch(server.url)
+    assert left_behind(tmp_path) == []
+
+
+def test_a_refused_connection_names_address_and_remedy(fetch, tmp_path):
+    with pytest.raises(CorpusError, match=r"could not be fetched .* by other means.* --data"):
+        fetch(f"http://127.0.0.1:{closed_port()}/fsdd.tar.gz")
+    assert left_behind(tmp_path) == []
+
+
+def test_a_missing_page_leaves_nothing(fetch, tmp_path):
+    with serve(b"", status=404) as server, pytest.raises(CorpusError, match="404"):
+        fetch(server.url)
+    assert left_behind(tmp_path) == []
+
+
+def test_a_stalled_server_is_given_up(fetch, tmp_path):
+    with serve(archive(), stop_after=1_000, stall=True) as server:
+        started = time.monotonic()
+        with pytest.raises(CorpusError, match="timed out"):
+            fetch(server.url)
+        assert time.monotonic() - started < 3
+    assert (tmp_path / "data" / "fsdd.part").stat().st_size == 1_000
+
+
+def test_a_server_that_accepts_and_says_nothing_is_given_up(fetch, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        started = time.monotonic()
+        with pytest.raises(CorpusError, match=r"timed out|no answer within 0\.5 s"):
+            fetch(f"http://127.0.0.1:{mute.getsockname()[1]}/")
+    assert time.monotonic() - started < 3
+    assert left_behind(tmp_path) == []
+
+
+def test_a_name_server_that_does_not_answer_is_given_up(fetch, monkeypatch):
+    released = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(10) and [])
+    started = time.monotonic()
+    with pytest.raises(CorpusError, match=r"no answer within 0\.5 s"):
+        fetch("http://corpus.invalid/")
+    assert time.monotonic() - started < 3
+    released.set()
+
+
+def test_only_published_corpora_can_be_fetched():
+    with pytest.raises(CorpusError, match="expected one of fsdd, speech_commands, audiomnist"):
+        fetch_corpus("voices")
+
+
+def test_giving_up_takes_less_than_ten_seconds():
+    assert PATIENCE_S < 10

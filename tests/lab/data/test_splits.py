@@ -1,0 +1,162 @@
+import dataclasses
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from spoken_digits.lab.data.corpora import Clip, read_corpus
+from spoken_digits.lab.data.splits import (
+    AUDIOMNIST_GROUPS,
+    SPLITS,
+    Split,
+    SplitError,
+    named_splits,
+    split_by_speaker,
+)
+
+FSDD = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+
+
+def clips_of(*speakers: str, corpus: str = "fsdd") -> tuple[Clip, ...]:
+    return tuple(
+        Clip(Path(corpus, f"{digit}_{speaker}_0.wav"), digit, speaker, corpus)
+        for digit, speaker in product("0123456789", speakers)
+    )
+
+
+def sides(name: str, clips: tuple[Clip, ...]) -> dict[str, tuple[tuple[str, ...], ...]]:
+    splits = named_splits(name, clips)
+    return {split.name: (split.train_speakers, split.test_speakers) for split in splits}
+
+
+def test_split_by_speaker_puts_every_clip_on_one_side():
+    clips = clips_of("anna", "bert", "carl")
+    split = split_by_speaker(clips, ["bert"], "mine")
+    assert (split.name, split.train_speakers, split.test_speakers) == (
+        "mine",
+        ("anna", "carl"),
+        ("bert",),
+    )
+    assert len(split.train) + len(split.test) == len(clips)
+    assert set(split.train + split.test) == set(clips)
+
+
+def test_a_shared_speaker_raises_and_is_named():
+    clips = clips_of("anna", "bert")
+    with pytest.raises(SplitError, match="split 'leaky': bert on both sides"):
+        Split("leaky", clips, clips_of("bert", "carl"))
+
+
+def test_a_speaker_shared_between_two_corpora_raises():
+    with pytest.raises(SplitError, match="theo on both sides"):
+        named_splits("cross", clips_of("theo", "anna") + clips_of("theo", corpus="copy"))
+
+
+def test_an_unknown_speaker_names_those_at_hand():
+    with pytest.raises(SplitError, match=r"no clips of bret; .* are anna, bert"):
+        split_by_speaker(clips_of("anna", "bert"), ["bret"])
+
+
+@pytest.mark.parametrize(("held_out", "side"), [((), "test"), (("anna", "bert"), "training")])
+def test_an_empty_side_raises_and_is_named(held_out, side):
+    with pytest.raises(SplitError, match=f"the {side} side is empty"):
+        split_by_speaker(clips_of("anna", "bert"), held_out)
+
+
+def test_xsdr_tests_on_lucas_and_yweweler():
+    assert sides("xsdr", clips_of(*FSDD)) == {
+        "xsdr": (("george", "jackson", "nicolas", "theo"), ("lucas", "yweweler"))
+    }
+
+
+def test_xsdr_needs_all_six_speakers():
+    with pytest.raises(SplitError, match="no clips of theo; use the whole corpus"):
+        named_splits("xsdr", clips_of(*FSDD[:4], "yweweler"))
+
+
+def test_inner_never_sees_the_speakers_that_xsdr_tests_on():
+    found = sides("inner", clips_of(*FSDD))
+    assert list(found) == ["inner:george", "inner:jackson", "inner:nicolas", "inner:theo"]
+    assert found["inner:theo"] == (("george", "jackson", "nicolas"), ("theo",))
+    assert not {"lucas", "yweweler"} & {s for fold in found.values() for side in fold for s in side}
+
+
+def test_single_trains_on_one_and_tests_on_the_five_others():
+    found = sides("single", clips_of(*FSDD))
+    assert len(found) == 6
+    assert found["single:lucas"] == (
+        ("lucas",),
+        ("george", "jackson", "nicolas", "theo", "yweweler"),
+    )
+
+
+def test_loso_leaves_each_speaker_out_once():
+    found = sides("loso", clips_of(*FSDD))
+    assert [test for _, (test,) in found.values()] == list(FSDD)
+    assert all(len(train) == 5 for train, _ in found.values())
+
+
+def test_one_fold_can_be_named():
+    assert list(sides("inner:theo", clips_of(*FSDD))) == ["inner:theo"]
+    with pytest.raises(SplitError, match=r"'inner:lucas': no such fold, .* inner:george"):
+        named_splits("inner:lucas", clips_of(*FSDD))
+
+
+def test_an_unknown_split_names_the_known():
+    with pytest.raises(SplitError, match=f"unknown, expected one of {', '.join(SPLITS)}"):
+        named_splits("xdsr", clips_of(*FSDD))
+
+
+def test_audiomnist_folds_are_disjoint_and_test_on_each_of_sixty_once():
+    everyone = tuple(f"{number:02d}" for number in range(1, 61))
+    found = sides("audiomnist", clips_of(*everyone, corpus="audiomnist"))
+    assert list(found) == [f"audiomnist:{fold}" for fold in range(5)]
+    assert sorted(speaker for _, test in found.values() for speaker in test) == list(everyone)
+    assert all(len(train) == 36 and len(test) == 12 for train, test in found.values())
+
+
+def test_audiomnist_folds_are_those_published():
+    # Becker et al.: the first fold trains on the first three groups, keeps the fourth for choices.
+    everyone = [speaker for group in AUDIOMNIST_GROUPS for speaker in group]
+    train, test = sides("audiomnist", clips_of(*everyone, corpus="audiomnist"))["audiomnist:0"]
+    assert test == ("05", "13", "18", "22", "26", "32", "33", "42", "45", "51", "52", "60")
+    assert not {"12", "47", "59", "15", "27", "41", "04", "11", "21", "31", "44", "50"} & {*train}
+
+
+def test_audiomnist_needs_all_sixty():
+    with pytest.raises(SplitError, match="split 'audiomnist': no clips of"):
+        named_splits("audiomnist", clips_of("01", "02", corpus="audiomnist"))
+
+
+def test_cross_goes_both_ways_between_every_two_corpora():
+    clips = clips_of(*FSDD) + clips_of("0a1b", corpus="speech_commands")
+    assert sides("cross", clips) == {
+        "cross:fsdd-speech_commands": (FSDD, ("0a1b",)),
+        "cross:speech_commands-fsdd": (("0a1b",), FSDD),
+    }
+    with pytest.raises(SplitError, match="fsdd alone, expected clips of two corpora"):
+        named_splits("cross", clips_of(*FSDD))
+
+
+def test_voices_hold_out_every_fourth_voice():
+    (split,) = named_splits("voices", read_corpus("voices"))
+    assert len(split.test_speakers) == 12
+    assert len(split.train_speakers) == 37
+    accents = {name.partition("-")[0] for name in split.test_speakers}
+    assert len(accents) >= 6
+
+
+def test_every_split_of_fsdd_keeps_speakers_apart_and_loses_no_test_clip(data_root):
+    clips = read_corpus("fsdd", data_root)
+    for name in ("xsdr", "inner", "single", "loso"):
+        for split in named_splits(name, clips):
+            assert not {c.speaker for c in split.train} & {c.speaker for c in split.test}
+            assert len(split.test) == 500 * len(split.test_speakers)
+    (xsdr,) = named_splits("xsdr", clips)
+    assert (len(xsdr.train), len(xsdr.test)) == (2_000, 1_000)
+
+
+def test_a_split_cannot_be_changed():
+    split = split_by_speaker(clips_of("anna", "bert"), ["bert"])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        split.train = split.test

@@ -1,0 +1,347 @@
+"""Each number of an evaluation against a closed form, a naive loop or another library."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+from spoken_digits.lab.evaluation import metrics as ev
+
+DIGITS = tuple("0123456789")
+
+
+def made_up(seed=0, n_clips=300, skill=2.0, speakers=("ann", "bob", "cem"), names=DIGITS):
+    """Predictions that are right more often the higher `skill` is; the last clips have no say."""
+    rng = np.random.default_rng([seed, n_clips])
+    clips = np.random.default_rng(n_clips)
+    labels = clips.integers(len(names), size=n_clips)
+    scores = rng.normal(size=(n_clips, len(names)))
+    scores[np.arange(n_clips), labels] += skill
+    return ev.Predictions(
+        scores=scores,
+        labels=labels,
+        speakers=clips.choice(speakers, n_clips),
+        files=[f"{i}.wav" for i in range(n_clips)],
+        label_names=names,
+        listed=np.arange(n_clips) % 2 == 0,
+    )
+
+
+def scripted(truth, heard, speakers=None, names=("a", "b")):
+    """Predictions whose highest score is where `heard` says."""
+    return ev.Predictions(
+        scores=np.eye(len(names))[heard],
+        labels=truth,
+        speakers=speakers or ["ann"] * len(truth),
+        files=[str(i) for i in range(len(truth))],
+        label_names=names,
+        listed=[False] * len(truth),
+    )
+
+
+# One network
+
+
+@pytest.mark.parametrize("skill", [0.0, 1.0, 3.0])
+def test_scores_a_label_agree_with_scikit_learn(skill):
+    predictions = made_up(skill=skill)
+    evaluation = ev.evaluate(predictions)
+    truth, heard = predictions.labels, predictions.heard
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(
+        truth, heard, labels=range(10), zero_division=0
+    )
+    for c, score in enumerate(evaluation.per_label.values()):
+        assert (score.precision, score.recall) == pytest.approx((precision[c], recall[c]))
+        assert (score.f1, score.support) == pytest.approx((f1[c], support[c]))
+    assert evaluation.accuracy == metrics.accuracy_score(truth, heard)
+    assert evaluation.macro_f1 == pytest.approx(metrics.f1_score(truth, heard, average="macro"))
+    np.testing.assert_array_equal(evaluation.confusion, metrics.confusion_matrix(truth, heard))
+
+
+def test_macro_f1_leaves_out_labels_that_were_neither_spoken_nor_heard():
+    truth, heard = [0, 0, 1, 1], [0, 1, 1, 1]
+    evaluation = ev.evaluate(scripted(truth, heard, names=("a", "b", "c")))
+    assert evaluation.macro_f1 == pytest.approx(metrics.f1_score(truth, heard, average="macro"))
+    assert evaluation.per_label["c"] == ev.LabelScore(0.0, 0.0, 0.0, 0)
+
+
+def test_a_speaker_has_his_own_accuracy_and_his_worst_digit():
+    # ann: a right, b right, b wrong; bob: a wrong, a wrong, b right.
+    predictions = scripted([0, 1, 1, 0, 0, 1], [0, 1, 0, 1, 1, 1], ["ann"] * 3 + ["bob"] * 3)
+    evaluation = ev.evaluate(predictions)
+    assert evaluation.per_speaker == {
+        "ann": ev.SpeakerScore(2 / 3, 3, "b", 1 / 2),
+        "bob": ev.SpeakerScore(1 / 3, 3, "a", 0.0),
+    }
+    assert evaluation.worst_speaker == "bob"
+
+
+def test_listed_accuracy_counts_listed_clips_only():
+    predictions = made_up()
+    right = [
+        c for c, on_list in zip(predictions.correct, predictions.listed, strict=True) if on_list
+    ]
+    assert ev.evaluate(predictions).listed_accuracy == pytest.approx(sum(right) / len(right))
+    assert ev.evaluate(scripted([0], [0])).listed_accuracy is None
+
+
+def test_an_evaluation_survives_json_exactly():
+    evaluation = ev.evaluate(made_up(n_clips=97))
+    assert ev.Evaluation.from_dict(json.loads(json.dumps(evaluation.to_dict()))) == evaluation
+
+
+def test_predictions_survive_the_disk_and_give_the_same_bytes(tmp_path):
+    predictions = made_up()
+    predictions.save(tmp_path / "one.npz")
+    loaded = ev.Predictions.load(tmp_path / "one.npz")
+    loaded.save(tmp_path / "two.npz")
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    assert loaded.label_names == DIGITS
+    assert loaded.scores.dtype == np.float32
+    for name in ("scores", "labels", "speakers", "files", "listed"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(predictions, name))
+    assert {file.name for file in tmp_path.iterdir()} == {"one.npz", "two.npz"}
+
+
+def test_a_file_that_holds_no_predictions_is_named(tmp_path):
+    (tmp_path / "text.npz").write_text("hello")
+    np.savez(tmp_path / "other.npz", scores=np.zeros((2, 2)))
+    for file in tmp_path.iterdir():
+        with pytest.raises(ValueError, match=rf"{file.name}: not a file of predictions"):
+            ev.Predictions.load(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scores": np.zeros((0, 2))}, "no predictions"),
+        ({"scores": np.zeros((2, 3))}, r"shape \(2, 3\): expected \(2, 2\)"),
+        ({"speakers": ["ann"]}, r"speakers of shape \(1,\): expected \(2,\)"),
+        ({"files": ["x", "y", "z"]}, r"files of shape \(3,\)"),
+        ({"listed": [True]}, r"listed of shape \(1,\)"),
+        ({"scores": [[0.0, 1.0], [np.nan, 0.0]]}, "two.wav: scores .*nan.* not all finite"),
+        ({"scores": [[0.0, np.inf], [0.0, 0.0]]}, "one.wav: scores .*inf.* not all finite"),
+        ({"labels": [0, 2]}, "two.wav: label 2 is outside 0 to 1"),
+        ({"labels": [-1, 0]}, "one.wav: label -1 is outside 0 to 1"),
+        ({"labels": [0.5, 1.0]}, "labels of type float64"),
+    ],
+)
+def test_bad_predictions_are_refused_by_name(change, message):
+    good = {
+        "scores": np.zeros((2, 2)),
+        "labels": [0, 1],
+        "speakers": ["ann", "ann"],
+        "files": ["one.wav", "two.wav"],
+        "label_names": ("a", "b"),
+        "listed": [True, False],
+    }
+    ev.Predictions(**good)
+    with pytest.raises(ValueError, match=message):
+        ev.Predictions(**(good | change))
+
+
+# Calibration
+
+
+def naive_calibration_error(scores, labels):
+    """Guo et al. 2017, equation 3, bin by bin and clip by clip."""
+    total = 0.0
+    for m in range(15):
+        inside = []
+        for z, label in zip(scores, labels, strict=True):
+            p = [math.exp(v - max(z)) for v in z]
+            confidence = max(p) / sum(p)
+            if m / 15 < confidence <= (m + 1) / 15:
+                inside.append((p.index(max(p)) == label, confidence))
+        if inside:
+            accuracy = sum(right for right, _ in inside) / len(inside)
+            confidence = sum(c for _, c in inside) / len(inside)
+            total += len(inside) / len(labels) * abs(accuracy - confidence)
+    return total
+
+
+def test_calibration_error_agrees_with_a_naive_loop():
+    predictions = made_up(skill=1.0)
+    scores = predictions.scores.astype(float)
+    expected = naive_calibration_error(scores.tolist(), predictions.labels.tolist())
+    assert ev.expected_calibration_error(scores, predictions.labels) == pytest.approx(expected)
+
+
+def test_calibration_error_by_hand():
+    # Confidence 0.8 on four clips, three right: a gap of 0.05. Certain and right: no gap.
+    sure = np.log([0.8, 0.2])
+    assert ev.expected_calibration_error([sure] * 4, [0, 0, 0, 1]) == pytest.approx(0.05)
+    assert ev.expected_calibration_error([[50.0, -50.0]], [0]) == pytest.approx(0.0)
+
+
+# Intervals and tests
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 10), (10, 10), (987, 1000), (986.6, 1000)])
+def test_wilson_agrees_with_statsmodels(successes, trials):
+    expected = proportion_confint(successes, trials, method="wilson")
+    assert ev.wilson(successes, trials) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(1, 0), (-1, 5), (6, 5), (math.nan, 5)])
+def test_wilson_refuses_impossible_counts(successes, trials):
+    with pytest.raises(ValueError, match=f"{successes} of {trials}"):
+        ev.wilson(successes, trials)
+
+
+def test_bootstrap_over_two_speakers_spans_the_two():
+    # Each speaker alone is drawn twice with probability 1/4, more than the 2.5 % cut off.
+    interval = ev.cluster_bootstrap([0.9, 0.98], np.random.default_rng(0))
+    assert interval == pytest.approx((0.9, 0.98))
+
+
+def test_bootstrap_agrees_with_all_resamples_enumerated():
+    values = np.array([0.1, 0.25, 0.5, 0.55, 0.9])
+    means = [np.mean(draw) for draw in itertools.product(values, repeat=5)]
+    expected = np.quantile(means, [0.025, 0.975])
+    interval = ev.cluster_bootstrap(values, np.random.default_rng(1))
+    assert interval == pytest.approx(expected, abs=0.02)
+
+
+def test_bootstrap_agrees_with_scipy_and_repeats_with_its_seed():
+    values = np.random.default_rng(3).uniform(0.7, 1.0, 40)
+    expected = stats.bootstrap(
+        (values,), np.mean, method="percentile", rng=np.random.default_rng(4)
+    ).confidence_interval
+    interval = ev.cluster_bootstrap(values, np.random.default_rng(5))
+    assert interval == pytest.approx(expected, abs=2e-3)
+    assert interval == ev.cluster_bootstrap(values, np.random.default_rng(5))
+
+
+def test_fewer_than_six_speakers_carry_a_note():
+    assert "2 test speakers" in ev.speakers_note(2)
+    assert "p is 0.5:" in ev.speakers_note(2)
+    assert "1 test speaker " in ev.speakers_note(1)
+    assert ev.speakers_note(5)
+    assert ev.speakers_note(6) is None  # 2 / 64 = 0.031
+
+
+@pytest.mark.parametrize("skill", [0.5, 1.9, 2.0])
+def test_mcnemar_agrees_with_statsmodels(skill):
+    first, second = made_up(seed=1), made_up(seed=2, skill=skill)
+    a, b = first.correct, second.correct
+    table = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
+    result = ev.mcnemar(first, second)
+    assert (result.only_first, result.only_second) == (table[0][1], table[1][0])
+    assert result.p == pytest.approx(statsmodels_mcnemar(table, exact=True).pvalue)
+
+
+def test_networks_that_never_differ_are_not_told_apart():
+    assert ev.mcnemar(made_up(), made_up()) == ev.McNemar(0, 0, 1.0)
+
+
+def test_networks_on_different_clips_are_not_compared():
+    with pytest.raises(ValueError, match="files of 300 and 299 predictions differ"):
+        ev.mcnemar(made_up(), made_up(n_clips=299))
+
+
+@pytest.mark.parametrize("p", [[0.01, 0.04, 0.03, 0.005], [0.5, 0.5, 0.9], [0.2], []])
+def test_holm_agrees_with_statsmodels(p):
+    expected = multipletests(p, method="holm")[1] if p else []
+    assert ev.holm(p) == pytest.approx(tuple(expected))
+
+
+def test_holm_refuses_what_is_no_probability():
+    for p in ([0.1, math.nan], [1.1]):
+        with pytest.raises(ValueError, match="expected each from 0 to 1"):
+            ev.holm(p)
+
+
+@pytest.mark.parametrize("n_speakers", [2, 6, 9])
+def test_sign_flip_agrees_with_scipys_exact_test(n_speakers):
+    differences = np.random.default_rng(n_speakers).normal(0.3, 1, n_speakers)
+    exact = stats.permutation_test(
+        (differences, np.zeros(n_speakers)),
+        lambda x, y: np.mean(x - y),
+        permutation_type="samples",
+        n_resamples=np.inf,
+    )
+    generator = np.random.default_rng(0)
+    assert ev.sign_flip(differences, generator) == pytest.approx(exact.pvalue)
+
+
+def test_six_speakers_who_agree_reach_the_smallest_p():
+    assert ev.sign_flip([0.1] * 6, np.random.default_rng(0)) == 2 / 64
+    assert ev.sign_flip([0.0] * 6, np.random.default_rng(0)) == 1.0
+    assert ev.sign_flip([0.1], np.random.default_rng(0)) == 1.0
+
+
+def test_sign_flip_over_many_speakers_is_sampled_and_never_zero():
+    differences = np.random.default_rng(7).normal(0.35, 1, 40)
+    p = ev.sign_flip(differences, np.random.default_rng(8))
+    # For many speakers the test approaches the normal one with the uncentered variance.
+    z = differences.sum() / math.sqrt((differences**2).sum())
+    assert p == pytest.approx(2 * stats.norm.sf(abs(z)), abs=0.01)
+    assert ev.sign_flip([1.0] * 40, np.random.default_rng(9)) == 1 / ev.RESAMPLES
+
+
+@pytest.mark.parametrize("values", [[], [0.5, math.nan]])
+def test_statistics_over_speakers_refuse_nothing_and_nan(values):
+    for statistic in (ev.cluster_bootstrap, ev.sign_flip):
+        with pytest.raises(ValueError, match="expected at least one finite number"):
+            statistic(values, np.random.default_rng(0))
+
+
+# Several seeds
+
+
+def test_aggregate_averages_within_a_speaker_first():
+    # ann speaks four clips and bob one, so clips and speakers weigh differently.
+    speakers = ["ann"] * 4 + ["bob"]
+    runs = [
+        (7, scripted([0] * 5, [0, 0, 0, 1, 1], speakers)),  # ann 3/4, bob 0
+        (3, scripted([0] * 5, [0, 0, 0, 0, 0], speakers)),  # ann 1, bob 1
+    ]
+    total = ev.aggregate(runs, np.random.default_rng(0))
+    assert total.seeds == (3, 7)
+    assert total.per_seed == (1.0, 0.375)
+    assert total.accuracy_mean == (7 / 8 + 1 / 2) / 2
+    assert total.accuracy_sd == pytest.approx(np.std([1.0, 0.375], ddof=1))
+    assert total.per_speaker["ann"] == ev.SpeakerScore(7 / 8, 4, "a", 7 / 8)
+    assert total.per_speaker_seed == {"ann": (1.0, 0.75), "bob": (1.0, 0.0)}
+    assert total.worst_speaker == "bob"
+    assert total.speaker_interval == pytest.approx((0.5, 0.875))
+    assert total.wilson_interval == pytest.approx(
+        proportion_confint(5 * 11 / 16, 5, method="wilson")
+    )
+    assert total.confusion == ((4.0, 1.0), (0.0, 0.0))
+    assert "2 test speakers" in total.note
+
+
+def test_aggregate_is_the_mean_of_the_evaluations():
+    runs = [(seed, made_up(seed)) for seed in range(3)]
+    total = ev.aggregate(runs, np.random.default_rng(0))
+    evaluations = [ev.evaluate(predictions) for _, predictions in runs]
+    for name in ("macro_f1", "ece", "listed_accuracy"):
+        mean = sum(getattr(e, name) for e in evaluations) / 3
+        assert getattr(total, name) == pytest.approx(mean)
+    recalls = [e.per_label["4"].recall for e in evaluations]
+    assert total.per_label["4"].recall == pytest.approx(sum(recalls) / 3)
+
+
+def test_one_seed_has_no_spread():
+    total = ev.aggregate([(0, made_up())], np.random.default_rng(0))
+    assert total.accuracy_sd is None
+    assert total.per_seed == (total.accuracy_mean,)
+
+
+def test_aggregate_refuses_what_does_not_belong_together():
+    generator = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="no runs"):
+        ev.aggregate([], generator)
+    with pytest.raises(ValueError, match=r"seeds \(1, 1\): expected each once"):
+        ev.aggregate([(1, made_up()), (1, made_up())], generator)
+    with pytest.raises(ValueError, match="differ: expected the same test set"):
+        ev.aggregate([(0, made_up()), (1, made_up(n_clips=299))], generator)

@@ -1,0 +1,111 @@
+"""Plans: which runs a study's file means."""
+
+from pathlib import Path
+
+import pytest
+
+from spoken_digits.lab.augmentation.policies import ALONE
+from spoken_digits.lab.data.corpora import Clip, read_corpus
+from spoken_digits.lab.data.splits import Split, SplitError, one_split
+from spoken_digits.lab.studies.grid import ORDER, Study, plan, read_study, studies
+from spoken_digits.lab.studies.tasks import TASKS
+
+PEOPLE = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+FSDD = [
+    Clip(Path(f"{digit}_{speaker}_{take}.wav"), str(digit), speaker, "fsdd")
+    for digit in range(10)
+    for speaker in PEOPLE
+    for take in range(50)
+]
+
+
+def planned(grid, models=None, quick=False, corpus="fsdd", clips=FSDD, **sections):
+    sections |= {
+        "quick": {"epochs_share": 0.5},
+        "study": {},
+        "models": models or {"cnn": {}},
+        "grids": {"results": grid},
+    }
+    return plan(Study("mine", "", sections), corpus, clips, quick)
+
+
+def test_lists_are_axes_and_families_are_folds_that_are_pooled():
+    jobs = planned({"split": ["xsdr", "loso"], "seed": [0, 1], "learning_rate": [1e-3, 2e-3]})
+    assert len(jobs) == (1 + 6) * 2 * 2
+    assert {job.family for job in jobs if job.config.split == "xsdr"} == {""}
+    assert {job.family for job in jobs if job.config.split.startswith("loso:")} == {"loso"}
+    assert len({job.name for job in jobs}) == len(jobs)
+    assert "cnn-ours-loso-theo-learning-rate-0.002-s1" in {job.name for job in jobs}
+
+
+def test_alone_is_every_single_transform():
+    jobs = planned({"augmentation": ["none", "alone"]})
+    assert {job.config.augmentation for job in jobs} == {"none", *(f"alone:{a}" for a in ALONE)}
+    for job in jobs:
+        if job.config.augmentation != "none":
+            assert job.config.policy == ALONE[job.config.augmentation.removeprefix("alone:")]
+
+
+def test_the_later_section_wins():
+    sections = {"defaults": {"epochs": 10, "batch_size": 8}}
+    grid = {"batch_size": 16, "quick": {"seed": [5]}}
+    (job,) = planned(grid, {"lstm": {"epochs": 20}}, quick=True, **sections)
+    assert (job.config.epochs, job.config.batch_size, job.config.seed) == (10, 16, 5)
+    (job,) = planned(grid, {"lstm": {"epochs": 20}}, **sections)
+    assert (job.config.epochs, job.config.seed) == (20, 0)
+
+
+def test_the_longest_come_first():
+    jobs = planned({"seed": [0, 1]}, {"temporal-cnn": {}, "cnn": {}})
+    assert [job.config.model for job in jobs] == ["cnn", "cnn", "temporal-cnn", "temporal-cnn"]
+
+
+def test_without_fsdd_synthetic_voices_are_held_out():
+    clips = read_corpus("voices")
+    jobs = planned({"split": ["xsdr", "single:george"]}, corpus="voices", clips=clips)
+    assert [job.config.split for job in jobs] == ["voices"]
+    jobs = planned({"extra": ["none", "voices"], "split": "xsdr"}, corpus="voices", clips=clips)
+    assert [job.config.extra for job in jobs] == ["none"]
+
+
+def test_a_name_on_both_sides_is_refused_when_voices_join():
+    split = one_split("xsdr", FSDD)
+    stranger = Clip(Path("0_lucas_99.wav"), "0", "lucas", "voices")
+    with pytest.raises(SplitError, match="lucas on both sides"):
+        Split(split.name, (*split.train, stranger), split.test)
+
+
+def hours_of(jobs):
+    """Hours of two cores."""
+    sizes = {s: len(one_split(s, FSDD).train) for s in {job.config.split for job in jobs}}
+    return sum(job.seconds(sizes[job.config.split]) for job in jobs) / 2 / 3600
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("name", ORDER)
+def test_every_study_that_ships_can_be_run(name, quick):
+    study = read_study(name)
+    assert study.question.endswith("?")
+    jobs = plan(study, "fsdd", FSDD, quick)
+    assert not quick or hours_of(jobs) < 4 / 60
+    for job in jobs:
+        assert isinstance(job.config, TASKS[job.task].recipe)
+        # What is chosen is chosen inside the training speakers.
+        if job.grid in ("learning-rate", "weight-decay", "curves"):
+            assert job.config.split.startswith("inner:")
+
+
+@pytest.mark.parametrize(("quick", "hours"), [(False, 6), (True, 0.4)])
+def test_all_studies_together_fit_their_time_on_two_cores(quick, hours):
+    assert sum(hours_of(plan(read_study(name), "fsdd", FSDD, quick)) for name in ORDER) < hours
+
+
+def test_the_studies_that_ship():
+    assert studies() == ORDER
+    results = [job for job in plan(read_study("models"), "fsdd", FSDD) if job.grid == "results"]
+    assert {job.config.front_end for job in results} == {"ours", "original"}
+    assert {job.config.seed for job in results} == {0, 1, 2, 3, 4}
+    assert len({job.config.model for job in results}) == 8
+    sources = plan(read_study("one-voice"), "fsdd", FSDD)
+    assert {job.config.split for job in sources} == {f"single:{name}" for name in PEOPLE}
+    assert {job.config.extra for job in sources} == {"none", "voices"}

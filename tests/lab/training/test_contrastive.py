@@ -1,0 +1,261 @@
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spoken_digits.lab.data.corpora import read_corpus
+from spoken_digits.lab.data.dataset import Dataset, prepare
+from spoken_digits.lab.data.splits import split_by_speaker
+from spoken_digits.lab.training import contrastive
+from spoken_digits.lab.training.config import ConfigError, TrainConfig
+from spoken_digits.lab.training.contrastive import (
+    PretrainConfig,
+    choose_labels,
+    cluster,
+    contrastive_scores,
+    fit_probe,
+    neighbor_scores,
+    pretrain,
+)
+from spoken_digits.lab.training.supervised import build_network, predict
+
+TINY = PretrainConfig(
+    augmentation="light",
+    epochs=3,
+    batch_size=30,
+    label_augmentation="light",
+    label_epochs=1,
+    label_steps=2,
+    probe_views=2,
+    neighbors=3,
+)
+Tones = tuple[Dataset, np.ndarray, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def tones(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Tones:
+    torch.set_num_threads(1)
+    clips = read_corpus(tone_corpus)
+    dataset = prepare(clips, tmp_path_factory.mktemp("prepared"))
+    split = split_by_speaker(clips, ["dora"])
+    return dataset, dataset.indices(split.train), dataset.indices(split.test)
+
+
+def contents(run_dir: Path) -> dict[str, bytes]:
+    log = [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitlines()]
+    stable = [{k: v for k, v in row.items() if k != "seconds"} for row in log]
+    files = {path.name: path.read_bytes() for path in run_dir.iterdir() if path.name != "log.jsonl"}
+    return files | {"log": json.dumps(stable).encode()}
+
+
+class Killed(BaseException):
+    """What a signal does to a run."""
+
+
+def test_pretraining_killed_in_the_middle_ends_with_the_bytes_of_one_that_was_not(
+    tones: Tones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, rows, _ = tones
+    net = pretrain(TINY, dataset, rows, tmp_path / "whole", quiet=True)
+
+    original, calls = contrastive.augmented_log_mel, 0
+
+    def until_killed(*args: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 5:  # in the middle of the second epoch
+            raise Killed
+        return original(*args)
+
+    monkeypatch.setattr(contrastive, "augmented_log_mel", until_killed)
+    with pytest.raises(Killed):
+        pretrain(TINY, dataset, rows, tmp_path / "cut", quiet=True)
+    assert not (tmp_path / "cut" / "model.safetensors").exists()
+    pretrain(TINY, dataset, rows, tmp_path / "cut", quiet=True)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+    # Finished, it is read and nothing is computed.
+    monkeypatch.setattr(contrastive, "augmented_log_mel", None)
+    read = pretrain(TINY, dataset, rows, tmp_path / "whole", quiet=True)
+    for a, b in zip(net.parameters(), read.parameters(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(ConfigError, match="another recipe"):
+        pretrain(replace(TINY, seed=1), dataset, rows, tmp_path / "whole", quiet=True)
+
+
+def test_a_corpus_is_pretrained_on_and_probed(tone_corpus: Path, tmp_path: Path) -> None:
+    clips = [replace(clip, speaker="x" + clip.speaker) for clip in read_corpus(tone_corpus)]
+    config = replace(TINY, split="single:xann", epochs=1)
+    run_dir, line = contrastive.run_pretraining(config, clips, tmp_path, quiet=True)
+    assert run_dir == tmp_path / "pretrain-cnn-ours-single-xann-s0"
+    assert (run_dir / "model.safetensors").exists()
+    assert "linear probe with all labels" in line
+    assert line.endswith("(xbob, xcid, xdora)")
+
+
+def test_pretraining_looks_at_no_label(tones: Tones, tmp_path: Path) -> None:
+    dataset, rows, _ = tones
+    wrong = replace(dataset, targets=np.roll(dataset.targets, 7))
+    for name, labelled in (("right", dataset), ("wrong", wrong)):
+        pretrain(TINY, labelled, rows, tmp_path / name, quiet=True)
+    assert contents(tmp_path / "right") == contents(tmp_path / "wrong")
+
+
+def test_with_digits_as_positives_those_of_a_digit_come_together(
+    tones: Tones, tmp_path: Path
+) -> None:
+    dataset, rows, _ = tones
+    gathered = {}
+    for positives in ("clip", "digit"):
+        recipe = replace(TINY, epochs=12, positives=positives)
+        net = pretrain(recipe, dataset, rows, tmp_path / positives, quiet=True)
+        z = torch.nn.functional.normalize(torch.from_numpy(predict(net, dataset, rows)[1]), dim=1)
+        same = torch.from_numpy(dataset.targets[rows][:, None] == dataset.targets[rows][None])
+        similarity = z @ z.T
+        gathered[positives] = float(similarity[same].mean() - similarity[~same].mean())
+    assert gathered["digit"] > gathered["clip"] + 0.05
+
+
+def test_pretraining_learns_to_match_pairs(tones: Tones, tmp_path: Path) -> None:
+    dataset, rows, _ = tones
+    pretrain(replace(TINY, epochs=8), dataset, rows, tmp_path, quiet=True)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in log] == list(range(1, 9))
+    assert log[-1]["loss"] < log[0]["loss"] - 0.3
+    assert log[-1]["pairs_matched"] > log[0]["pairs_matched"]
+
+
+def test_the_study_gives_scores_for_every_condition_and_reads_what_is_finished(
+    tones: Tones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, rows, test_rows = tones
+    scores = contrastive_scores(TINY, dataset, rows, test_rows, tmp_path, quiet=True)
+    assert list(scores) == ["probe", "untrained", "knn"] + [
+        f"{start}-{count}"
+        for count in (1, 5, 20, "all")
+        for start in ("clusters", "finetune", "scratch")
+    ]
+    for values in scores.values():
+        assert values.shape == (len(test_rows), 10)
+        assert values.dtype == np.float32
+        assert np.isfinite(values).all()
+    # Three takes each: 5, 20 and all are the same clips, and the same recipe and seed.
+    np.testing.assert_array_equal(scores["scratch-20"], scores["scratch-all"])
+    assert not np.array_equal(scores["finetune-1"], scores["scratch-1"])
+    assert not np.array_equal(scores["finetune-all"], scores["scratch-all"])
+
+    monkeypatch.setattr(contrastive, "train", None)
+    again = contrastive_scores(TINY, dataset, rows, test_rows, tmp_path, quiet=True)
+    for condition, values in scores.items():
+        np.testing.assert_array_equal(values, again[condition])
+
+
+def test_clusters_are_words_and_not_voices(tones: Tones, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, rows, _ = tones
+    rng = np.random.default_rng(0)
+    words = 3 * rng.standard_normal((10, 16))
+    speakers = sorted({dataset.clips[row].speaker for row in rows})
+    # Each voice far from the others, and of a spread of its own.
+    places = {name: (50 * rng.standard_normal(16), 2.0**k) for k, name in enumerate(speakers)}
+    embedding = np.empty((len(rows), 16), np.float32)
+    for i, row in enumerate(rows):
+        place, spread = places[dataset.clips[row].speaker]
+        word = words[dataset.targets[row]] + 0.1 * rng.standard_normal(16)
+        embedding[i] = place + spread * word
+    monkeypatch.setattr(contrastive, "predict", lambda *_: (None, embedding))
+    wrong = replace(dataset, targets=np.roll(dataset.targets, 7))  # looks at no label
+    for given in (dataset, wrong):
+        found = cluster(None, given, rows, 10, seed=0)
+        pairs = set(zip(found.tolist(), dataset.targets[rows].tolist(), strict=True))
+        assert len(pairs) == 10
+        assert {digit for _, digit in pairs} == set(range(10))
+
+
+def test_without_rounds_no_clusters_are_learned(tones: Tones, tmp_path: Path) -> None:
+    dataset, rows, test_rows = tones
+    recipe = replace(TINY, cluster_rounds=0)
+    scores = contrastive_scores(recipe, dataset, rows, test_rows, tmp_path, quiet=True)
+    assert not any(condition.startswith("clusters") for condition in scores)
+    with pytest.raises(ConfigError, match="cluster_rounds = -1"):
+        replace(TINY, cluster_rounds=-1)
+
+
+def test_the_probe_is_scikit_learns_and_leaves_the_backbone_alone(tones: Tones) -> None:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    dataset, rows, test_rows = tones
+    config = replace(TINY, label_augmentation="none", probe_views=1)
+    net, untouched = build_network(config, 10), build_network(config, 10)
+    fit_probe(config, net, dataset, rows)
+    for a, b in zip(net.backbone.parameters(), untouched.backbone.parameters(), strict=True):
+        assert torch.equal(a, b)
+    features, test_features = (predict(net, dataset, some)[1] for some in (rows, test_rows))
+    peer = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    peer.fit(features, dataset.targets[rows])
+    scores, _ = predict(net, dataset, test_rows)
+    np.testing.assert_allclose(scores, peer.decision_function(test_features), atol=1e-2)
+
+
+def test_neighbors_vote_as_a_plain_loop_has_them(tones: Tones) -> None:
+    dataset, rows, test_rows = tones
+    net = build_network(TINY, 10)
+    scores = neighbor_scores(TINY, net, dataset, rows, test_rows)
+    features, test_features = (predict(net, dataset, some)[1] for some in (rows, test_rows))
+    mean, deviation = features.mean(0), features.std(0)
+    deviation[deviation == 0] = 1
+    for i, x in enumerate((test_features - mean) / deviation):
+        cosines = [
+            float(x @ y / np.linalg.norm(x) / np.linalg.norm(y))
+            for y in (features - mean) / deviation
+        ]
+        nearest = sorted(range(len(rows)), key=lambda j: -cosines[j])[:3]
+        votes = Counter(int(dataset.targets[rows[j]]) for j in nearest)
+        expected = [np.log((votes[digit] + 1) / 13) for digit in range(10)]
+        np.testing.assert_allclose(scores[i], expected, rtol=1e-5)
+
+
+def test_labels_are_chosen_for_each_digit_and_speaker_and_fewer_are_among_more(
+    tones: Tones,
+) -> None:
+    dataset, rows, _ = tones
+    one, two = (choose_labels(dataset, rows, count, seed=0) for count in (1, 2))
+    counts = Counter((dataset.clips[row].speaker, int(dataset.targets[row])) for row in two)
+    assert set(counts.values()) == {2}
+    assert len(counts) == 30
+    assert set(one) < set(two) < set(rows)
+    assert set(choose_labels(dataset, rows, 0, seed=0)) == set(rows)
+    assert set(choose_labels(dataset, rows, 1, seed=1)) != set(one)
+
+
+def test_training_with_labels_passes_more_often_over_fewer_clips() -> None:
+    config = PretrainConfig(label_epochs=30, label_steps=300, label_batch_size=64, seed=3)
+    assert config.with_labels(40).epochs == 300
+    assert config.with_labels(200).epochs == 75
+    assert config.with_labels(2000).epochs == 30
+    assert config.with_labels(2000) == TrainConfig(
+        epochs=30, seed=3, contrast_temperature=config.contrast_temperature
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"model": "sgd-pool"}, "no weights to pre-train"),
+        ({"probe_views": 0}, "probe_views = 0"),
+        ({"label_epochs": 0}, "epochs = 0"),
+        ({"label_augmentation": "loud"}, "augmentation = 'loud'"),
+        ({"contrast_temperature": -1.0}, "contrast_temperature"),
+        ({"positives": "word"}, "positives = 'word'"),
+        ({"views": 2}, "unknown key 'views'"),
+    ],
+)
+def test_a_bad_recipe_is_named(values: dict[str, object], named: str) -> None:
+    with pytest.raises(ConfigError, match="pretrain") as caught:
+        PretrainConfig.from_dict(values, "pretrain")
+    assert named in str(caught.value)
