@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from dask_jobqueue import SLURMCluster
 
+    from spoken_digits.lab.reporting.html import write_report
     from spoken_digits.lab.studies.run import run_study
 
     with SLURMCluster(**cluster_options(arguments.queue, arguments.hours)) as cluster:
@@ -46,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             return
         cluster.scale(jobs=arguments.jobs)
         address = cluster.scheduler_address
-        print(run_study(arguments.name, arguments.data, arguments.out, cluster=address))
+        folder = run_study(arguments.name, arguments.data, arguments.out, cluster=address)
+        write_report(folder, folder / "report.html", arguments.data)
+        print(folder / "report.html")
 
 
 if __name__ == "__main__":

@@ -269,14 +269,18 @@ def test_study_hands_on_its_options_and_ends_with_the_report(here, monkeypatch, 
         print("progress", file=sys.stderr)
         return Path(f"{name}-{data}-{out}-{quick}-{workers or cluster}")
 
+    written = []
     monkeypatch.setattr(study, "run_study", fake)
+    monkeypatch.setattr(report, "write_report", lambda *a: written.append(a))
     assert main(["study", "--quick", "--workers", "3", "--data", "d", "--out", "o"]) == 0
-    assert capsys.readouterr().out == "report: models-d-o-True-3\n"
+    assert capsys.readouterr().out == "report: models-d-o-True-3/report.html\n"
+    folder = Path("models-d-o-True-3")
+    assert written == [(folder, folder / "report.html", Path("d"))]
     assert main(["study", "mine.toml"]) == 0
-    assert capsys.readouterr().out == "report: mine.toml-None-None-False-None\n"
+    assert capsys.readouterr().out == "report: mine.toml-None-None-False-None/report.html\n"
     assert main(["study", "all", "--cluster", "tcp://127.0.0.1:8786", "--out", "o"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "report: models-None-o/models-False-tcp:/127.0.0.1:8786"
+    assert lines[0] == "report: models-None-o/models-False-tcp:/127.0.0.1:8786/report.html"
     assert len(lines) == 6
 
 

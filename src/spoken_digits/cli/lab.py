@@ -325,6 +325,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _study(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.reporting.html import write_report
     from spoken_digits.lab.studies.grid import studies
     from spoken_digits.lab.studies.run import StudyError, run_study
 
@@ -334,11 +335,13 @@ def _study(arguments: argparse.Namespace) -> int:
     for name in names:
         out = arguments.out and (arguments.out / name if len(names) > 1 else arguments.out)
         try:
-            report = run_study(
+            folder = run_study(
                 name, arguments.data, out, arguments.quick, arguments.workers, arguments.cluster
             )
         except StudyError as error:
             return complain(str(error))
+        report = folder / "report.html"
+        write_report(folder, report, arguments.data)
         print(f"report: {report}", flush=True)
     return 0
 

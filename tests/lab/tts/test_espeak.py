@@ -24,12 +24,14 @@ from spoken_digits.lab.tts.espeak import (
     Voice,
     make_voices,
 )
-from spoken_digits.lab.tts.flite_festival import SPEAKERS, make_readers
+from spoken_digits.lab.tts.flite_festival import READERS, make_readers
 
 needs_espeak = pytest.mark.skipif(
     importlib.util.find_spec("espeakng_loader") is None,
     reason="needs espeak-ng: pip install 'spoken-digits[synth]'",
 )
+
+SPEAKERS = frozenset(reader.speaker for reader in READERS)
 
 
 @pytest.fixture(scope="module")

@@ -27,12 +27,11 @@ from spoken_digits.lab.connected.strings import (
     score,
 )
 from spoken_digits.lab.connected.training import Material, StringConfig, train_strings
-from spoken_digits.lab.data.corpora import Clip, data_hash, read_corpus
+from spoken_digits.lab.data.corpora import Clip, data_hash, read_corpus, read_synthetic
 from spoken_digits.lab.data.pooled import is_held_out, noise_files
 from spoken_digits.lab.data.splits import one_split
-from spoken_digits.lab.runs import write_whole
-from spoken_digits.lab.studies.run import commit
-from spoken_digits.lab.tts.flite_festival import READERS, read_synthetic
+from spoken_digits.lab.runs import commit, write_whole
+from spoken_digits.lab.tts.flite_festival import READERS
 
 __all__ = ["TEST_STYLE", "judge_transcriber", "train_transcriber", "unheard_clips"]
 

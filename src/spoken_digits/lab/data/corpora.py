@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -38,6 +38,7 @@ __all__ = [
     "fetch_corpus",
     "find_corpus",
     "read_corpus",
+    "read_synthetic",
     "summarize_corpus",
 ]
 
@@ -50,6 +51,8 @@ SUFFIXES = (
 )
 OWN_LAYOUT = "<label>/<speaker>_<take>.*"
 SHIPPED_VOICES = Path(__file__).parents[2] / "assets" / "voices"
+# Speakers of these engines are voices made from recordings of people: the corpus `readers`.
+RECORDED_ENGINES = ("flite-", "festival-")
 FEW_CLIPS = 0.1  # a label with a smaller share of the most frequent label's clips is reported
 
 
@@ -203,6 +206,24 @@ def best_corpus(data: Path | str | None = None) -> tuple[str, tuple[Clip, ...]]:
             )
             return "voices", read_corpus("voices")
     return "fsdd", read_corpus("fsdd", data)
+
+
+def read_synthetic(folder: Path | str | None = None) -> list[Clip]:
+    """Return the corpora ``voices`` and ``readers``.
+
+    Parameters
+    ----------
+    folder
+        Where voices of espeak-ng are, to be taken instead of those that ship.
+    """
+    shipped = [
+        replace(clip, corpus="readers" if clip.speaker.startswith(RECORDED_ENGINES) else "voices")
+        for clip in read_corpus("voices")
+    ]
+    if folder is None:
+        return shipped
+    made = [replace(clip, corpus="voices") for clip in read_corpus(folder)]
+    return made + [clip for clip in shipped if clip.corpus == "readers"]
 
 
 def data_hash(clips: Iterable[Clip]) -> str:

@@ -26,10 +26,10 @@ from spoken_digits.lab.data.corpora import (
     data_hash,
     find_corpus,
     read_corpus,
+    read_synthetic,
 )
 from spoken_digits.lab.data.dataset import Dataset, IntArray, balanced_shares, prepare
 from spoken_digits.lab.data.splits import XSDR_TEST, SplitError
-from spoken_digits.lab.tts.flite_festival import read_synthetic
 
 __all__ = [
     "FOLDS",

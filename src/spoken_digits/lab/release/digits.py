@@ -26,8 +26,7 @@ from spoken_digits.lab.data.pooled import FOLDS, SYNTHETIC, left_out, open_set, 
 from spoken_digits.lab.evaluation.metrics import Predictions, evaluate, expected_calibration_error
 from spoken_digits.lab.evaluation.rejection import evaluate_rejection, score_clips
 from spoken_digits.lab.export import ExportError, export, quantize
-from spoken_digits.lab.runs import write_json, write_whole
-from spoken_digits.lab.studies.run import versions
+from spoken_digits.lab.runs import versions, write_json, write_whole
 from spoken_digits.lab.training.config import ConfigError, TrainConfig
 from spoken_digits.lab.training.supervised import train
 from spoken_digits.lab.tts.espeak import ALL_VOICES, make_voices

@@ -21,8 +21,7 @@ from spoken_digits.lab.data.corpora import Clip, data_hash
 from spoken_digits.lab.data.dataset import Dataset, IntArray, balanced_shares, prepare
 from spoken_digits.lab.evaluation.metrics import Predictions, evaluate
 from spoken_digits.lab.export import export
-from spoken_digits.lab.runs import write_json
-from spoken_digits.lab.studies.run import commit
+from spoken_digits.lab.runs import commit, write_json
 from spoken_digits.lab.training.config import ConfigError, TrainConfig
 from spoken_digits.lab.training.supervised import predict, train
 from spoken_digits.recognize import SHIPPED_MODEL

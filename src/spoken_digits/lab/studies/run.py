@@ -6,24 +6,19 @@ a study that was killed goes on with what is missing and ends with the same byte
 
 import json
 import os
-import platform
-import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-import spoken_digits
 from spoken_digits.lab.data.corpora import CORPORA, Clip, best_corpus, data_hash, read_corpus
 from spoken_digits.lab.data.dataset import Dataset, prepare
 from spoken_digits.lab.data.splits import Split, one_split
 from spoken_digits.lab.evaluation.metrics import Predictions, evaluate
-from spoken_digits.lab.reporting.html import write_report
-from spoken_digits.lab.runs import write_whole
+from spoken_digits.lab.runs import versions, write_json, write_whole
 from spoken_digits.lab.studies.executor import StudyError, run_all, say
 from spoken_digits.lab.studies.grid import Job, plan, read_study
 from spoken_digits.lab.studies.summary import predictions_file, summarize
@@ -31,7 +26,7 @@ from spoken_digits.lab.studies.tasks import TASKS, Bench
 from spoken_digits.lab.training.config import ConfigError
 from spoken_digits.lab.training.supervised import build_network, resolve_device
 
-__all__ = ["Job", "StudyError", "commit", "run_job", "run_study", "versions"]
+__all__ = ["Job", "StudyError", "run_job", "run_study"]
 
 
 def run_study(
@@ -42,7 +37,7 @@ def run_study(
     workers: int | None = None,
     cluster: str | None = None,
 ) -> Path:
-    """Run what is missing of a study on the best corpus at hand, and write its report.
+    """Run what is missing of a study on the best corpus at hand, and summarize it.
 
     Parameters
     ----------
@@ -63,7 +58,7 @@ def run_study(
 
     Returns
     -------
-    The path of the report.
+    The study's folder: a directory a run, and `summary.json`.
 
     Raises
     ------
@@ -86,7 +81,7 @@ def run_study(
         f"everything goes to {study_dir}/"
     )
     study_dir.mkdir(parents=True, exist_ok=True)
-    _write_json(study_dir / "study.json", {"name": study.name, "question": study.question})
+    write_json(study_dir / "study.json", {"name": study.name, "question": study.question})
     if missing:
         for extra in sorted({job.config.extra for job in missing}):
             _material(corpus, extra, data, study_dir.resolve() / ".prepared")
@@ -95,9 +90,7 @@ def run_study(
         run_all(run_job, missing, costs, workers or os.cpu_count() or 1, cluster)
     summary = json.dumps(summarize(study_dir), indent=1, sort_keys=True) + "\n"
     write_whole(study_dir / "summary.json", summary.encode())
-    report = study_dir / "report.html"
-    write_report(study_dir, report, data)
-    return report
+    return study_dir
 
 
 def run_job(job: Job, quiet: bool = True) -> str:
@@ -126,10 +119,10 @@ def run_job(job: Job, quiet: bool = True) -> str:
         predictions.save(job.directory / predictions_file(condition, main))
     seconds = time.perf_counter() - began
     environment = _environment(job, split, clips, added, dataset, tuple(scores), seconds)
-    _write_json(job.directory / "environment.json", environment)
+    write_json(job.directory / "environment.json", environment)
     predictions = Predictions.of(split.test, scores[main], dataset.label_names)
     evaluation = evaluate(predictions)
-    _write_json(job.directory / "evaluation.json", evaluation.to_dict())
+    write_json(job.directory / "evaluation.json", evaluation.to_dict())
     people = ", ".join(
         f"{name} {score.accuracy:.1%}" for name, score in evaluation.per_speaker.items()
     )
@@ -207,34 +200,3 @@ def _environment(
         },
         "extra": {"corpus": extra, "clips": len(added), "hash": data_hash(added)},
     }
-
-
-def versions() -> dict[str, str]:
-    """Say what computes here: the commit of the source tree, the libraries, the machine."""
-    return {
-        "commit": commit(),
-        "version": spoken_digits.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "platform": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def commit() -> str:
-    """Return the commit of the source tree, with -dirty behind it if it was changed, or unknown."""
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return described.stdout.strip()
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    write_whole(path, (json.dumps(value, indent=1) + "\n").encode())

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -21,20 +21,18 @@ import numpy.typing as npt
 import soundfile as sf
 
 from spoken_digits.audio import SAMPLE_RATE
-from spoken_digits.lab.data.corpora import DIGIT_WORDS, DIGITS, Clip, CorpusError, read_corpus
+from spoken_digits.lab.data.corpora import DIGIT_WORDS, DIGITS, CorpusError
 from spoken_digits.lab.runs import expect_free
 from spoken_digits.lab.tts.espeak import finish
 
 __all__ = [
     "PACKAGES",
     "READERS",
-    "SPEAKERS",
     "TAKES",
     "Line",
     "Reader",
     "Saying",
     "make_readers",
-    "read_synthetic",
     "say",
 ]
 
@@ -66,25 +64,6 @@ READERS = (
     Reader("flite-slt", "slt"),
     Reader("festival-ked", "voice_ked_diphone", 115),
 )
-SPEAKERS = frozenset(reader.speaker for reader in READERS)
-
-
-def read_synthetic(folder: Path | str | None = None) -> list[Clip]:
-    """Return the corpora ``voices`` and ``readers``.
-
-    Parameters
-    ----------
-    folder
-        Where voices of espeak-ng are, to be taken instead of those that ship.
-    """
-    shipped = [
-        replace(clip, corpus="readers" if clip.speaker in SPEAKERS else "voices")
-        for clip in read_corpus("voices")
-    ]
-    if folder is None:
-        return shipped
-    made = [replace(clip, corpus="voices") for clip in read_corpus(folder)]
-    return made + [clip for clip in shipped if clip.corpus == "readers"]
 
 
 def make_readers(
