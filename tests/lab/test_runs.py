@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spoken_digits.lab.data.corpora import CorpusError
-from spoken_digits.lab.runs import expect_free, whole_file, write_whole
+from spoken_digits.lab.runs import OutputError, expect_free, whole_file, write_whole
 
 
 def test_a_file_is_written_with_its_folder(tmp_path: Path) -> None:
@@ -42,5 +41,5 @@ def test_only_a_new_or_empty_folder_is_free(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "a.txt").write_text("mine")
     for taken in (tmp_path, tmp_path / "a.txt"):
-        with pytest.raises(CorpusError, match=f"{taken.name}: exists, expected a new or empty"):
+        with pytest.raises(OutputError, match=f"{taken.name}: exists, expected a new or empty"):
             expect_free(taken)

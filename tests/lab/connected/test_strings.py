@@ -24,6 +24,7 @@ from spoken_digits.lab.connected.strings import (
     write_strings,
 )
 from spoken_digits.lab.data.corpora import Clip, CorpusError, read_corpus
+from spoken_digits.lab.runs import OutputError
 
 PLAIN = StringStyle(tempo=(1, 1), noise_snr_db=None, level_drift_db=0)
 
@@ -151,7 +152,7 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
         assert rate == SAMPLE_RATE
         np.testing.assert_allclose(samples, string.samples, atol=2**-14)
     assert table.read_text().splitlines()[0] == "file\tdigits\tspeaker\tsegments"
-    with pytest.raises(CorpusError, match="new or empty folder"):
+    with pytest.raises(OutputError, match="new or empty folder"):
         write_strings(strings, tmp_path / "out")
     (tmp_path / "bad.tsv").write_text("name\tdigits\na.wav\t1\n")
     with pytest.raises(CorpusError, match="columns file and digits"):

@@ -12,7 +12,7 @@ from spoken_digits.lab.release import card
 from spoken_digits.lab.release.card import model_card, update_card
 from spoken_digits.recognize import SHIPPED_MODEL
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CUT = {"digits_accepted": 0.97, "digits_right": 0.955, "others_accepted": 0.042}
 
 

@@ -18,7 +18,7 @@ from spoken_digits.lab.reporting import html as report
 from spoken_digits.lab.reporting import readme as tables
 from spoken_digits.lab.studies import summary
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DIGITS = tuple("0123456789")
 SKILL = {"sgd-pool": 1.0, "lstm": 2.5, "cnn": 4.0}
 

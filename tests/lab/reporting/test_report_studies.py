@@ -21,7 +21,7 @@ from spoken_digits.lab.studies.comparisons import FACTORS
 from spoken_digits.lab.training.config import TrainConfig
 from spoken_digits.lab.training.supervised import build_network, predict
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PEOPLE = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 
 

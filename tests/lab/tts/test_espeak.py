@@ -15,6 +15,7 @@ from spoken_digits.lab.data.corpora import (
     find_corpus,
     read_corpus,
 )
+from spoken_digits.lab.runs import OutputError
 from spoken_digits.lab.tts import flite_festival as festival
 from spoken_digits.lab.tts.espeak import (
     ALL_VOICES,
@@ -191,7 +192,7 @@ def test_an_unknown_voice_is_refused_and_leaves_nothing(tmp_path, voice, message
 @needs_espeak
 def test_a_folder_in_use_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(CorpusError, match="expected a new or empty folder"):
+    with pytest.raises(OutputError, match="expected a new or empty folder"):
         make_voices(tmp_path, VOICES[:1])
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 
