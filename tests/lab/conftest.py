@@ -44,7 +44,7 @@ def tone_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def open_corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pooled_corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made-up tones in the layouts of FSDD, Speech Commands and a folder of voices."""
     root = tmp_path_factory.mktemp("corpora")
     rng = np.random.default_rng(0)

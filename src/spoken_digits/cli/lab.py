@@ -278,7 +278,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.data.corpora import data_hash, find_corpus, read_corpus
+    from spoken_digits.lab.data.corpora import data_hash, read_corpus
+    from spoken_digits.lab.data.noise import find_noises
     from spoken_digits.lab.evaluation.exported import heard_before
     from spoken_digits.lab.evaluation.rejection import (
         describe_rejection,
@@ -291,11 +292,8 @@ def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -
     clips = read_corpus(name, arguments.data)
     known = heard_before(recognizer, clips)
     _warn_of(known, arguments.model)
-    folder = find_corpus("speech_commands", arguments.data)
-    noises = sorted(folder.glob("_background_noise_/*.wav")) if folder else []
-    evaluation = evaluate_rejection(
-        score_clips(recognizer, clips), recognizer.threshold, score_noise(recognizer, noises)
-    )
+    noise = score_noise(recognizer, find_noises(arguments.data))
+    evaluation = evaluate_rejection(score_clips(recognizer, clips), recognizer.threshold, noise)
     if arguments.figure:
         from spoken_digits.lab.reporting.figures import rejection_curves
         from spoken_digits.lab.runs import write_whole

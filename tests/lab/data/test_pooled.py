@@ -19,8 +19,8 @@ WORDS = ("cat", "dog", "go", "up")
 READERS = 5 * 10 * 8  # they ship, and are always there
 
 
-def gather(open_corpora: Path, split: str, tmp_path: Path, share: float = 0.25) -> OpenSet:
-    return open_set(split, tmp_path, open_corpora, open_corpora / "made", share)
+def gather(pooled_corpora: Path, split: str, tmp_path: Path, share: float = 0.25) -> OpenSet:
+    return open_set(split, tmp_path, pooled_corpora, pooled_corpora / "made", share)
 
 
 def people(clips: Iterable[Clip]) -> set[tuple[str, str]]:
@@ -28,31 +28,35 @@ def people(clips: Iterable[Clip]) -> set[tuple[str, str]]:
 
 
 def test_open_trains_on_everything_and_a_corpus_is_left_out_whole(
-    open_corpora: Path, tmp_path: Path
+    pooled_corpora: Path, tmp_path: Path
 ) -> None:
-    everything = gather(open_corpora, "open", tmp_path)
+    everything = gather(pooled_corpora, "open", tmp_path)
     assert len(everything.clips) == 60 + 6 * 14 + 24 + READERS
     assert everything.test == everything.test_noises == ()
-    without = gather(open_corpora, "open:fsdd", tmp_path)
+    without = gather(pooled_corpora, "open:fsdd", tmp_path)
     assert {clip.corpus for clip in without.test} == {"fsdd"}
-    assert {clip.corpus for clip in without.clips} == {"speech_commands", "voices", "readers"}
+    assert {clip.corpus for clip in without.clips} == {
+        "speech_commands",
+        "voices",
+        "flite-festival",
+    }
     described = everything.describe()
     assert described["clips"] == 168 + READERS
     assert len(str(described["hash"])) == 64
 
 
 def test_folds_share_no_speaker_no_word_and_no_noise_with_what_is_trained_on(
-    open_corpora: Path, tmp_path: Path
+    pooled_corpora: Path, tmp_path: Path
 ) -> None:
     tested: list[Clip] = []
     noises: list[Path] = []
     for fold in range(FOLDS):
-        gathered = gather(open_corpora, f"open:{fold}", tmp_path)
+        gathered = gather(pooled_corpora, f"open:{fold}", tmp_path)
         assert not people(gathered.test) & people(gathered.clips)
         words = {clip.label for clip in gathered.test} - set(DIGITS)
         assert words
         assert not words & {clip.label for clip in gathered.clips}
-        assert not set(gathered.test_noises) & set(noise_files(f"open:{fold}", open_corpora)[0])
+        assert not set(gathered.test_noises) & set(noise_files(f"open:{fold}", pooled_corpora)[0])
         tested += gathered.test
         noises += gathered.test_noises
     digits = [clip for clip in tested if clip.label in DIGITS]
@@ -62,9 +66,9 @@ def test_folds_share_no_speaker_no_word_and_no_noise_with_what_is_trained_on(
 
 
 def test_what_strings_are_judged_on_is_left_out_as_one_split(
-    open_corpora: Path, tmp_path: Path
+    pooled_corpora: Path, tmp_path: Path
 ) -> None:
-    gathered = gather(open_corpora, "open:xsdr", tmp_path)
+    gathered = gather(pooled_corpora, "open:xsdr", tmp_path)
     fsdd = {name for corpus, name in people(gathered.test) if corpus == "fsdd"}
     assert fsdd == {"lucas", "yweweler"}
     crowd = {name for corpus, name in people(gathered.test) if corpus == "speech_commands"}
@@ -82,16 +86,16 @@ def test_what_strings_are_judged_on_is_left_out_as_one_split(
     "split", ["open", "open:0", "open:xsdr", "open:fsdd", "open:speech_commands"]
 )
 def test_what_is_left_out_is_found_without_preparing_anything(
-    open_corpora: Path, tmp_path: Path, split: str, share: float
+    pooled_corpora: Path, tmp_path: Path, split: str, share: float
 ) -> None:
-    found = left_out(split, open_corpora, others=share > 0)
-    assert tuple(found) == gather(open_corpora, split, tmp_path, share).test
+    found = left_out(split, pooled_corpora, others=share > 0)
+    assert tuple(found) == gather(pooled_corpora, split, tmp_path, share).test
 
 
 def test_what_is_no_digit_is_other_words_noise_and_too_little_of_a_digit(
-    open_corpora: Path, tmp_path: Path
+    pooled_corpora: Path, tmp_path: Path
 ) -> None:
-    gathered = gather(open_corpora, "open", tmp_path)
+    gathered = gather(pooled_corpora, "open", tmp_path)
     dataset, rows = gathered.dataset, gathered.rows
     other = dataset.targets[rows] == 10
     assert gathered.shares.sum() == pytest.approx(1)
@@ -104,12 +108,12 @@ def test_what_is_no_digit_is_other_words_noise_and_too_little_of_a_digit(
     assert len(fragments) == (60 + 60 + 20 + READERS) // 4
     assert max(dataset.lengths[r] for r in fragments) < 0.41 * max(dataset.lengths)
     assert gathered.background.abs().max() > 0
-    assert len(gather(open_corpora, "open", tmp_path, share=0.0).rows) == 60 + 60 + 20 + READERS
+    assert len(gather(pooled_corpora, "open", tmp_path, share=0.0).rows) == 60 + 60 + 20 + READERS
 
 
-def test_an_unknown_split_names_the_known(open_corpora: Path, tmp_path: Path) -> None:
+def test_an_unknown_split_names_the_known(pooled_corpora: Path, tmp_path: Path) -> None:
     with pytest.raises(SplitError, match=r"'open:7': expected one of open, open:fsdd, .*open:2"):
-        gather(open_corpora, "open:7", tmp_path)
+        gather(pooled_corpora, "open:7", tmp_path)
     with pytest.raises(SplitError, match="'xsdr'"):
         parts("xsdr", [])
 

@@ -25,10 +25,10 @@ STUDIED = replace(TINY, model="cnn-single")
 
 
 @pytest.fixture
-def runs(open_corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def runs(pooled_corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of runs in which the voices have been made before."""
     monkeypatch.setattr(shipping, "make_voices", None)
-    return with_voices(tmp_path / "runs", open_corpora)
+    return with_voices(tmp_path / "runs", pooled_corpora)
 
 
 def with_voices(folder: Path, corpora: Path) -> Path:
@@ -38,21 +38,21 @@ def with_voices(folder: Path, corpora: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def studied(open_corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+def studied(pooled_corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     """The folder of a finished study, and its summary."""
-    folder = with_voices(tmp_path_factory.mktemp("study") / "runs", open_corpora)
+    folder = with_voices(tmp_path_factory.mktemp("study") / "runs", pooled_corpora)
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name in ("_CALIBRATED", "_COMPARED"):  # fewer voices, for speed
             monkeypatch.setattr(exporting, name, slice(1, None, 40))
         return folder, json.loads(
-            study_shipped(STUDIED, open_corpora, folder, "made up").read_text()
+            study_shipped(STUDIED, pooled_corpora, folder, "made up").read_text()
         )
 
 
 def test_one_call_makes_the_file_that_ships_and_weights_to_start_from(
-    open_corpora: Path, runs: Path, tmp_path: Path
+    pooled_corpora: Path, runs: Path, tmp_path: Path
 ) -> None:
-    run = train_open(TINY, open_corpora, runs, "made up")
+    run = train_open(TINY, pooled_corpora, runs, "made up")
     path = ship(run, tmp_path / "digits.onnx")
     recognizer = Recognizer(path)
     assert recognizer.rejects
@@ -66,7 +66,7 @@ def test_one_call_makes_the_file_that_ships_and_weights_to_start_from(
     whole = load_file(run / "model.safetensors")
     assert all(torch.equal(whole[name], weight) for name, weight in weights.items())
     before = (run / "model.safetensors").stat().st_mtime_ns
-    assert train_open(TINY, open_corpora, runs, "again") == run  # finished: left alone
+    assert train_open(TINY, pooled_corpora, runs, "again") == run  # finished: left alone
     assert (run / "model.safetensors").stat().st_mtime_ns == before
 
 
@@ -92,7 +92,7 @@ def test_the_study_tells_what_was_left_out_and_how_it_was_heard(
 
 @pytest.mark.xdist_group("shipped")  # one worker makes the study
 def test_the_study_sets_the_smaller_variants_beside_the_network(
-    open_corpora: Path, studied: tuple[Path, dict]
+    pooled_corpora: Path, studied: tuple[Path, dict]
 ) -> None:
     folder, summary = studied
     rows = {row["variant"]: row for row in summary["variants"]}
@@ -118,7 +118,7 @@ def test_the_study_sets_the_smaller_variants_beside_the_network(
         Recognizer(folder / f"cnn-tiny-open-{fold}-s0" / "digits-int8.onnx", 0)(clip.file).label
         == clip.label
         for fold in range(FOLDS)
-        for clip in left_out(f"open:{fold}", open_corpora, others=False)
+        for clip in left_out(f"open:{fold}", pooled_corpora, others=False)
         if clip.corpus == "fsdd"
     ]
     assert rows["tiny int8"]["accuracy_fsdd_speakers"] == pytest.approx(np.mean(hits))
@@ -126,7 +126,7 @@ def test_the_study_sets_the_smaller_variants_beside_the_network(
 
 @pytest.mark.xdist_group("shipped")  # one worker makes the study
 def test_a_second_study_keeps_what_is_finished_and_leaves_out_what_export_refuses(
-    open_corpora: Path,
+    pooled_corpora: Path,
     studied: tuple[Path, dict],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -134,7 +134,7 @@ def test_a_second_study_keeps_what_is_finished_and_leaves_out_what_export_refuse
     folder, summary = studied
     before = stamps(folder)
     assert (
-        json.loads(study_shipped(STUDIED, open_corpora, folder, "made up").read_text()) == summary
+        json.loads(study_shipped(STUDIED, pooled_corpora, folder, "made up").read_text()) == summary
     )
     assert stamps(folder) == before
 
@@ -144,7 +144,7 @@ def test_a_second_study_keeps_what_is_finished_and_leaves_out_what_export_refuse
     monkeypatch.setattr(shipping, "quantize", refuse)
     (folder / "cnn-tiny-open-1-s0" / "evaluation-int8.json").unlink()
     capsys.readouterr()
-    again = json.loads(study_shipped(STUDIED, open_corpora, folder, "made up").read_text())
+    again = json.loads(study_shipped(STUDIED, pooled_corpora, folder, "made up").read_text())
     assert again == summary | {"variants": summary["variants"][:3]}
     assert "tiny int8, left out of the variants: in 8 bits 12.3%" in capsys.readouterr().err
 

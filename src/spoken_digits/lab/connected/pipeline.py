@@ -6,15 +6,14 @@ speakers of Speech Commands, words as well as digits, and two recordings of nois
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from spoken_digits.audio import SAMPLE_RATE, read_audio, resample
+from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.connected import Transcriber
 from spoken_digits.lab.connected.network import StringNet, export_strings
 from spoken_digits.lab.connected.phrases import draw_voices, make_phrases, read_phrases
@@ -28,6 +27,7 @@ from spoken_digits.lab.connected.strings import (
 )
 from spoken_digits.lab.connected.training import Material, StringConfig, train_strings
 from spoken_digits.lab.data.corpora import Clip, data_hash, read_corpus, read_synthetic
+from spoken_digits.lab.data.noise import read_noise
 from spoken_digits.lab.data.pooled import is_held_out, noise_files
 from spoken_digits.lab.data.splits import one_split
 from spoken_digits.lab.runs import commit, write_whole
@@ -35,14 +35,11 @@ from spoken_digits.lab.tts.flite_festival import READERS
 
 __all__ = ["TEST_STYLE", "judge_transcriber", "train_transcriber", "unheard_clips"]
 
-FloatArray = NDArray[np.float32]
-
 THRESHOLD = 0.2  # probability that a digit must reach; chosen on speakers left out
 TEST_STYLE = StringStyle(fewest=4, most=7)
 STRINGS_PER_SPEAKER = 100
 PHRASE_VOICES = 90
 READER_STRINGS, READER_SENTENCES = 60, 15  # of each: there are fewer readers than voices
-_LONGEST_NOISE_S = 600.0
 # Of the recordings that the most frequent digit has: what has fewer would lend its few recordings a
 # tenth of all that is said.
 _LEAST_SHARE = 0.1
@@ -59,10 +56,6 @@ def unheard_clips(split: str | None, data: Path | str | None = None) -> tuple[Cl
         return one_split(split, read_corpus("fsdd", data)).test
     clips = read_corpus("speech_commands", data)
     return tuple(c for c in clips if is_held_out(c.speaker) and c.label.isdecimal())
-
-
-def _read_noises(files: Iterable[Path]) -> dict[str, FloatArray]:
-    return {file.stem: resample(*read_audio(file, _LONGEST_NOISE_S)) for file in files}
 
 
 def train_transcriber(
@@ -113,13 +106,13 @@ def train_transcriber(
         cache, READERS, strings=READER_STRINGS, sentences=READER_SENTENCES, seed=config.seed
     )
     spoken = read_spoken(clips)
-    noises = list(_read_noises(noise_files("open:xsdr", data)[0]).values())
+    noises = [read_noise(file) for file in noise_files("open:xsdr", data)[0]]
     material = Material(
         [s for s in spoken if s.digits], phrases, [s for s in spoken if not s.digits], noises
     )
     net = train_strings(material, config, progress)
     training_data = {
-        "corpora": ["fsdd", "speech_commands", "voices", "readers", "phrases"],
+        "corpora": ["fsdd", "speech_commands", "voices", "flite-festival", "phrases"],
         "split": split,
         "hash": data_hash(clips),
         "fsdd_speakers": sorted({clip.speaker for clip in recorded}),
@@ -236,7 +229,7 @@ def _false_digits(transcriber: Transcriber, data: Path | str | None) -> dict[str
     rng = np.random.default_rng(0)
     said = said + (1e-3 * LEVEL_RMS * rng.standard_normal(len(said))).astype(np.float32)
     sounds = {f"{len(words)} words": said}
-    sounds |= _read_noises(noise_files("open:xsdr", data)[1])
+    sounds |= {file.stem: read_noise(file) for file in noise_files("open:xsdr", data)[1]}
     rows: dict[str, Any] = {}
     for name, samples in sounds.items():
         digits = transcriber(samples, SAMPLE_RATE).digits

@@ -118,7 +118,7 @@ def _vary_speed(piece: Spoken, ratio: float) -> Spoken:
 
 
 _KINDS = {
-    **{"fsdd": 0.3, "speech_commands": 0.2, "voices": 0.08, "readers": 0.1},
+    **{"fsdd": 0.3, "speech_commands": 0.2, "voices": 0.08, "flite-festival": 0.1},
     **{"phrases": 0.22, "none": 0.1},
 }
 _CUT_SHARE, _QUIET_EDGES_DB = 0.4, (8.0, 35.0)  # of single digits; as deep as the policy `cut`

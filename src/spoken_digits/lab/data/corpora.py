@@ -51,7 +51,7 @@ SUFFIXES = (
 )
 OWN_LAYOUT = "<label>/<speaker>_<take>.*"
 SHIPPED_VOICES = Path(__file__).parents[2] / "assets" / "voices"
-# Speakers of these engines are voices made from recordings of people: the corpus `readers`.
+# Prefixes of the speakers whose TTS voices were made from recordings of people.
 RECORDED_ENGINES = ("flite-", "festival-")
 FEW_CLIPS = 0.1  # a label with a smaller share of the most frequent label's clips is reported
 
@@ -209,21 +209,27 @@ def best_corpus(data: Path | str | None = None) -> tuple[str, tuple[Clip, ...]]:
 
 
 def read_synthetic(folder: Path | str | None = None) -> list[Clip]:
-    """Return the corpora ``voices`` and ``readers``.
+    """Read synthetic speech as two corpora: ``voices`` of espeak-ng, then ``flite-festival``.
+
+    Both ship in one folder; the prefix of a speaker's name tells them apart.
 
     Parameters
     ----------
     folder
-        Where voices of espeak-ng are, to be taken instead of those that ship.
+        espeak-ng's clips to read instead of those that ship, as `read_corpus` reads a folder.
+
+    Raises
+    ------
+    CorpusError
+        When `folder` is missing, empty or malformed.
     """
-    shipped = [
-        replace(clip, corpus="readers" if clip.speaker.startswith(RECORDED_ENGINES) else "voices")
-        for clip in read_corpus("voices")
+    shipped = read_corpus("voices")
+    recorded = [clip for clip in shipped if clip.speaker.startswith(RECORDED_ENGINES)]
+    formant = [clip for clip in shipped if not clip.speaker.startswith(RECORDED_ENGINES)]
+    return [
+        *(replace(clip, corpus="voices") for clip in (read_corpus(folder) if folder else formant)),
+        *(replace(clip, corpus="flite-festival") for clip in recorded),
     ]
-    if folder is None:
-        return shipped
-    made = [replace(clip, corpus="voices") for clip in read_corpus(folder)]
-    return made + [clip for clip in shipped if clip.corpus == "readers"]
 
 
 def data_hash(clips: Iterable[Clip]) -> str:

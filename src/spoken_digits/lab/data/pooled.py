@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spoken_digits.audio import MAX_CLIP_DURATION_S, SAMPLE_RATE, AudioError, read_audio, resample
+from spoken_digits.audio import MAX_CLIP_DURATION_S, SAMPLE_RATE
 from spoken_digits.lab.data.corpora import (
     CORPORA,
     DIGITS,
@@ -29,6 +29,7 @@ from spoken_digits.lab.data.corpora import (
     read_synthetic,
 )
 from spoken_digits.lab.data.dataset import Dataset, IntArray, balanced_shares, prepare
+from spoken_digits.lab.data.noise import find_noises, read_noise
 from spoken_digits.lab.data.splits import XSDR_TEST, SplitError
 
 __all__ = [
@@ -49,7 +50,7 @@ _STRINGS = "xsdr"  # what strings of digits are judged on
 _HELD_NOISES = ("exercise_bike", "pink_noise")
 # What the corpora weigh; 1 where nothing is said.
 _WEIGHTS = {"noise": 0.3, "fragments": 0.3}
-SYNTHETIC = ("voices", "readers")  # no claim rests on them: they are never left out
+SYNTHETIC = ("voices", "flite-festival")  # no claim rests on them: they are never left out
 _NOISE_CLIPS = 150  # cut from each noise, as what is no digit
 _FRAGMENT_SHARE = (0.25, 0.4)  # of a digit's length: too little of it to be heard as one
 _NOISE_SECONDS = (0.2, 1.0)
@@ -123,7 +124,7 @@ def parts(split: str, clips: Sequence[Clip]) -> tuple[list[Clip], ...]:
         When there is no such split.
     """
     family, _, what = split.partition(":")
-    corpora = sorted({clip.corpus for clip in clips})
+    corpora = sorted({clip.corpus for clip in clips} - {*SYNTHETIC})
     folds = [*(str(fold) for fold in range(FOLDS)), _STRINGS]
     if family != "open" or what not in ("", *corpora, *folds):
         valid = ", ".join(["open", *(f"open:{name}" for name in (*corpora, *folds))])
@@ -165,10 +166,9 @@ def _held(clips: Iterable[Clip], what: str) -> tuple[set[tuple[str, str]], set[s
 
 def noise_files(split: str, data: Path | str | None = None) -> tuple[list[Path], list[Path]]:
     """Return the recorded noises to train with, and those left out; none where none are at hand."""
-    folder = find_corpus("speech_commands", data)
-    files = sorted((folder / "_background_noise_").glob("*.wav")) if folder else []
+    files = find_noises(data)
     what = split.partition(":")[2]
-    held = files[int(what) :: FOLDS] if what.isdecimal() else []
+    held = list(files[int(what) :: FOLDS]) if what.isdecimal() else []
     if what == _STRINGS:
         held = [file for file in files if file.stem in _HELD_NOISES]
     return [file for file in files if file not in held], held
@@ -273,21 +273,10 @@ def _read_people(data: Path | str | None) -> list[Clip]:
     return clips
 
 
-def read_noise(file: Path) -> NDArray[np.float32]:
-    """Read a noise at 8 kHz, at a power of 1: (K,)."""
-    samples, rate = read_audio(file, max_duration_s=600)
-    noise = resample(samples - samples.mean(), rate)
-    level = np.sqrt((noise**2).mean())
-    if level == 0:
-        raise AudioError(f"{file}: silence; expected noise")
-    scaled: NDArray[np.float32] = (noise / level).astype(np.float32)
-    return scaled
-
-
 def _background(files: Sequence[Path]) -> NDArray[np.float32]:
     """Join the noises, and noise between white and brown as of fans and traffic, end to end."""
     made = np.random.default_rng(0)
-    pieces = [read_noise(file) for file in files]
+    pieces = [read_noise(file, rms=1.0) for file in files]
     for exponent in (0.0, -0.5, -1.0, -1.5, -2.0):
         spectrum = np.fft.rfft(made.standard_normal(30 * SAMPLE_RATE))
         frequency = np.arange(len(spectrum)).clip(100)  # flat below 3 Hz
@@ -300,7 +289,7 @@ def _with_others(
     dataset: Dataset, rows: IntArray, noises: Sequence[Path], rng: np.random.Generator
 ) -> tuple[Dataset, list[str]]:
     """Add clips of noise, and fragments of digits, as none of the classes; return what they are."""
-    recorded = [read_noise(file) for file in noises]
+    recorded = [read_noise(file, rms=1.0) for file in noises]
     recorded.append(_background([]))
     longest = round(MAX_CLIP_DURATION_S * SAMPLE_RATE)
     pieces, starts, lengths = [], [], []

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
-from spoken_digits.audio import SAMPLE_RATE, read_audio, resample, to_clip
+from spoken_digits.audio import SAMPLE_RATE, read_audio, to_clip
 from spoken_digits.lab.data.corpora import Clip
+from spoken_digits.lab.data.noise import read_noise
 from spoken_digits.recognize import Recognizer
 
 __all__ = [
@@ -307,7 +308,7 @@ def score_noise(recognizer: Recognizer, files: Sequence[Path]) -> FloatArray:
     """Score windows of long recordings without speech: (N,); what is silence scores 0."""
     scores = []
     for file in files:
-        samples = resample(*read_audio(file, max_duration_s=np.inf))
+        samples = read_noise(file)
         length = round(WINDOW_S * SAMPLE_RATE)
         for start in range(0, len(samples) - length + 1, length):
             scores.append(recognizer(samples[start : start + length], SAMPLE_RATE).score)

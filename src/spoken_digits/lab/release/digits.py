@@ -22,7 +22,8 @@ from safetensors.torch import load_file, save
 from spoken_digits.audio import SAMPLE_RATE, find_speech, read_audio, resample, to_clip
 from spoken_digits.lab.augmentation import waveform as waveforms
 from spoken_digits.lab.data.corpora import DIGITS, Clip
-from spoken_digits.lab.data.pooled import FOLDS, SYNTHETIC, left_out, open_set, read_noise
+from spoken_digits.lab.data.noise import read_noise
+from spoken_digits.lab.data.pooled import FOLDS, SYNTHETIC, left_out, open_set
 from spoken_digits.lab.evaluation.metrics import Predictions, evaluate, expected_calibration_error
 from spoken_digits.lab.evaluation.rejection import evaluate_rejection, score_clips
 from spoken_digits.lab.export import ExportError, export, quantize
@@ -245,7 +246,7 @@ def _spoiled(
         chosen += rng.choice(there, take, replace=False).tolist()
     targets = np.array([recognizer.labels.index(clips[i].label) for i in chosen])
     conditions: dict[str, Condition] = dict(CONDITIONS)
-    noises = [read_noise(file) for file in test_noises]
+    noises = [read_noise(file, rms=1.0) for file in test_noises]
     for snr_db in SNR_DB if noises else ():
         conditions[f"noise {snr_db} dB"] = _noisy(noises, snr_db)
     rows = []

@@ -17,10 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from spoken_digits.audio import SAMPLE_RATE, read_audio, resample
 from spoken_digits.lab.augmentation import waveform as waveforms
-from spoken_digits.lab.data.corpora import find_corpus
 from spoken_digits.lab.data.dataset import Dataset, IntArray
+from spoken_digits.lab.data.noise import find_noises, read_noise
 from spoken_digits.lab.models import DigitNet
 from spoken_digits.lab.training.config import TrainConfig
 from spoken_digits.lab.training.contrastive import PretrainConfig, contrastive_scores
@@ -143,16 +142,8 @@ def recorded_noise(data: Path | str | None = None) -> Tensor | None:
 
     Nothing here is trained on them.
     """
-    folder = find_corpus("speech_commands", data)
-    files = sorted(folder.glob("_background_noise_/*.wav")) if folder else []
-    if not files:
-        return None
-    noises = []
-    for file in files:
-        samples, rate = read_audio(file, max_duration_s=600)
-        mono = samples if samples.ndim == 1 else samples.mean(axis=1)
-        noises.append(resample(np.asarray(mono, np.float32), rate, SAMPLE_RATE))
-    return torch.from_numpy(np.concatenate(noises).astype(np.float32))
+    noises = [read_noise(file) for file in find_noises(data)]
+    return torch.from_numpy(np.concatenate(noises)) if noises else None
 
 
 @dataclass(frozen=True)
