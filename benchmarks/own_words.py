@@ -1,6 +1,6 @@
 """How many recordings a word does it take? Fine-tuning against training from scratch.
 
-    python -m benchmarks.own_words runs/shipped/cnn-open-open-2-s0 --output results/own_words.json
+    python -m benchmarks.own_words runs/shipped/cnn-wide-pooled-2-s0 --output results/own_words.json
 
 The run that is started from left a third of the words and of the people of Speech Commands out
 (`spoken-digits study shipped` makes it); the words here are of those, with 1, 3 and 10 recordings
@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from spoken_digits.lab.data.corpora import DIGITS, Clip, data_hash, read_corpus
 from spoken_digits.lab.data.dataset import Dataset, balanced_shares, prepare
-from spoken_digits.lab.data.pooled import parts
+from spoken_digits.lab.data.pooled import partition
 from spoken_digits.lab.evaluation.metrics import wilson
 from spoken_digits.lab.release.finetune import LEAST_CLIPS, own_config
 from spoken_digits.lab.runs import write_json
@@ -34,7 +34,7 @@ LEAST_TEST = 20  # recordings of a word that are left to test on
 def words_left_out(config: TrainConfig) -> tuple[Clip, ...]:
     """Return the recordings of words that the run never trained on, by anyone, often enough."""
     clips = read_corpus("speech_commands")
-    train_clips, _, _ = parts(config.split, clips)
+    train_clips, _, _ = partition(config.split, clips)
     known = {clip.label for clip in train_clips}
     left = [c for c in clips if c.label not in known and c.label not in DIGITS]
     counts = {word: sum(c.label == word for c in left) for word in {c.label for c in left}}

@@ -193,7 +193,7 @@ def _train(arguments: argparse.Namespace) -> int:
         return complain("--from: needs --corpus, the words to learn")
     if arguments.corpus:
         return _train_own(config, arguments)
-    if config.split.partition(":")[0] == "open":
+    if config.split.partition(":")[0] == "pooled":
         return _train_open(config, arguments)
     corpus, _ = best_corpus(arguments.data)
     if corpus == "voices" and not arguments.split:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from spoken_digits.audio import find_speech
 from spoken_digits.lab import export as exporting
-from spoken_digits.lab.data.pooled import FOLDS, left_out
+from spoken_digits.lab.data.pooled import FOLDS, held_out
 from spoken_digits.lab.export import ExportError
 from spoken_digits.lab.release import digits as shipping
 from spoken_digits.lab.release.digits import CONDITIONS, ship, study_shipped, train_open
@@ -18,7 +18,7 @@ from spoken_digits.lab.training.config import TrainConfig
 from spoken_digits.recognize import Recognizer
 
 TINY = TrainConfig(
-    model="cnn-tiny", split="open", augmentation="light", epochs=1, clips_an_epoch=64,
+    model="cnn-tiny", split="pooled", augmentation="light", epochs=1, clips_an_epoch=64,
     other_share=0.25, rejection_threshold=-1.0,
 )  # fmt: skip
 STUDIED = replace(TINY, model="cnn-single")
@@ -115,10 +115,10 @@ def test_the_study_sets_the_smaller_variants_beside_the_network(
     ]
     # Heard anew, one file after another, as a user's recordings are.
     hits = [
-        Recognizer(folder / f"cnn-tiny-open-{fold}-s0" / "digits-int8.onnx", 0)(clip.file).label
+        Recognizer(folder / f"cnn-tiny-pooled-{fold}-s0" / "digits-int8.onnx", 0)(clip.file).label
         == clip.label
         for fold in range(FOLDS)
-        for clip in left_out(f"open:{fold}", pooled_corpora, others=False)
+        for clip in held_out(f"pooled:{fold}", pooled_corpora, oov=False)
         if clip.corpus == "fsdd"
     ]
     assert rows["tiny int8"]["accuracy_fsdd_speakers"] == pytest.approx(np.mean(hits))
@@ -142,7 +142,7 @@ def test_a_second_study_keeps_what_is_finished_and_leaves_out_what_export_refuse
         raise ExportError("in 8 bits 12.3% of the synthetic voices")
 
     monkeypatch.setattr(shipping, "quantize", refuse)
-    (folder / "cnn-tiny-open-1-s0" / "evaluation-int8.json").unlink()
+    (folder / "cnn-tiny-pooled-1-s0" / "evaluation-int8.json").unlink()
     capsys.readouterr()
     again = json.loads(study_shipped(STUDIED, pooled_corpora, folder, "made up").read_text())
     assert again == summary | {"variants": summary["variants"][:3]}

@@ -50,7 +50,7 @@ def test_a_word_of_one_speaker_cannot_be_judged(words: tuple[Clip, ...], tmp_pat
 
 
 def test_weights_to_start_from_bring_their_recipe_and_lose_their_last_layer(tmp_path: Path) -> None:
-    recipe = TrainConfig(model="temporal-cnn", split="open", other_share=0.2)
+    recipe = TrainConfig(model="temporal-cnn", split="pooled", other_share=0.2)
     net = build_network(recipe, 10)
     path = tmp_path / "digits.safetensors"
     save_file(net.state_dict(), path, {"config": recipe.to_toml()})

@@ -28,7 +28,7 @@ from spoken_digits.lab.connected.strings import (
 from spoken_digits.lab.connected.training import Material, StringConfig, train_strings
 from spoken_digits.lab.data.corpora import Clip, data_hash, read_corpus, read_synthetic
 from spoken_digits.lab.data.noise import read_noise
-from spoken_digits.lab.data.pooled import is_held_out, noise_files
+from spoken_digits.lab.data.pooled import is_held_out, noise_partition
 from spoken_digits.lab.data.splits import one_split
 from spoken_digits.lab.runs import commit, write_whole
 from spoken_digits.lab.tts.flite_festival import READERS
@@ -106,7 +106,7 @@ def train_transcriber(
         cache, READERS, strings=READER_STRINGS, sentences=READER_SENTENCES, seed=config.seed
     )
     spoken = read_spoken(clips)
-    noises = [read_noise(file) for file in noise_files("open:xsdr", data)[0]]
+    noises = [read_noise(file) for file in noise_partition("pooled:xsdr", data)[0]]
     material = Material(
         [s for s in spoken if s.digits], phrases, [s for s in spoken if not s.digits], noises
     )
@@ -229,7 +229,7 @@ def _false_digits(transcriber: Transcriber, data: Path | str | None) -> dict[str
     rng = np.random.default_rng(0)
     said = said + (1e-3 * LEVEL_RMS * rng.standard_normal(len(said))).astype(np.float32)
     sounds = {f"{len(words)} words": said}
-    sounds |= {file.stem: read_noise(file) for file in noise_files("open:xsdr", data)[1]}
+    sounds |= {file.stem: read_noise(file) for file in noise_partition("pooled:xsdr", data)[1]}
     rows: dict[str, Any] = {}
     for name, samples in sounds.items():
         digits = transcriber(samples, SAMPLE_RATE).digits

@@ -23,7 +23,7 @@ from spoken_digits.audio import SAMPLE_RATE, find_speech, read_audio, resample, 
 from spoken_digits.lab.augmentation import waveform as waveforms
 from spoken_digits.lab.data.corpora import DIGITS, Clip
 from spoken_digits.lab.data.noise import read_noise
-from spoken_digits.lab.data.pooled import FOLDS, SYNTHETIC, left_out, open_set
+from spoken_digits.lab.data.pooled import FOLDS, SYNTHETIC, held_out, pooled_set
 from spoken_digits.lab.evaluation.metrics import Predictions, evaluate, expected_calibration_error
 from spoken_digits.lab.evaluation.rejection import evaluate_rejection, score_clips
 from spoken_digits.lab.export import ExportError, export, quantize
@@ -80,16 +80,16 @@ def train_open(
     if not voices.exists():
         _say(f"making {len(ALL_VOICES)} synthetic voices, once; about a minute")
         make_voices(voices, ALL_VOICES, takes=VOICE_TAKES, others=VOICE_OTHERS)
-    gathered = open_set(
+    gathered = pooled_set(
         config.split, out / ".prepared", data, voices, config.other_share, config.seed
     )
     net = train(
         config,
         gathered.dataset,
-        gathered.rows,
+        gathered.indices,
         directory,
         quiet=quiet,
-        shares=gathered.shares,
+        shares=gathered.probabilities,
         background=gathered.background,
     )
     environment = {
@@ -128,9 +128,9 @@ def study_shipped(
     So is a network of at most 10,000 parameters, and both are judged in 8 bits as well, alone and
     without spoiled recordings. What is finished is left alone.
     """
-    splits = ["open:fsdd", *(f"open:{fold}" for fold in range(FOLDS)), "open:speech_commands"]
+    splits = ["pooled:fsdd", *(f"pooled:{fold}" for fold in range(FOLDS)), "pooled:speech_commands"]
     judged: dict[str, dict[str, Any]] = {}
-    directory = train_open(replace(config, split="open"), data, out, command, quiet)
+    directory = train_open(replace(config, split="pooled"), data, out, command, quiet)
     runs, tiny_runs = {}, {}
     for split in splits:
         runs[split] = train_open(replace(config, split=split), data, out, command, quiet)
@@ -355,7 +355,7 @@ def _judge_int8(run: Path, split: str, data: Path | None) -> dict[str, Any]:
     if not path.exists():
         write_whole(model, quantize((run / "digits.onnx").read_bytes()))
         recognizer = Recognizer(model, threshold=0)
-        write_json(path, judge_open(recognizer, left_out(split, data, others=recognizer.rejects)))
+        write_json(path, judge_open(recognizer, held_out(split, data, oov=recognizer.rejects)))
     return _read(path)
 
 
@@ -382,10 +382,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _summary(judged: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Lay the runs out as tables: a row a measure."""
-    folds = [judged[f"open:{fold}"] for fold in range(FOLDS)]
+    folds = [judged[f"pooled:{fold}"] for fold in range(FOLDS)]
     by_fold = [row for fold in folds for row in fold["clean"]]
     people = {
-        name: {"left_out_with_the_corpus": judged["open:fsdd"]["people"][name], "accuracy": share}
+        name: {"left_out_with_the_corpus": judged["pooled:fsdd"]["people"][name], "accuracy": share}
         for fold in folds
         for name, share in sorted(fold["people"].items())
     }
@@ -414,9 +414,9 @@ def _summary(judged: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def _accuracy(judged: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Lay out what was left out: each corpus whole, then its speakers in groups."""
-    by_fold = [row for fold in range(FOLDS) for row in judged[f"open:{fold}"]["clean"]]
+    by_fold = [row for fold in range(FOLDS) for row in judged[f"pooled:{fold}"]["clean"]]
     accuracy = []
-    for corpus, whole in (("fsdd", "open:fsdd"), ("speech_commands", "open:speech_commands")):
+    for corpus, whole in (("fsdd", "pooled:fsdd"), ("speech_commands", "pooled:speech_commands")):
         out = next(row for row in judged[whole]["clean"] if row["corpus"] == corpus)
         accuracy.append({"left_out": f"{corpus}, the whole corpus", **_cells(out)})
         rows = [row for row in by_fold if row["corpus"] == corpus]
@@ -436,7 +436,7 @@ def _accuracy(judged: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _rejection(judged: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Lay out how each score told digits from words left out, as a mean of the groups."""
-    folds = [judged[f"open:{fold}"] for fold in range(FOLDS)]
+    folds = [judged[f"pooled:{fold}"] for fold in range(FOLDS)]
     return [
         {
             "score": name,
