@@ -197,7 +197,7 @@ def _train(arguments: argparse.Namespace) -> int:
         return _train_open(config, arguments)
     corpus, _ = best_corpus(arguments.data)
     if corpus == "voices" and not arguments.split:
-        config = dataclasses.replace(config, split=corpus)
+        config = dataclasses.replace(config, split="synthetic")
     job = Job(config, corpus, arguments.data, arguments.out, arguments.command)
     print(run_job(job, quiet=False), file=sys.stderr)
     print(job.directory)
@@ -245,7 +245,7 @@ def _pretrain(arguments: argparse.Namespace) -> int:
     config = _config(PretrainConfig, arguments)
     corpus, clips = best_corpus(arguments.data)
     if corpus == "voices" and not arguments.split:
-        config = dataclasses.replace(config, split=corpus)
+        config = dataclasses.replace(config, split="synthetic")
     folder, line = run_pretraining(config, clips, arguments.out)
     print(line, file=sys.stderr)
     print(folder)

@@ -47,11 +47,6 @@ def test_a_shared_speaker_raises_and_is_named():
         Split("leaky", clips, clips_of("bert", "carl"))
 
 
-def test_a_speaker_shared_between_two_corpora_raises():
-    with pytest.raises(SplitError, match="theo on both sides"):
-        named_splits("cross", clips_of("theo", "anna") + clips_of("theo", corpus="copy"))
-
-
 def test_an_unknown_speaker_names_those_at_hand():
     with pytest.raises(SplitError, match=r"no clips of bret; .* are anna, bert"):
         split_by_speaker(clips_of("anna", "bert"), ["bret"])
@@ -128,18 +123,11 @@ def test_audiomnist_needs_all_sixty():
         named_splits("audiomnist", clips_of("01", "02", corpus="audiomnist"))
 
 
-def test_cross_goes_both_ways_between_every_two_corpora():
-    clips = clips_of(*FSDD) + clips_of("0a1b", corpus="speech_commands")
-    assert sides("cross", clips) == {
-        "cross:fsdd-speech_commands": (FSDD, ("0a1b",)),
-        "cross:speech_commands-fsdd": (("0a1b",), FSDD),
-    }
-    with pytest.raises(SplitError, match="fsdd alone, expected clips of two corpora"):
-        named_splits("cross", clips_of(*FSDD))
-
-
-def test_voices_hold_out_every_fourth_voice():
-    (split,) = named_splits("voices", read_corpus("voices"))
+def test_synthetic_holds_out_every_fourth_tts_voice():
+    (split,) = named_splits("synthetic", read_corpus("voices"))
+    names = sorted({clip.speaker for clip in read_corpus("voices")})
+    assert split.name == "synthetic"
+    assert split.test_speakers == tuple(names[3::4])
     assert len(split.test_speakers) == 12
     assert len(split.train_speakers) == 37
     accents = {name.partition("-")[0] for name in split.test_speakers}

@@ -63,7 +63,7 @@ def test_the_longest_come_first():
 def test_without_fsdd_synthetic_voices_are_held_out():
     clips = read_corpus("voices")
     jobs = planned({"split": ["xsdr", "single:george"]}, corpus="voices", clips=clips)
-    assert [job.config.split for job in jobs] == ["voices"]
+    assert [job.config.split for job in jobs] == ["synthetic"]
     jobs = planned({"extra": ["none", "voices"], "split": "xsdr"}, corpus="voices", clips=clips)
     assert [job.config.extra for job in jobs] == ["none"]
 

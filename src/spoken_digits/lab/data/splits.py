@@ -1,12 +1,13 @@
-"""Splits by speaker: no voice is ever on both sides.
+"""Splits by speaker: no speaker is in both the training and the test clips.
 
-The question is how well a network hears a voice that it has never heard, so the unit of every split
-is the speaker. The named splits are those of the study's protocol.
+A network is evaluated on unseen speakers, so the unit of every split is the speaker. The named
+splits are those of the protocol (docs/protocol.md). Training on one corpus and testing on another
+needs no split: ``spoken-digits evaluate MODEL --corpus NAME`` tests a trained model on a whole
+corpus. The pooled training set has splits of its own, `pooled.partition`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 
 from spoken_digits.lab.data.corpora import Clip
 
@@ -22,10 +23,11 @@ __all__ = [
     "split_by_speaker",
 ]
 
+# "xsdr": the speakers of FSDD as the original study divided them for testing on unseen people.
 XSDR_TRAIN = ("george", "jackson", "nicolas", "theo")
 XSDR_TEST = ("lucas", "yweweler")
 # Published with the corpus (Becker et al. 2018, arXiv:1807.03418): five groups of twelve people.
-# Fold k of 0 to 4 tests on group k - 1, keeps k - 2 for choices and trains on the other three.
+# Fold k of 0 to 4 tests on group k - 1, leaves k - 2 for validation and trains on the other three.
 AUDIOMNIST_GROUPS = (
     ("28", "56", "07", "19", "35", "01", "06", "16", "23", "34", "46", "53"),
     ("36", "57", "09", "24", "37", "02", "08", "17", "29", "39", "48", "54"),
@@ -33,7 +35,7 @@ AUDIOMNIST_GROUPS = (
     ("12", "47", "59", "15", "27", "41", "04", "11", "21", "31", "44", "50"),
     ("26", "52", "60", "18", "32", "42", "05", "13", "22", "33", "45", "51"),
 )
-VOICES_STEP = 4  # one synthetic voice in four is held out
+_SYNTHETIC_STEP = 4  # one TTS voice in four is held out
 
 
 class SplitError(ValueError):
@@ -42,7 +44,13 @@ class SplitError(ValueError):
 
 @dataclass(frozen=True)
 class Split:
-    """Clips to train on and clips to test on; a speaker on both sides raises `SplitError`."""
+    """Clips to train on and clips to test on.
+
+    Raises
+    ------
+    SplitError
+        When a speaker is on both sides, or a side is empty.
+    """
 
     name: str
     train: tuple[Clip, ...]
@@ -118,7 +126,7 @@ def named_splits(name: str, clips: Iterable[Clip]) -> tuple[Split, ...]:
 
 
 def one_split(name: str, clips: Iterable[Clip]) -> Split:
-    """Return the split called `name`, for one network to be trained or judged on.
+    """Return the split called `name`, for one network to be trained and evaluated on.
 
     Raises
     ------
@@ -187,24 +195,9 @@ def _audiomnist(clips: tuple[Clip, ...]) -> tuple[Split, ...]:
     )
 
 
-def _cross(clips: tuple[Clip, ...]) -> tuple[Split, ...]:
-    corpora: dict[str, list[Clip]] = {}
-    for clip in clips:
-        corpora.setdefault(clip.corpus, []).append(clip)
-    if len(corpora) < 2:
-        raise SplitError(
-            f"split 'cross': clips of {', '.join(corpora) or 'no corpus'} alone, expected clips of "
-            "two corpora or more; read another one too"
-        )
-    return tuple(
-        Split(f"cross:{train}-{test}", tuple(corpora[train]), tuple(corpora[test]))
-        for train, test in permutations(sorted(corpora), 2)
-    )
-
-
-def _voices(clips: tuple[Clip, ...]) -> tuple[Split, ...]:
-    held_out = _speakers(clips)[VOICES_STEP - 1 :: VOICES_STEP]
-    return (split_by_speaker(clips, held_out, "voices"),)
+def _synthetic(clips: tuple[Clip, ...]) -> tuple[Split, ...]:
+    held_out = _speakers(clips)[_SYNTHETIC_STEP - 1 :: _SYNTHETIC_STEP]
+    return (split_by_speaker(clips, held_out, "synthetic"),)
 
 
 SPLITS: dict[str, Callable[[tuple[Clip, ...]], tuple[Split, ...]]] = {
@@ -213,6 +206,5 @@ SPLITS: dict[str, Callable[[tuple[Clip, ...]], tuple[Split, ...]]] = {
     "single": _single,
     "loso": _loso,
     "audiomnist": _audiomnist,
-    "cross": _cross,
-    "voices": _voices,
+    "synthetic": _synthetic,
 }

@@ -232,7 +232,7 @@ def _folds(names: Iterable[Any], corpus: str, clips: Sequence[Clip]) -> Iterator
         family, _, fold = name.partition(":")
         # Without FSDD there are no named people: synthetic voices are held out instead.
         if corpus == "voices" and (name == "xsdr" or (fold and family in ("single", "loso"))):
-            name = corpus
+            name = "synthetic"
         if corpus == "voices" and family == "inner":
             continue
         if family not in SPLITS:
