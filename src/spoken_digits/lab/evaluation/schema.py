@@ -4,31 +4,46 @@ Rates and accuracies are fractions from 0 to 1.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from spoken_digits.lab.evaluation.metrics import Evaluation
+from spoken_digits.lab.evaluation.metrics import Evaluation, Predictions, evaluate
 from spoken_digits.lab.evaluation.rejection import RejectionEvaluation
 
 __all__ = [
+    "LABELLED",
     "CalibrationError",
     "Condition",
     "ConditionResult",
     "CrossValidationResult",
     "Delay",
     "FalseDigits",
+    "RejectionResult",
     "RunEvaluation",
     "StringsEvaluation",
     "StringsScore",
+    "save_result",
 ]
+
+LABELLED = ("clusters", "finetune", "scratch")  # conditions whose level is a number of labels
 
 
 @dataclass(frozen=True)
 class Condition:
-    """How a network was tested: `kind`, and `level` where the kind has one.
+    """How a network was tested, or with how many labels it was trained.
 
-    Of added noise (``white``, ``brown``, ``recorded``) the level is the signal-to-noise ratio in
-    dB, of a ``room`` its reverberation time RT60 in s, of ``clipped`` recordings the clipping level
-    in dB below the peak, of few labels (``finetune``, ``scratch``, ``clusters``) the labels for
-    each digit and speaker, None for all.
+    Attributes
+    ----------
+    kind
+        ``clean``: recordings as they are. ``white``, ``made`` (between brown and white),
+        ``recorded``: added noise. ``reverberation``, ``room``, ``telephone``, ``clipped``,
+        ``padded``: other degradations; ``undegraded``: the same clips as these without any. ``probe``, ``knn``: linear probe and nearest neighbors on an
+        embedding that was learned without labels; ``untrained``: a linear probe of a network that
+        was never trained; ``clusters``: of one that was trained on its own clusters. ``finetune``,
+        ``scratch``: training with labels, from pre-trained or from random weights.
+    level
+        Of noise the signal-to-noise ratio in dB, of a ``room`` its RT60 in s, of ``clipped`` how
+        far the clipping level lies below the peak, in dB. Of the `LABELLED` kinds the labels of
+        each digit and training speaker, None for all of them. None for kinds without a level.
     """
 
     kind: str = "clean"
@@ -36,8 +51,10 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """Kind and level as one word, for file names: ``white-10``."""
-        return self.kind if self.level is None else f"{self.kind}-{self.level:g}"
+        """Kind and level as one word, for file names: ``white-10``, ``finetune-all``."""
+        if self.level is not None:
+            return f"{self.kind}-{self.level:g}"
+        return f"{self.kind}-all" if self.kind in LABELLED else self.kind
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,29 @@ class ConditionResult:
     condition: Condition
     predictions: str
     metrics: Evaluation
+    precision: str = "float32"
+
+
+def save_result(
+    directory: Path,
+    file: str,
+    predictions: Predictions,
+    corpus: str,
+    condition: Condition,
+    precision: str = "float32",
+) -> ConditionResult:
+    """Save predictions in a run directory, evaluate them, and return the result."""
+    predictions.save(directory / file)
+    return ConditionResult(corpus, condition, file, evaluate(predictions), precision)
+
+
+@dataclass(frozen=True)
+class RejectionResult:
+    """Digits of a corpus against its out-of-vocabulary `words`."""
+
+    corpus: str
+    words: tuple[str, ...]
+    metrics: RejectionEvaluation
     precision: str = "float32"
 
 
@@ -136,7 +176,7 @@ class RunEvaluation:
     strings
         Digit strings.
     rejection
-        Digits against out-of-vocabulary words, which are `rejected_words`.
+        Digits against out-of-vocabulary words, for each corpus and precision.
     calibration
         Calibration error over temperatures.
     cross_validation
@@ -146,7 +186,6 @@ class RunEvaluation:
     task: str
     tests: tuple[ConditionResult, ...] = ()
     strings: StringsEvaluation | None = None
-    rejection: RejectionEvaluation | None = None
-    rejected_words: tuple[str, ...] = ()
+    rejection: tuple[RejectionResult, ...] = ()
     calibration: tuple[CalibrationError, ...] = ()
     cross_validation: CrossValidationResult | None = None

@@ -66,6 +66,7 @@ def run_all(
         failed = _in_turn(run, jobs, tell)
     else:
         with _client(workers, cluster) as client:
+            _start_workers(client)
             failed = _at_once(client, run, jobs, tell)
     if failed:
         raise StudyError(
@@ -89,6 +90,22 @@ def _in_turn(run: Callable[[Job], str], jobs: Sequence[Job], tell: "_Progress") 
             line = f"{job.name}: failed: {error}"
         tell(job, line)
     return failed
+
+
+def _start_workers(client: "Client") -> None:
+    """Have every worker, of now and later, compute on one thread from its start.
+
+    Two torch threads on a busy core are many times slower than one.
+    """
+    from distributed import Worker, WorkerPlugin
+
+    class OneThread(WorkerPlugin):  # type: ignore[misc]
+        def setup(self, worker: Worker) -> None:
+            import torch
+
+            torch.set_num_threads(1)
+
+    client.register_plugin(OneThread(), name="one-thread")
 
 
 def _at_once(
