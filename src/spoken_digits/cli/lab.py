@@ -194,9 +194,7 @@ def _train_custom_words(arguments: argparse.Namespace) -> int:
     overrides = given | ({"start": arguments.start} if arguments.start else {})
     name, config = _configure(arguments, "custom-words", overrides)
     config = custom_words_config(config, list(given), len(clips))
-    return _run(
-        name, config, arguments, arguments.corpus, export=arguments.export, show_run=False
-    )
+    return _run(name, config, arguments, arguments.corpus, export=arguments.export, show_run=False)
 
 
 def _pretrain(arguments: argparse.Namespace) -> int:

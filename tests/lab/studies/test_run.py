@@ -13,7 +13,9 @@ import pytest
 import soundfile
 
 from spoken_digits.lab.data.splits import SplitError
-from spoken_digits.lab.evaluation.metrics import Evaluation, Predictions
+from spoken_digits.lab.evaluation.metrics import Predictions
+from spoken_digits.lab.evaluation.schema import RunEvaluation
+from spoken_digits.lab.runs import RunError, read_json
 from spoken_digits.lab.studies.run import StudyError, run_study
 from spoken_digits.lab.training.config import ConfigError
 
@@ -67,8 +69,10 @@ def test_a_study_leaves_complete_runs_and_a_report(finished: Path) -> None:
     predictions = Predictions.load(run / "predictions.npz")
     assert sorted(set(predictions.speakers)) == ["lucas", "yweweler"]
     assert len(predictions) == 40
-    evaluation = Evaluation.from_dict(json.loads((run / "evaluation.json").read_text()))
-    assert evaluation.accuracy == np.mean(predictions.scores.argmax(1) == predictions.labels)
+    evaluation = read_json(run / "evaluation.json", RunEvaluation)
+    (test,) = evaluation.tests
+    hits = predictions.scores.argmax(1) == predictions.labels
+    assert test.metrics.accuracy == np.mean(hits)
     environment = json.loads((run / "environment.json").read_text())
     assert environment["data"]["train_speakers"] == ["george", "jackson", "nicolas", "theo"]
     assert tomllib.loads((run / "config.toml").read_text())["seed"] == 1
@@ -103,14 +107,14 @@ def test_other_recordings_and_other_recipes_are_refused(
 ) -> None:
     other = tmp_path / "other.toml"
     other.write_text(RECIPE.replace("epochs = 2", "epochs = 3"))
-    with pytest.raises(ConfigError, match="another recipe"):
+    with pytest.raises(RunError, match="another recipe"):
         run_study(str(other), made_up_fsdd, finished)
     data = tmp_path / "data"
     (data / "fsdd" / "recordings").mkdir(parents=True)
     for i, path in enumerate(sorted((made_up_fsdd / "fsdd" / "recordings").iterdir())):
         samples, rate = soundfile.read(path)
         soundfile.write(data / "fsdd" / "recordings" / path.name, samples * (i > 0 or 0.5), rate)
-    with pytest.raises(ConfigError, match="other recordings"):
+    with pytest.raises(RunError, match="other recordings"):
         run_study(str(recipe), data, finished)
 
 

@@ -36,10 +36,11 @@ class Condition:
     kind
         ``clean``: recordings as they are. ``white``, ``made`` (between brown and white),
         ``recorded``: added noise. ``reverberation``, ``room``, ``telephone``, ``clipped``,
-        ``padded``: other degradations; ``undegraded``: the same clips as these without any. ``probe``, ``knn``: linear probe and nearest neighbors on an
-        embedding that was learned without labels; ``untrained``: a linear probe of a network that
-        was never trained; ``clusters``: of one that was trained on its own clusters. ``finetune``,
-        ``scratch``: training with labels, from pre-trained or from random weights.
+        ``padded``: other degradations, and ``undegraded``: the same clips as these without any.
+        ``probe``, ``knn``: linear probe and nearest neighbors on an embedding that was learned
+        without labels; ``untrained``: a linear probe of a network that was never trained;
+        ``clusters``: of one that was trained on its own clusters. ``finetune``, ``scratch``:
+        training with labels, from pre-trained or from random weights.
     level
         Of noise the signal-to-noise ratio in dB, of a ``room`` its RT60 in s, of ``clipped`` how
         far the clipping level lies below the peak, in dB. Of the `LABELLED` kinds the labels of

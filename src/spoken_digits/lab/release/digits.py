@@ -270,9 +270,7 @@ def _array(waveform: Tensor) -> FloatArray:
     return np.asarray(waveform[0].numpy(), np.float32)
 
 
-def _add_noise(
-    samples: FloatArray, padding: int, noise: FloatArray, snr_db: float
-) -> FloatArray:
+def _add_noise(samples: FloatArray, padding: int, noise: FloatArray, snr_db: float) -> FloatArray:
     """Pad a recording with zeros, and add noise to all of it: (L,) to (L + 2 padding,).
 
     The signal's power is that of the speech in the recording, between its endpoints.

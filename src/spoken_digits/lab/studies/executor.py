@@ -99,8 +99,8 @@ def _start_workers(client: "Client") -> None:
     """
     from distributed import Worker, WorkerPlugin
 
-    class OneThread(WorkerPlugin):  # type: ignore[misc]
-        def setup(self, worker: Worker) -> None:
+    class OneThread(WorkerPlugin):
+        def setup(self, worker: Worker) -> None:  # noqa: ARG002
             import torch
 
             torch.set_num_threads(1)

@@ -215,7 +215,7 @@ def _grid(
 
 
 def _resolve(task: str, delta: dict[str, Any], share: float, where: str) -> TrainConfig:
-    recipe = TASKS[task].recipe
+    recipe: type[TrainConfig] = TASKS[task].recipe
     full = recipe.from_dict(delta, where)
     for key in ("epochs", "label_epochs", "label_steps"):
         if hasattr(full, key):

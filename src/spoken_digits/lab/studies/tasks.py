@@ -24,7 +24,12 @@ from spoken_digits.lab.data.dataset import Dataset, IntArray, prepare
 from spoken_digits.lab.data.noise import find_noises, read_noise
 from spoken_digits.lab.data.splits import Split, one_split
 from spoken_digits.lab.evaluation.metrics import Predictions
-from spoken_digits.lab.evaluation.schema import Condition, RunEvaluation, save_result
+from spoken_digits.lab.evaluation.schema import (
+    Condition,
+    ConditionResult,
+    RunEvaluation,
+    save_result,
+)
 from spoken_digits.lab.export import export
 from spoken_digits.lab.models import DigitNet
 from spoken_digits.lab.runs import (
@@ -141,9 +146,7 @@ def _trained(config: TrainConfig, data: SplitData, context: RunContext) -> Digit
     """Train, or load the network that an earlier call has finished in the run directory."""
     if (context.directory / "model.safetensors").exists():
         return load_network(context.directory)[1]
-    return train(
-        config, data.dataset, data.train, context.directory, data.heldout, context.quiet
-    )
+    return train(config, data.dataset, data.train, context.directory, data.heldout, context.quiet)
 
 
 def add_condition(
@@ -255,14 +258,12 @@ def _run_on_split(
     """Train and test on a corpus that is divided by speaker."""
     data = _split_data(config, context)
     scores = score(config, data, context)
-    results = []
+    results: list[ConditionResult] = []
     names = data.dataset.label_names
     for condition, given in scores.items():
         file = f"predictions-{condition.name}.npz" if results else "predictions.npz"
         predictions = Predictions.of(data.split.test, given, names)
-        results.append(
-            save_result(context.directory, file, predictions, context.corpus, condition)
-        )
+        results.append(save_result(context.directory, file, predictions, context.corpus, condition))
     write_environment(
         context,
         name,
@@ -303,7 +304,7 @@ class Task:
 
     Attributes
     ----------
-    config
+    recipe
         Class of its configurations.
     data_hash
         One SHA-256 of the recordings of a configuration; cheap once they were read.
@@ -322,7 +323,7 @@ class Task:
         Whether it works on one corpus, which the context names.
     """
 
-    config: Any
+    recipe: Any
     data_hash: Callable[[Any, RunContext], str]
     run: Callable[[Any, RunContext], RunEvaluation]
     prepare: Callable[[Any, RunContext], None]
@@ -369,7 +370,7 @@ def read_task(
         raise ConfigError(f"{recipe}: a study, not the recipe of one run; use spoken-digits study")
     name = values.pop("task", default)
     where = "options" if recipe is None else str(recipe)
-    return name, find_task(name).config.from_dict({**values, **overrides}, where)
+    return name, find_task(name).recipe.from_dict({**values, **overrides}, where)
 
 
 def run_task(name: str, config: Any, context: RunContext) -> RunEvaluation:
@@ -394,13 +395,13 @@ def run_task(name: str, config: Any, context: RunContext) -> RunEvaluation:
 def _on_split(
     name: str,
     score: Callable[..., Scores],
-    config: type[TrainConfig] = TrainConfig,
+    recipe: type[TrainConfig] = TrainConfig,
     exports: Callable[[Path, Path], Path] | None = None,
 ) -> Task:
     """Make a kind of task that trains and tests on one corpus, divided by speaker."""
     prefix = "" if name == "train" else f"{name}-"
     return Task(
-        config=config,
+        recipe=recipe,
         data_hash=_hash_of_corpus,
         run=partial(_run_on_split, name=name, score=score),
         prepare=_prepare_corpus,
