@@ -44,6 +44,7 @@ __all__ = [
     "expect_free",
     "finish",
     "is_finished",
+    "read_environment",
     "read_json",
     "versions",
     "whole_file",
@@ -194,7 +195,7 @@ def is_finished(directory: Path, task: str, config: Config, data_hash: str) -> b
     """
     if not (directory / "evaluation.json").exists():
         return False
-    environment = _read_plain(directory / "environment.json")
+    environment = read_environment(directory)
     found = {
         "recipe": (directory / "config.toml").read_text(encoding="utf-8"),
         "kind of task": environment.get("task"),
@@ -349,7 +350,15 @@ def _rebuild(kind: Any, value: Any) -> Any:
     return float(value) if kind is float else value
 
 
-def _read_plain(path: Path) -> dict[str, Any]:
+def read_environment(directory: Path) -> dict[str, Any]:
+    """Read what `write_environment` wrote.
+
+    Raises
+    ------
+    RunError
+        When it is missing or damaged.
+    """
+    path = directory / "environment.json"
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

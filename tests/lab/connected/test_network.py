@@ -15,7 +15,7 @@ from spoken_digits.lab.connected.network import (
     FRONT_END,
     LATEST_S,
     STEP,
-    Keeper,
+    StreamingCache,
     StringNet,
     export_strings,
 )
@@ -92,7 +92,7 @@ def test_the_level_does_not_matter(trained):
 def test_frames_are_those_of_the_reference():
     net = StringNet()
     waveform = torch.randn(1, 4_000, generator=torch.Generator().manual_seed(0))
-    power = net.power(waveform, Keeper())
+    power = net.power(waveform, StreamingCache())
     mel = net.log_mel.mel(power)[0].numpy()
     # The reference's frames are centered on multiples of the hop; these end with them.
     late = FRONT_END.window_length // 2

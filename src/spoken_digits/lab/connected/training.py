@@ -25,7 +25,7 @@ from spoken_digits.lab.connected.network import (
     LATEST_S,
     STEP,
     STRIDE,
-    Keeper,
+    StreamingCache,
     StringNet,
 )
 from spoken_digits.lab.connected.strings import LEVEL_RMS, Spoken, by_speaker, draw_gap, join
@@ -300,7 +300,7 @@ def _augment(net: StringNet, batch: StringBatch, generator: Generator) -> Tensor
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(B, generator=generator)
 
-    power = net.power(batch.waveform, Keeper())
+    power = net.power(batch.waveform, StreamingCache())
     if torch.rand((), generator=generator) < 0.3:
         power = spectrograms.shift_pitch(power, uniform(-0.25, 0.25).exp(), SAMPLE_RATE)
     n_frames = (batch.tempo * T).round().long()
@@ -314,7 +314,7 @@ def _augment(net: StringNet, batch: StringBatch, generator: Generator) -> Tensor
     low, high = uniform(0, 350)[:, None], uniform(2800, 4000)[:, None]
     passed = ((bins_hz >= low) & (bins_hz <= high)) | ~narrow[:, None]
     power = power * (0.001 + 0.999 * passed.float())[..., None]
-    x = net.normalize(net.log_mel.mel(power), Keeper())
+    x = net.normalize(net.log_mel.mel(power), StreamingCache())
     x = spectrograms.mix_style(x, mask, generator, 0.5)
     x = spectrograms.mask_bands(x, generator, 6.0)
     width = 0.03 * torch.rand(B, 1, generator=generator) * T
@@ -360,7 +360,7 @@ def train_strings(
             net.train()
             with torch.no_grad():
                 x = _augment(net, batch, generator)
-            logits, edges = net.announce(x, Keeper())
+            logits, edges = net.emit(x, StreamingCache())
             loss = string_loss(logits, edges, batch)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
