@@ -1,6 +1,6 @@
 """How many recordings a word does it take? Fine-tuning against training from scratch.
 
-    python -m benchmarks.own_words runs/shipped/cnn-open-open-2-s0 --output results/own_words.json
+    python -m benchmarks.own_words runs/shipped/cnn-wide-open-2-s0 --output results/own_words.json
 
 The run that is started from left a third of the words and of the people of Speech Commands out
 (`spoken-digits study shipped` makes it); the words here are of those, with 1, 3 and 10 recordings
@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from spoken_digits.lab.data.corpora import DIGITS, Clip, data_hash, read_corpus
-from spoken_digits.lab.data.dataset import Dataset, balanced_shares, prepare
+from spoken_digits.lab.data.dataset import Dataset, balanced_probabilities, prepare
 from spoken_digits.lab.data.pooled import parts
 from spoken_digits.lab.evaluation.metrics import wilson
 from spoken_digits.lab.release.finetune import LEAST_CLIPS, own_config
@@ -60,10 +60,12 @@ def accuracy(
 ) -> float:
     """Train on the chosen recordings, and return how many of the others are heard rightly."""
     rows = np.array(chosen)
-    shares = balanced_shares(dataset.targets[rows], ["own"] * len(rows), ["all"] * len(rows), {})
+    shares = balanced_probabilities(
+        dataset.targets[rows], ["own"] * len(rows), ["all"] * len(rows), {}
+    )
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
-        net = train(config, dataset, rows, run, quiet=True, shares=shares, initial=initial)
+        net = train(config, dataset, rows, run, quiet=True, probabilities=shares, initial=initial)
     scores, _ = predict(net, dataset, test)
     return float((scores.argmax(1) == dataset.targets[test]).mean())
 
@@ -89,7 +91,7 @@ def main() -> None:
                 chosen = draw(clips, count, np.random.default_rng([seed, count]))
                 people = {clips[i].speaker for i in chosen}
                 test = np.flatnonzero([clip.speaker not in people for clip in clips])
-                base = TrainConfig(model=begun.model, seed=seed, clips_an_epoch=LEAST_CLIPS)
+                base = TrainConfig(model=begun.model, seed=seed, clips_per_epoch=LEAST_CLIPS)
                 config = own_config(base, ["model", "seed"], start)
                 results.append(accuracy(config, dataset, chosen, test, initial if start else None))
             mean = float(np.mean(results))

@@ -145,17 +145,13 @@ def _strings_train(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.connected.pipeline import train_transcriber
     from spoken_digits.lab.connected.training import StringConfig
 
-    def progress(step: int, loss: float, _: object) -> None:
-        if (step + 1) % 100 == 0:
-            print(f"{step + 1:,} of {config.steps:,}: {loss:.2f}", file=sys.stderr, flush=True)
-
     config = StringConfig(seed=arguments.seed)
     if arguments.steps:
         config = dataclasses.replace(config, steps=arguments.steps)
     print(
         train_transcriber(
             arguments.output, arguments.split, arguments.data, config, arguments.command,
-            progress=progress,
+            quiet=False,
         )
     )  # fmt: skip
     return 0

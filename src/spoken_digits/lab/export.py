@@ -149,7 +149,7 @@ def _metadata(config: TrainConfig, net: DigitNet, environment: dict[str, object]
     return {
         "format_version": "1",
         "labels": json.dumps(environment["labels"]),
-        "sample_rate_hz": str(front_end.sample_rate_hz),
+        "sample_rate_hz": str(front_end.sample_rate),
         "front_end": json.dumps(asdict(front_end)),
         "model": config.model,
         "precision": "float32",

@@ -18,8 +18,8 @@ from spoken_digits.lab.training.config import TrainConfig
 from spoken_digits.recognize import Recognizer
 
 TINY = TrainConfig(
-    model="cnn-tiny", split="open", augmentation="light", epochs=1, clips_an_epoch=64,
-    other_share=0.25, rejection_threshold=-1.0,
+    model="cnn-tiny", split="open", augmentation="light", epochs=1, clips_per_epoch=64,
+    oov_fraction=0.25, rejection_threshold=-1.0,
 )  # fmt: skip
 STUDIED = replace(TINY, model="cnn-single")
 

@@ -50,7 +50,7 @@ def test_a_word_of_one_speaker_cannot_be_judged(words: tuple[Clip, ...], tmp_pat
 
 
 def test_weights_to_start_from_bring_their_recipe_and_lose_their_last_layer(tmp_path: Path) -> None:
-    recipe = TrainConfig(model="temporal-cnn", split="open", other_share=0.2)
+    recipe = TrainConfig(model="temporal-cnn", split="open", oov_fraction=0.2)
     net = build_network(recipe, 10)
     path = tmp_path / "digits.safetensors"
     save_file(net.state_dict(), path, {"config": recipe.to_toml()})
@@ -58,7 +58,7 @@ def test_weights_to_start_from_bring_their_recipe_and_lose_their_last_layer(tmp_
     assert found == recipe
     assert set(weights) == {name for name in net.state_dict() if not name.startswith("head.")}
     own = own_config(TrainConfig(epochs=5), ["epochs"], found)
-    assert (own.model, own.epochs, own.other_share) == ("temporal-cnn", 5, 0.0)
+    assert (own.model, own.epochs, own.oov_fraction) == ("temporal-cnn", 5, 0.0)
     assert own.learning_rate < TrainConfig().learning_rate
 
 

@@ -239,7 +239,7 @@ def test_training_with_labels_passes_more_often_over_fewer_clips() -> None:
     assert config.with_labels(200).epochs == 75
     assert config.with_labels(2000).epochs == 30
     assert config.with_labels(2000) == TrainConfig(
-        epochs=30, seed=3, contrast_temperature=config.contrast_temperature
+        epochs=30, seed=3, contrastive_temperature=config.contrastive_temperature
     )
 
 
@@ -250,7 +250,7 @@ def test_training_with_labels_passes_more_often_over_fewer_clips() -> None:
         ({"probe_views": 0}, "probe_views = 0"),
         ({"label_epochs": 0}, "epochs = 0"),
         ({"label_augmentation": "loud"}, "augmentation = 'loud'"),
-        ({"contrast_temperature": -1.0}, "contrast_temperature"),
+        ({"contrastive_temperature": -1.0}, "contrastive_temperature"),
         ({"positives": "word"}, "positives = 'word'"),
         ({"views": 2}, "unknown key 'views'"),
     ],

@@ -97,7 +97,7 @@ def test_the_joint_objective_teaches_resumes_and_leaves_no_projection_behind(
 
     # A weight of zero is plain cross-entropy, whatever the projection makes of it.
     plain = train(replace(config, objective="cross-entropy"), dataset, rows, tmp_path / "plain")
-    none = train(replace(config, contrast_weight=0.0), dataset, rows, tmp_path / "none")
+    none = train(replace(config, contrastive_weight=0.0), dataset, rows, tmp_path / "none")
     assert torch.equal(plain.head.weight, none.head.weight)
     assert not torch.equal(plain.head.weight, net.head.weight)
 

@@ -6,7 +6,7 @@ speakers of Speech Commands, words as well as digits, and two recordings of nois
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from spoken_digits.audio import SAMPLE_RATE, read_audio, resample
 from spoken_digits.connected import Transcriber
-from spoken_digits.lab.connected.network import StringNet, export_strings
+from spoken_digits.lab.connected.network import export_strings
 from spoken_digits.lab.connected.phrases import draw_voices, make_phrases, read_phrases
 from spoken_digits.lab.connected.strings import (
     LEVEL_RMS,
@@ -26,7 +26,7 @@ from spoken_digits.lab.connected.strings import (
     read_spoken,
     score,
 )
-from spoken_digits.lab.connected.training import Material, StringConfig, train_strings
+from spoken_digits.lab.connected.training import StringConfig, TrainingData, train_strings
 from spoken_digits.lab.data.corpora import Clip, data_hash, read_corpus, read_synthetic
 from spoken_digits.lab.data.pooled import is_held_out, noise_files
 from spoken_digits.lab.data.splits import one_split
@@ -72,7 +72,7 @@ def train_transcriber(
     config: StringConfig | None = None,
     command: str = "",
     cache: Path = Path("runs", "prepared"),
-    progress: Callable[[int, float, StringNet], None] = lambda *_: None,
+    quiet: bool = True,
 ) -> Path:
     """Train on all that is open and at hand, and write the network as ONNX.
 
@@ -90,8 +90,8 @@ def train_transcriber(
         What was called, for the file's metadata.
     cache
         Folder where synthetic speech is kept.
-    progress
-        As of `train_strings`.
+    quiet
+        No progress on standard error.
 
     Raises
     ------
@@ -114,10 +114,10 @@ def train_transcriber(
     )
     spoken = read_spoken(clips)
     noises = list(_read_noises(noise_files("open:xsdr", data)[0]).values())
-    material = Material(
+    material = TrainingData(
         [s for s in spoken if s.digits], phrases, [s for s in spoken if not s.digits], noises
     )
-    net = train_strings(material, config, progress)
+    net = train_strings(material, config, quiet=quiet)
     training_data = {
         "corpora": ["fsdd", "speech_commands", "voices", "readers", "phrases"],
         "split": split,

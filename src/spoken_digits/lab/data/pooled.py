@@ -28,7 +28,7 @@ from spoken_digits.lab.data.corpora import (
     read_corpus,
     read_synthetic,
 )
-from spoken_digits.lab.data.dataset import Dataset, IntArray, balanced_shares, prepare
+from spoken_digits.lab.data.dataset import Dataset, IntArray, balanced_probabilities, prepare
 from spoken_digits.lab.data.splits import XSDR_TEST, SplitError
 
 __all__ = [
@@ -179,7 +179,7 @@ def open_set(
     cache: Path,
     data: Path | str | None = None,
     voices: Path | str | None = None,
-    other_share: float = 0.0,
+    oov_fraction: float = 0.0,
     seed: int = 0,
 ) -> OpenSet:
     """Gather the open training set.
@@ -194,7 +194,7 @@ def open_set(
         Folder of corpora.
     voices
         Folder of voices of espeak-ng; left out, those that ship.
-    other_share
+    oov_fraction
         Share of an epoch that is no digit; 0 for digits alone.
     seed
         Key of where noises and fragments are cut.
@@ -207,7 +207,7 @@ def open_set(
         When there is no such split.
     """
     clips = [*_read_people(data), *read_synthetic(voices)]
-    if not other_share:
+    if not oov_fraction:
         clips = [clip for clip in clips if clip.label in DIGITS]
     noises, test_noises = noise_files(split, data)
     train, test, _ = parts(split, clips)
@@ -216,13 +216,13 @@ def open_set(
     background = _background(noises)
     names = [clip.corpus for clip in train]
     groups = [clip.speaker if clip.label in DIGITS else clip.label for clip in train]
-    if other_share:
+    if oov_fraction:
         dataset, more = _with_others(dataset, rows, noises, np.random.default_rng([seed, 3]))
         added = np.arange(len(dataset.targets) - len(more), len(dataset.targets))
         rows = np.concatenate([rows, added])
         names += more
         groups += more
-    shares = balanced_shares(dataset.targets[rows], names, groups, _WEIGHTS, other_share)
+    shares = balanced_probabilities(dataset.targets[rows], names, groups, _WEIGHTS, oov_fraction)
     return OpenSet(
         dataset,
         rows,

@@ -80,7 +80,7 @@ def train_open(
         _say(f"making {len(ALL_VOICES)} synthetic voices, once; about a minute")
         make_voices(voices, ALL_VOICES, takes=VOICE_TAKES, others=VOICE_OTHERS)
     gathered = open_set(
-        config.split, out / ".prepared", data, voices, config.other_share, config.seed
+        config.split, out / ".prepared", data, voices, config.oov_fraction, config.seed
     )
     net = train(
         config,
@@ -88,7 +88,7 @@ def train_open(
         gathered.rows,
         directory,
         quiet=quiet,
-        shares=gathered.shares,
+        probabilities=gathered.shares,
         background=gathered.background,
     )
     environment = {

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import spoken_digits
 from spoken_digits.lab.data.corpora import Clip, data_hash
-from spoken_digits.lab.data.dataset import Dataset, IntArray, balanced_shares, prepare
+from spoken_digits.lab.data.dataset import Dataset, IntArray, balanced_probabilities, prepare
 from spoken_digits.lab.evaluation.metrics import Predictions, evaluate
 from spoken_digits.lab.export import export
 from spoken_digits.lab.runs import commit, write_json
@@ -81,7 +81,7 @@ def own_config(config: TrainConfig, given: Sequence[str], start: TrainConfig | N
     """Return the recipe for few recordings: of `config`, the keys that were `given` stand."""
     values: dict[str, object] = {
         "split": "own",
-        "augmentation": "open",
+        "augmentation": "robust",
         "epochs": EPOCHS,
         "temperature": 0.7,
     }
@@ -138,7 +138,7 @@ def train_own(
         rows,
         directory,
         quiet=quiet,
-        shares=_shares(dataset, rows),
+        probabilities=_shares(dataset, rows),
         initial=initial,
     )
     speakers = sorted({clip.speaker for clip in clips})
@@ -166,12 +166,12 @@ def train_own(
 
 
 def _sized(config: TrainConfig, clips: int) -> TrainConfig:
-    return replace(config, clips_an_epoch=min(max(clips, LEAST_CLIPS), MOST_CLIPS))
+    return replace(config, clips_per_epoch=min(max(clips, LEAST_CLIPS), MOST_CLIPS))
 
 
 def _shares(dataset: Dataset, rows: IntArray) -> np.ndarray:
     chosen = [dataset.clips[row] for row in rows]
-    return balanced_shares(
+    return balanced_probabilities(
         dataset.targets[rows], [c.corpus for c in chosen], [c.speaker for c in chosen], {}
     )
 
@@ -216,7 +216,7 @@ def _trust(
             rows,
             directory / f"left-out-{fold}",
             quiet=True,
-            shares=_shares(dataset, rows),
+            probabilities=_shares(dataset, rows),
             initial=initial,
         )
         scores.append(predict(net, dataset, test)[0])

@@ -1,4 +1,4 @@
-"""The recipe of a run: dataclass defaults, a TOML file of what differs, and what is refused."""
+"""The configuration of a run: dataclass defaults, and a TOML file of what differs."""
 
 import json
 import math
@@ -20,12 +20,12 @@ _OBJECTIVES = ("cross-entropy", "joint")
 
 
 class ConfigError(ValueError):
-    """A recipe or a run directory that asks for what there is not; the message names the key."""
+    """A bad configuration or run directory; the message names the key and the remedy."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What a run is made of. The defaults are those of our strong model.
+    """The configuration of a training run. The defaults are those of the strong model.
 
     Attributes
     ----------
@@ -40,30 +40,30 @@ class TrainConfig:
     epochs, batch_size
         Passes over the training clips, and clips in a batch.
     learning_rate, weight_decay
-        AdamW's (Loshchilov and Hutter 2019): the peak of a schedule that rises over the first
-        quarter and falls to zero along a cosine; decay of matrices alone. For the linear baselines
+        AdamW's (Loshchilov and Hutter 2019): the peak of a one-cycle schedule, see
+        `optimizer.make_schedule`; decay of matrices alone. For the linear baselines
         ``weight_decay`` is scikit-learn's ``alpha``.
     label_smoothing
-        Share of the target spread over all classes (Szegedy et al. 2016).
+        Probability of the target spread over all classes (Szegedy et al. 2016).
     objective
-        ``cross-entropy``, or ``joint``: `contrast_weight` times the supervised contrastive loss of
-        the batch is added, behind a projection that is thrown away after training (as CLAR does
-        with a contrastive loss of views, Al-Tahan and Mohsenzadeh 2021).
-    contrast_weight, contrast_temperature
+        ``cross-entropy``, or ``joint``: the supervised contrastive loss of the batch, times
+        `contrastive_weight`, is added, behind a projection that is discarded after training (as in
+        CLAR, Al-Tahan and Mohsenzadeh 2021).
+    contrastive_weight, contrastive_temperature
         Weight and temperature of that loss.
-    averaging
-        Decay a step of the moving average of the weights, the network that is kept.
+    ema_decay
+        Decay per step of the exponential moving average of the weights, the network that is kept.
     temperature
-        What the scores are divided by at the end (Guo et al. 2017); chosen on left-out training
+        What the scores are divided by at the end (Guo et al. 2017); chosen on held-out training
         speakers.
     device
         ``auto``, or a name torch knows.
-    clips_an_epoch
-        How many clips make an epoch where they are drawn by shares; 0 for as many as there are.
-    other_share
-        Share of them that is none of the labels. Above zero, the network has a class for these.
+    clips_per_epoch
+        Clips in an epoch where they are drawn by probability; 0 for as many as there are.
+    oov_fraction
+        Fraction of them that is out-of-vocabulary. Above zero, the network has a class for these.
     rejection_threshold
-        What an exported model says to reject below: log-odds of being one of the labels.
+        Log-odds of being one of the labels, below which an exported model rejects.
     """
 
     model: str = "cnn"
@@ -78,13 +78,13 @@ class TrainConfig:
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
     objective: str = "cross-entropy"
-    contrast_weight: float = 0.5
-    contrast_temperature: float = 0.1
-    averaging: float = 0.99
+    contrastive_weight: float = 0.5
+    contrastive_temperature: float = 0.1
+    ema_decay: float = 0.99
     temperature: float = 1.0
     device: str = "auto"
-    clips_an_epoch: int = 0
-    other_share: float = 0.0
+    clips_per_epoch: int = 0
+    oov_fraction: float = 0.0
     rejection_threshold: float = 0.0
 
     def __post_init__(self) -> None:
@@ -116,17 +116,17 @@ class TrainConfig:
             "batch_size",
             "learning_rate",
             "temperature",
-            "contrast_temperature",
+            "contrastive_temperature",
         ):
             if getattr(self, key) <= 0:
                 raise ConfigError(f"{key} = {getattr(self, key)}: expected more than zero")
         for key, below in (
             ("label_smoothing", 1),
-            ("averaging", 1),
+            ("ema_decay", 1),
             ("weight_decay", math.inf),
-            ("contrast_weight", math.inf),
-            ("clips_an_epoch", math.inf),
-            ("other_share", 1),
+            ("contrastive_weight", math.inf),
+            ("clips_per_epoch", math.inf),
+            ("oov_fraction", 1),
         ):
             if not 0 <= getattr(self, key) < below:
                 raise ConfigError(f"{key} = {getattr(self, key)}: expected 0 to below {below}")
