@@ -227,6 +227,7 @@ def _run(
     """Do a task; print its folder and what was exported."""
     from spoken_digits.lab.data.corpora import best_corpus
     from spoken_digits.lab.runs import RunContext
+    from spoken_digits.lab.studies.executor import compute_on_one_thread
     from spoken_digits.lab.studies.run import describe_run
     from spoken_digits.lab.studies.tasks import find_task, run_task
 
@@ -237,7 +238,7 @@ def _run(
         corpus, _ = best_corpus(arguments.data)
         if corpus == "voices" and not arguments.split:
             config = dataclasses.replace(config, split="synthetic")
-    _compute_on_one_thread()
+    compute_on_one_thread()
     directory = arguments.out / task.name(config, corpus).replace(":", "-")
     context = RunContext(
         directory=directory,
@@ -256,13 +257,6 @@ def _run(
     elif not show_run:
         print(directory / "digits.onnx")
     return 0
-
-
-def _compute_on_one_thread() -> None:
-    """Two torch threads on a busy machine are many times slower than one."""
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -328,10 +322,11 @@ def _export(arguments: argparse.Namespace) -> int:
 
 def _study(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.reporting.html import write_report
+    from spoken_digits.lab.studies.executor import compute_on_one_thread
     from spoken_digits.lab.studies.grid import studies
     from spoken_digits.lab.studies.run import StudyError, run_study
 
-    _compute_on_one_thread()
+    compute_on_one_thread()
     names = studies() if arguments.name == "all" else (arguments.name,)
     for name in names:
         out = arguments.out and (arguments.out / name if len(names) > 1 else arguments.out)

@@ -122,7 +122,7 @@ def _to_onnx(net: DigitNet) -> bytes:
     example = torch.randn(2, 4000, generator=torch.Generator().manual_seed(0))
     with warnings.catch_warnings():
         # Only the tracing exporter keeps the time axis of recurrent networks dynamic. It warns that
-        # it is deprecated, and of shapes that it traces; `check_parity` tests that they are dynamic.
+        # it is deprecated, and of traced shapes; `check_parity` tests that they are dynamic.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             _WaveformOnly(net).eval(),
@@ -149,7 +149,7 @@ def _metadata(config: TrainConfig, net: DigitNet, environment: dict[str, object]
     return {
         "format_version": "1",
         "labels": json.dumps(environment["labels"]),
-        "sample_rate_hz": str(front_end.sample_rate_hz),
+        "sample_rate_hz": str(front_end.sample_rate),
         "front_end": json.dumps(asdict(front_end)),
         "model": config.model,
         "precision": "float32",
@@ -208,8 +208,8 @@ def check_parity(net: DigitNet, content: bytes) -> None:
 def quantize(content: bytes) -> bytes:
     """Quantize an exported model's convolutions and last layer to 8 bits.
 
-    The front end, whose power exceeds the range of 8 bits, stays in float, and so does the output of
-    the last layer, from which answers and rejections are computed. Weights have a scale for each
+    The front end, whose power exceeds the range of 8 bits, stays in float, and so does the output
+    of the last layer, from which answers and rejections are computed. Weights have a scale for each
     channel, activations one that is calibrated on part of the synthetic speech that ships (Jacob et
     al. 2018, arXiv:1712.05877). Both files then recognize other clips of it. Answers count as the
     same when both files reject or accept a clip, and the answer is the float file's most probable
@@ -250,8 +250,8 @@ def quantize(content: bytes) -> bytes:
     clips = read_corpus("voices")
     model = onnx.load_from_string(content)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    # Marked as preprocessed: the library warns otherwise, and its preprocessing makes operators that
-    # are not standard. `describe` removes the mark.
+    # Marked as preprocessed: the library warns otherwise, and its preprocessing makes operators
+    # that are not standard. `describe` removes the mark.
     onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
     with tempfile.TemporaryDirectory() as scratch:
         whole, small = Path(scratch, "float32.onnx"), Path(scratch, "int8.onnx")

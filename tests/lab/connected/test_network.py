@@ -21,8 +21,8 @@ from spoken_digits.lab.connected.network import (
 )
 from spoken_digits.lab.connected.strings import Spoken, read_spoken
 from spoken_digits.lab.connected.training import (
-    Material,
     StringConfig,
+    TrainingData,
     draw_batch,
     string_loss,
     train_strings,
@@ -31,11 +31,11 @@ from spoken_digits.lab.data.corpora import read_corpus
 from spoken_digits.lab.export import ExportError
 from spoken_digits.lab.features import mel_spectrogram
 
-TINY = StringConfig(steps=25, batch_size=4, seconds=2.4, learning_rate=1e-2, averaging=0.5)
+TINY = StringConfig(steps=25, batch_size=4, seconds=2.4, learning_rate=1e-2, ema_decay=0.5)
 
 
 @pytest.fixture(scope="module")
-def material(tone_corpus) -> Material:
+def material(tone_corpus) -> TrainingData:
     digits = [replace(s, corpus="fsdd") for s in read_spoken(read_corpus(tone_corpus))]
     rng = np.random.default_rng(0)
     noise = rng.standard_normal(8 * SAMPLE_RATE).astype(np.float32)
@@ -47,13 +47,21 @@ def material(tone_corpus) -> Material:
         np.array([len(digits[0].samples), len(digits[0].samples) + len(digits[-1].samples)]),
         "zoe", "phrases",
     )  # fmt: skip
-    return Material(digits, [phrase, Spoken.nothing(0.05 * noise[:8_000])], words, [noise])
+    return TrainingData(digits, [phrase, Spoken.nothing(0.05 * noise[:8_000])], words, [noise])
 
 
 @pytest.fixture(scope="module")
 def trained(material) -> tuple[StringNet, list[float]]:
     losses: list[float] = []
-    net = train_strings(material, TINY, lambda _, loss, __: losses.append(loss))
+
+    def recorded(*args):
+        loss = string_loss(*args)
+        losses.append(float(loss.detach()))
+        return loss
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spoken_digits.lab.connected.training.string_loss", recorded)
+        net = train_strings(material, TINY)
     return net, losses
 
 

@@ -57,11 +57,11 @@ __all__ = [
     "StringsConfig",
     "describe_models",
     "evaluate_transcriber",
+    "evaluation_clips",
     "export_run",
     "hash_strings",
     "prepare_strings",
     "run_strings",
-    "evaluation_clips",
 ]
 
 FloatArray = NDArray[np.float32]

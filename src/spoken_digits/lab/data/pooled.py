@@ -30,7 +30,7 @@ from spoken_digits.lab.data.corpora import (
     read_corpus,
     read_synthetic,
 )
-from spoken_digits.lab.data.dataset import Dataset, IntArray, balanced_shares, prepare
+from spoken_digits.lab.data.dataset import Dataset, IntArray, balanced_probabilities, prepare
 from spoken_digits.lab.data.noise import find_noises, read_noise
 from spoken_digits.lab.data.splits import XSDR_TEST, SplitError
 from spoken_digits.lab.runs import CorpusCounts, DataRecord
@@ -241,7 +241,7 @@ def pooled_set(
     return PooledSet(
         dataset=dataset,
         indices=indices,
-        probabilities=balanced_shares(
+        probabilities=balanced_probabilities(
             dataset.targets[indices], corpora, groups, _CORPUS_WEIGHTS, oov_fraction
         ),
         background=torch.from_numpy(background),

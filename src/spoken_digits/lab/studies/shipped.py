@@ -225,8 +225,8 @@ def _find(
 ) -> _Run:
     if (model, split) not in runs:
         raise RunError(
-            f"{study_dir}: no finished run of {model} on the split {split}; run spoken-digits study "
-            "shipped again"
+            f"{study_dir}: no finished run of {model} on the split {split}; run spoken-digits "
+            "study shipped again"
         )
     return runs[model, split]
 
@@ -298,9 +298,7 @@ def _degraded(folds: Sequence[_Run]) -> list[Degraded]:
         clips = sum(test.metrics.clips for test in tests)
         hits = sum(test.metrics.accuracy * test.metrics.clips for test in tests)
         title = _TITLES[condition.kind].format(condition.level)
-        rows.append(
-            Degraded(corpus, title, condition.kind, condition.level, clips, hits / clips)
-        )
+        rows.append(Degraded(corpus, title, condition.kind, condition.level, clips, hits / clips))
     return rows
 
 
@@ -347,6 +345,5 @@ def _variant(
         run.environment["parameters"],
         file.stat().st_size,
         *accuracy,
-        rejection_auroc=own and own.auroc,
-        rejection_eer=own and own.eer,
+        *((own.auroc, own.eer) if own else (None, None)),
     )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from spoken_digits.lab.augmentation import waveform as waveforms
+from spoken_digits.lab.connected import pipeline
 from spoken_digits.lab.data.corpora import CORPORA, Clip, data_hash, read_corpus
 from spoken_digits.lab.data.dataset import Dataset, IntArray, prepare
 from spoken_digits.lab.data.noise import find_noises, read_noise
@@ -32,6 +33,7 @@ from spoken_digits.lab.evaluation.schema import (
 )
 from spoken_digits.lab.export import export
 from spoken_digits.lab.models import DigitNet
+from spoken_digits.lab.release import digits, finetune
 from spoken_digits.lab.runs import (
     DataRecord,
     RunContext,
@@ -412,9 +414,40 @@ def _on_split(
     )
 
 
+def _count_per_epoch(config: TrainConfig, _: RunContext) -> int:
+    return config.clips_per_epoch
+
+
 TASKS: dict[str, Task] = {
     "train": _on_split("train", _train, exports=export),
     "noise": _on_split("noise", _noise, exports=export),
     "pretrain": _on_split("pretrain", _pretrain, PretrainConfig),
     "contrastive": _on_split("contrastive", _contrastive, PretrainConfig),
+    "pooled": Task(
+        recipe=TrainConfig,
+        data_hash=digits.hash_pooled,
+        run=digits.run_pooled,
+        prepare=digits.prepare_pooled,
+        count_clips=_count_per_epoch,
+        export=digits.ship,
+    ),
+    "custom-words": Task(
+        recipe=finetune.CustomWordsConfig,
+        data_hash=finetune.hash_custom_words,
+        run=finetune.run_custom_words,
+        prepare=finetune.prepare_custom_words,
+        count_clips=_count_per_epoch,
+        export=export,
+        name=lambda config, corpus: f"{Path(corpus).stem}-s{config.seed}",
+        needs_corpus=True,
+    ),
+    "strings": Task(
+        recipe=pipeline.StringsConfig,
+        data_hash=pipeline.hash_strings,
+        run=pipeline.run_strings,
+        prepare=pipeline.prepare_strings,
+        count_clips=lambda config, _: config.steps * config.batch_size,
+        export=pipeline.export_run,
+        name=lambda config, _: f"strings-{config.split}-s{config.seed}",
+    ),
 }
