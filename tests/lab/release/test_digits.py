@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,16 +40,18 @@ def context_in(folder: Path, corpora: Path, name: str = "run") -> RunContext:
 
 
 @pytest.fixture(scope="module")
-def few_clips_for_8_bits() -> None:
+def few_clips() -> Iterator[None]:
+    """Fewer clips in 8 bits and in degraded conditions, for speed."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        for name in ("_CALIBRATED", "_COMPARED"):  # fewer clips, for speed
+        for name in ("_CALIBRATED", "_COMPARED"):
             monkeypatch.setattr(exporting, name, slice(1, None, 40))
+        monkeypatch.setattr(shipping, "CLIPS_DEGRADED", 10)
         yield
 
 
 @pytest.fixture(scope="module")
 def studied(
-    pooled_corpora: Path, tmp_path_factory: pytest.TempPathFactory, few_clips_for_8_bits: None
+    pooled_corpora: Path, tmp_path_factory: pytest.TempPathFactory, few_clips: None
 ) -> Path:
     """The folder of all runs of the study."""
     folder = tmp_path_factory.mktemp("study")
