@@ -7,14 +7,13 @@ made last, from these fields. Fractions are 0 to 1, times in seconds. Needs no t
 
 import json
 import re
-import types
-import typing
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from spoken_digits.lab.evaluation.metrics import LabelScore, SpeakerScore
-from spoken_digits.lab.runs import write_whole
+from spoken_digits.lab.evaluation.schema import Condition
+from spoken_digits.lab.runs import read_json, write_whole
 
 __all__ = [
     "Comparison",
@@ -35,58 +34,7 @@ Interval = tuple[float, float]
 Verdict = Literal["improves", "worsens", "no significant difference"]
 Over = Literal["speakers", "clips", "clips and seeds"]
 
-# Kinds of condition whose level is a number of labels; of the others it is a ratio in dB.
-LABELLED = ("clusters", "finetune", "scratch")
-_CLEAN = "test"  # how run directories name the condition of clips as they are
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What a method was tested under, or with how many labels it was trained.
-
-    Attributes
-    ----------
-    kind
-        ``clean``: clips as they are. ``white``, ``made``, ``recorded``: noise; ``reverberation``.
-        ``probe``, ``knn``: linear probe or nearest neighbors on an embedding that was pre-trained
-        without labels; ``untrained``: a linear probe of a network that was never trained;
-        ``clusters``: of one that was trained on its own clusters. ``finetune``, ``scratch``:
-        training with labels, from pre-trained weights or from random ones.
-    level
-        Signal-to-noise ratio in dB; or labels of each digit and training speaker, None for all of
-        them. None for kinds without a level.
-    """
-
-    kind: str
-    level: float | None = None
-
-    @property
-    def name(self) -> str:
-        """Name in run directories: ``white-10``, ``finetune-all``."""
-        if self.kind in LABELLED:
-            return f"{self.kind}-{'all' if self.level is None else f'{self.level:g}'}"
-        return self.kind if self.level is None else f"{self.kind}-{self.level:g}"
-
-    @classmethod
-    def from_name(cls, name: str) -> Self:
-        """Read a name as `name` writes it; ``test`` is ``clean``.
-
-        Raises
-        ------
-        ValueError
-            When what follows the dash is neither a number nor ``all``.
-        """
-        kind, _, level = name.partition("-")
-        if kind == _CLEAN:
-            kind = "clean"
-        if not level or level == "all":
-            return cls(kind)
-        try:
-            return cls(kind, float(level))
-        except ValueError:
-            raise ValueError(
-                f"condition {name!r}: expected <kind>, <kind>-<number> or <kind>-all"
-            ) from None
+LABELLED = ("clusters", "finetune", "scratch")  # conditions whose level is a number of labels
 
 
 @dataclass(frozen=True)
@@ -326,35 +274,16 @@ class StudyResult:
         flat = re.sub(r"\[[^][{}]*\]", lambda m: re.sub(r"\s*\n\s*", " ", m[0]), text)
         return flat.replace("[ ", "[").replace(" ]", "]") + "\n"
 
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote.
-
-        Raises
-        ------
-        ValueError
-            When it is no JSON, or not of this form; the message names the field.
-        """
-        result = _build(cls, json.loads(text), "result")
-        assert isinstance(result, cls)
-        return result
-
 
 def read_result(path: Path | str) -> StudyResult:
     """Read the result of a study from a file.
 
     Raises
     ------
-    ValueError
-        When the file is not one; the message names it and the field.
+    RunError
+        When the file is missing, or holds something else; the message names it.
     """
-    try:
-        return StudyResult.from_json(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: not the result of a study ({error}); expected a file that `spoken-digits "
-            "study` wrote, run it again"
-        ) from error
+    return read_json(path, StudyResult)
 
 
 def read_results(folder: Path | str) -> tuple[StudyResult, ...]:
@@ -370,47 +299,3 @@ def read_results(folder: Path | str) -> tuple[StudyResult, ...]:
 def write_result(path: Path | str, result: StudyResult) -> None:
     """Write a result as JSON, whole or not at all; the same result gives the same bytes."""
     write_whole(path, result.to_json().encode())
-
-
-def _build(kind: Any, value: Any, where: str) -> Any:
-    """Build a value of an annotated type from plain JSON; `where` names the field in errors."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:
-        if value is None and type(None) in arguments:
-            return None
-        return _build(next(a for a in arguments if a is not type(None)), value, where)
-    if origin is Literal:
-        if value not in arguments:
-            raise ValueError(f"{where} = {value!r}: expected one of {', '.join(arguments)}")
-        return value
-    if origin is dict:
-        _expect(value, dict, where)
-        return {k: _build(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
-    if origin is tuple:
-        _expect(value, list, where)
-        kinds = arguments[:1] * len(value) if arguments[-1] is ... else arguments
-        if len(kinds) != len(value):
-            raise ValueError(f"{where}: {len(value)} values, expected {len(kinds)}")
-        return tuple(_build(k, v, where) for k, v in zip(kinds, value, strict=True))
-    if is_dataclass(kind):
-        return _build_dataclass(kind, value, where)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    _expect(value, kind, where)
-    return value
-
-
-def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
-    _expect(value, dict, where)
-    hints = typing.get_type_hints(kind)
-    names = [field.name for field in fields(kind)]
-    if missing := [name for name in names if name not in value]:
-        raise ValueError(f"{where}: no {missing[0]!r}; the fields are {', '.join(names)}")
-    if unknown := [name for name in value if name not in names]:
-        raise ValueError(f"{where}: unknown {unknown[0]!r}; the fields are {', '.join(names)}")
-    return kind(**{name: _build(hints[name], value[name], f"{where}.{name}") for name in names})
-
-
-def _expect(value: Any, kind: type, where: str) -> None:
-    if not isinstance(value, kind) or (kind in (int, float) and isinstance(value, bool)):
-        raise ValueError(f"{where} = {value!r}: expected {kind.__name__}")
