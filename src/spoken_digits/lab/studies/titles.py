@@ -12,8 +12,11 @@ __all__ = [
     "front_end_title",
     "labels_title",
     "model_title",
+    "number",
+    "objective_title",
     "title",
     "training_title",
+    "transform_title",
 ]
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -23,14 +26,20 @@ _CONDITIONS = {
     "made": "colored noise",
     "recorded": "recorded noise",
     "reverberation": "reverberation",
-    "probe": "linear probe after SimCLR",
-    "knn": "nearest neighbors after SimCLR",
+    "probe": "linear probe after pre-training",
+    "knn": "nearest neighbors after pre-training",
     "untrained": "linear probe, untrained",
     "clusters": "linear probe after clusters",
     "finetune": "fine-tuned",
     "scratch": "from scratch",
 }
 _OBJECTIVES = {"cross-entropy": "cross-entropy", "joint": "cross-entropy + contrastive loss"}
+_TRANSFORMS = {
+    "vtlp": "VTLP",
+    "freq_mixstyle": "Freq-MixStyle",
+    "freq_mask": "frequency mask",
+    "spec_augment": "SpecAugment",
+}
 _EXTRA = {"none": "recordings alone", "voices": "with synthetic speech"}
 
 
@@ -52,7 +61,7 @@ def title(method: Method, among: Iterable[Method] = ()) -> str:
         "augmentation": augmentation_title(method.augmentation),
         "split": training_title(method),
         "extra": _EXTRA.get(method.extra, f"with {method.extra}"),
-        "objective": _OBJECTIVES.get(method.objective, method.objective),
+        "objective": objective_title(method.objective),
         "condition": condition_title(method.condition),
     }
     # Two models may have rates of their own; only rates that vary within a model are named.
@@ -88,25 +97,39 @@ def augmentation_title(name: str) -> str:
     """Return a policy in words: "no augmentation", "basic augmentation", "freq mask alone"."""
     policy, _, transform = name.partition(":")
     if transform:
-        return f"{transform.replace('_', ' ')} {policy}"
+        return f"{transform_title(transform)} {policy}"
     return f"{'no' if name == 'none' else name} augmentation"
+
+
+def number(count: int) -> str:
+    """Write a small number in words: "two"."""
+    return _NUMBERS[count] if count < len(_NUMBERS) else str(count)
+
+
+def objective_title(name: str) -> str:
+    """Return an objective in words: "cross-entropy + contrastive loss"."""
+    return _OBJECTIVES.get(name, name)
+
+
+def transform_title(name: str) -> str:
+    """Return a single transform in words: "time mask", "Freq-MixStyle"."""
+    return _TRANSFORMS.get(name, name.replace("_", " "))
 
 
 def training_title(method: Method) -> str:
     """Return the people that a method was trained on: "four speakers", "one speaker (george)"."""
     count = method.training_speakers
-    number = _NUMBERS[count] if count < len(_NUMBERS) else str(count)
-    people = f"{number} speaker{'s' * (count != 1)}"
+    people = f"{number(count)} speaker{'s' * (count != 1)}"
     family, _, fold = method.split.partition(":")
     return f"{people} ({fold})" if fold and family == "single" else people
 
 
 def condition_title(condition: Condition) -> str:
-    """Return a condition in words: "white noise, 10 dB", "fine-tuned, 5 labels"."""
+    """Return a condition in words: "white noise at 10 dB", "fine-tuned, 5 labels"."""
     words = _CONDITIONS.get(condition.kind, condition.kind.replace("_", " "))
     if condition.kind in LABELLED:
         return f"{words}, {labels_title(condition)}"
-    return words if condition.level is None else f"{words}, {condition.level:g} dB"
+    return words if condition.level is None else f"{words} at {condition.level:g} dB"
 
 
 def labels_title(condition: Condition) -> str:
