@@ -34,8 +34,6 @@ Interval = tuple[float, float]
 Verdict = Literal["improves", "worsens", "no significant difference"]
 Over = Literal["speakers", "clips", "clips and seeds"]
 
-LABELLED = ("clusters", "finetune", "scratch")  # conditions whose level is a number of labels
-
 
 @dataclass(frozen=True)
 class Method:

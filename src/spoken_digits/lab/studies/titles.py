@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
+from spoken_digits.lab.evaluation.schema import LABELLED
 from spoken_digits.lab.features import FRONT_ENDS
 from spoken_digits.lab.models import MODELS
-from spoken_digits.lab.studies.results import LABELLED, Condition, Method
+from spoken_digits.lab.studies.results import Condition, Method
 
 __all__ = [
     "augmentation_title",
