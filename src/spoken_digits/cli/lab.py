@@ -323,7 +323,7 @@ def _export(arguments: argparse.Namespace) -> int:
 def _study(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.reporting.html import write_report
     from spoken_digits.lab.studies.executor import compute_on_one_thread
-    from spoken_digits.lab.studies.grid import studies
+    from spoken_digits.lab.studies.registry import studies
     from spoken_digits.lab.studies.run import StudyError, run_study
 
     compute_on_one_thread()

@@ -14,8 +14,9 @@ import pytest
 from spoken_digits.lab.data.corpora import read_corpus
 from spoken_digits.lab.studies import executor as workers
 from spoken_digits.lab.studies.executor import StudyError, run_all
-from spoken_digits.lab.studies.grid import Job, Study, plan
+from spoken_digits.lab.studies.grid import Job, plan
 from spoken_digits.lab.studies.run import run_job
+from spoken_digits.lab.studies.study import Study
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.xdist_group("workers")

@@ -38,7 +38,7 @@ model = "temporal-cnn"
 split = "inner:theo"
 [quick]
 seed = [0]
-epochs_share = 0.5
+epochs_factor = 0.5
 """
 
 
@@ -129,7 +129,7 @@ def test_other_recordings_and_other_recipes_are_refused(
         (RECIPE.replace('"xsdr"', "7"), "split = 7: expected the name of a split"),
         (RECIPE.replace("seed = [0, 1]", "seed = []"), "grids.results: seed is empty; expected"),
         (RECIPE.replace("seed = [0, 1]", "seeds = [0]"), "unknown key 'seeds'; the keys are"),
-        (RECIPE.replace("seed = [0, 1]", "epochs_share = 0"), "epochs_share = 0: expected a"),
+        (RECIPE.replace("seed = [0, 1]", "epochs_factor = 0"), "epochs_factor = 0: expected a"),
         (RECIPE.replace("seed = [0, 1]", 'task = "sing"'), "'sing': expected one of train, noise"),
         (RECIPE.replace("seed = [0, 1]", 'model = "cnn"'), "model = 'cnn': expected one of [mod"),
         (RECIPE.replace("seed = [0, 1]", 'augmentation = "alone:x"'), "'alone:x': expected one"),

@@ -4,16 +4,17 @@ Finished runs are left alone: a study that was killed resumes with what is missi
 the same bytes.
 """
 
-import json
 import os
 import time
 from pathlib import Path
 
 from spoken_digits.lab.data.corpora import best_corpus
 from spoken_digits.lab.evaluation.schema import RunEvaluation
-from spoken_digits.lab.runs import RunContext, is_finished, write_json, write_whole
+from spoken_digits.lab.runs import RunContext, is_finished, write_json
 from spoken_digits.lab.studies.executor import StudyError, run_all, say
-from spoken_digits.lab.studies.grid import Job, plan, read_study
+from spoken_digits.lab.studies.grid import Job, plan
+from spoken_digits.lab.studies.registry import read_study
+from spoken_digits.lab.studies.results import write_result
 from spoken_digits.lab.studies.summary import summarize
 from spoken_digits.lab.studies.tasks import find_task, run_task
 
@@ -83,8 +84,7 @@ def run_study(
             for job in missing
         ]
         run_all(run_job, missing, costs, workers or os.cpu_count() or 1, cluster)
-    summary = json.dumps(summarize(study_dir), indent=1, sort_keys=True) + "\n"
-    write_whole(study_dir / "summary.json", summary.encode())
+    write_result(study_dir / "summary.json", summarize(study_dir))
     return study_dir
 
 

@@ -47,7 +47,7 @@ SECTIONS: dict[str, Any] = {
         "results": {"model": "cnn-wide", "split": list(SPLITS)},
         "tiny": {"model": "cnn-tiny", "split": list(SPLITS[1:])},
     },
-    "quick": {"epochs_share": 0.1},
+    "quick": {"epochs_factor": 0.1},
 }
 
 _TITLES = {
