@@ -17,9 +17,12 @@ from spoken_digits.lab.export import ExportError
 from spoken_digits.lab.release import digits as shipping
 from spoken_digits.lab.release.digits import CONDITIONS, SNR_DB, ship
 from spoken_digits.lab.release.finetune import read_start
-from spoken_digits.lab.runs import RunContext, RunError
-from spoken_digits.lab.studies.shipped import SPLITS, ShippedResult, summarize_shipped
-from spoken_digits.lab.studies.tasks import run_task
+from spoken_digits.lab.runs import RunContext, RunError, read_json
+from spoken_digits.lab.studies.grid import plan
+from spoken_digits.lab.studies.registry import RELEASE_STUDIES, read_study, studies
+from spoken_digits.lab.studies.run import run_study
+from spoken_digits.lab.studies.shipped import STUDY, ShippedResult, summarize_shipped
+from spoken_digits.lab.studies.tasks import read_task, run_task
 from spoken_digits.lab.training.config import TrainConfig
 from spoken_digits.recognize import Recognizer
 
@@ -27,6 +30,8 @@ TINY = TrainConfig(
     model="cnn-tiny", split="pooled", augmentation="light", epochs=1, clips_per_epoch=64,
     oov_fraction=0.25, rejection_threshold=-1.0,
 )  # fmt: skip
+SMALL = ("augmentation", "epochs", "clips_per_epoch", "oov_fraction", "rejection_threshold")
+WIDE, TINY_RUN = "cnn-wide-ours-pooled", "tiny-cnn-tiny-ours-pooled"  # begin runs' names
 ONE_WORKER = pytest.mark.xdist_group("shipped")  # which makes the study
 
 
@@ -53,13 +58,15 @@ def few_clips() -> Iterator[None]:
 def studied(
     pooled_corpora: Path, tmp_path_factory: pytest.TempPathFactory, few_clips: None
 ) -> Path:
-    """The folder of all runs of the study."""
-    folder = tmp_path_factory.mktemp("study")
-    for model, splits in (("cnn-wide", SPLITS), ("cnn-tiny", SPLITS[1:])):
-        for split in splits:
-            config = replace(TINY, model=model, split=split)
-            name = f"{model}-{split}".replace(":", "-")
-            run_task("pooled", config, context_in(folder, pooled_corpora, name))
+    """The folder of the study, done as any other one, but with a small recipe."""
+    folder = tmp_path_factory.mktemp("study") / "shipped"
+    (folder / ".prepared").mkdir(parents=True)
+    (folder / ".prepared" / "voices").symlink_to(pooled_corpora / "made")
+    small = {key: getattr(TINY, key) for key in SMALL}
+    study = replace(STUDY, sections={**STUDY.sections, "defaults": small})
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(RELEASE_STUDIES, "shipped", study)
+        assert run_study("shipped", pooled_corpora, folder, workers=1) == folder
     return folder
 
 
@@ -109,7 +116,23 @@ def test_the_study_reports_accuracy_on_everything_that_was_held_out(studied: Pat
     assert len(result.rejection_of_words_never_trained_on) >= 4
     assert sum(row.clips for row in result.recall_by_digit) == 120
     assert result.recipe == replace(TINY, model="cnn-wide").to_toml()
-    assert (result.study, result.track, result.command) == ("shipped", "open", "made up")
+    assert (result.study, result.track) == ("shipped", "open")
+    assert result.command == "spoken-digits study shipped"
+    assert read_json(studied / "summary.json", ShippedResult) == result
+
+
+def test_it_is_a_study_like_the_others_but_not_among_all() -> None:
+    assert "shipped" not in studies()
+    study = read_study("shipped")
+    assert study.question.endswith("?")
+    jobs = plan(study, "fsdd", [])
+    assert {job.task for job in jobs} == {"pooled"}
+    splits = {"pooled:fsdd", "pooled:0", "pooled:1", "pooled:2", "pooled:speech_commands"}
+    assert {j.config.split for j in jobs if j.config.model == "cnn-tiny"} == splits
+    assert {j.config.split for j in jobs if j.config.model == "cnn-wide"} == splits | {"pooled"}
+    recipe = read_task("shipped", "train", {})[1]
+    (whole,) = (job for job in jobs if job.config.split == "pooled")
+    assert whole.config == recipe
 
 
 @ONE_WORKER
@@ -117,7 +140,7 @@ def test_the_numbers_are_those_of_the_predictions(studied: Path) -> None:
     result = summarize_shipped(studied)
 
     def saved(split: str, file: str) -> Predictions:
-        return Predictions.load(studied / f"cnn-wide-pooled-{split}" / file)
+        return Predictions.load(studied / f"{WIDE}-{split}-s0" / file)
 
     whole = saved("fsdd", "predictions.npz")
     assert result.accuracy[0].accuracy == pytest.approx(whole.correct.mean())
@@ -157,7 +180,7 @@ def test_the_study_sets_the_smaller_variants_beside_the_network(
     assert (rows["float"].rejection_auroc, rows["float"].rejection_eer) == (own.auroc, own.eer)
     # Recognized again, one file after another, as a user's recordings are.
     hits = [
-        Recognizer(studied / f"cnn-tiny-pooled-{fold}" / "digits-int8.onnx", 0)(clip.file).label
+        Recognizer(studied / f"{TINY_RUN}-{fold}-s0" / "digits-int8.onnx", 0)(clip.file).label
         == clip.label
         for fold in range(FOLDS)
         for clip in held_out(f"pooled:{fold}", pooled_corpora, oov=False)
@@ -179,17 +202,18 @@ def test_a_variant_that_export_refuses_is_left_out(
         raise ExportError("in 8 bits 12.3% of the synthetic clips")
 
     monkeypatch.setattr(shipping, "quantize", refuse)
-    finished = studied / "cnn-tiny-pooled-1" / "evaluation.json"
+    name = f"{TINY_RUN}-1-s0"
+    finished = studied / name / "evaluation.json"
     before = finished.read_bytes()
     finished.unlink()
     with pytest.raises(RunError, match="no finished run of cnn-tiny on the split pooled:1; run"):
         summarize_shipped(studied)
     config = replace(TINY, split="pooled:1")
-    context = context_in(studied, pooled_corpora, "cnn-tiny-pooled-1")
+    context = RunContext(studied / name, studied / ".prepared", pooled_corpora, command="again")
     stamp = (context.directory / "model.safetensors").stat().st_mtime_ns
     run_task("pooled", config, context)  # takes up the network that is there
     assert (context.directory / "model.safetensors").stat().st_mtime_ns == stamp
-    assert "cnn-tiny-pooled-1, int8 left out: in 8 bits 12.3%" in capsys.readouterr().err
+    assert f"{name}, int8 left out: in 8 bits 12.3%" in capsys.readouterr().err
     assert summarize_shipped(studied) == replace(whole, variants=whole.variants[:3])
     finished.write_bytes(before)
     assert isinstance(summarize_shipped(studied), ShippedResult)
