@@ -16,13 +16,17 @@ import numpy as np
 from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.connected import Transcriber
 from spoken_digits.lab.connected.network import StringNet, export_strings
-from spoken_digits.lab.connected.phrases import draw_voices, make_phrases, read_phrases
+from spoken_digits.lab.connected.phrases import (
+    draw_voices,
+    make_espeak_phrases,
+    make_flite_festival_phrases,
+)
 from spoken_digits.lab.connected.strings import (
     LEVEL_RMS,
-    Spoken,
+    DigitString,
     StringStyle,
     make_strings,
-    read_spoken,
+    read_words,
     score,
 )
 from spoken_digits.lab.connected.training import Material, StringConfig, train_strings
@@ -31,12 +35,12 @@ from spoken_digits.lab.data.noise import read_noise
 from spoken_digits.lab.data.pooled import is_held_out, noise_partition
 from spoken_digits.lab.data.splits import one_split
 from spoken_digits.lab.runs import commit, write_whole
-from spoken_digits.lab.tts.flite_festival import READERS
+from spoken_digits.lab.tts.flite_festival import FLITE_FESTIVAL_VOICES
 
 __all__ = ["TEST_STYLE", "judge_transcriber", "train_transcriber", "unheard_clips"]
 
 THRESHOLD = 0.2  # probability that a digit must reach; chosen on speakers left out
-TEST_STYLE = StringStyle(fewest=4, most=7)
+TEST_STYLE = StringStyle(min_digits=4, max_digits=7)
 STRINGS_PER_SPEAKER = 100
 PHRASE_VOICES = 90
 READER_STRINGS, READER_SENTENCES = 60, 15  # of each: there are fewer readers than voices
@@ -101,11 +105,11 @@ def train_transcriber(
         recorded = one_split(split, recorded).train
     crowd = tuple(c for c in read_corpus("speech_commands", data) if not is_held_out(c.speaker))
     clips = (*recorded, *crowd, *read_synthetic())
-    phrases = make_phrases(draw_voices(PHRASE_VOICES, config.seed), cache, seed=config.seed)
-    phrases += read_phrases(
-        cache, READERS, strings=READER_STRINGS, sentences=READER_SENTENCES, seed=config.seed
+    phrases = make_espeak_phrases(draw_voices(PHRASE_VOICES, config.seed), cache, seed=config.seed)
+    phrases += make_flite_festival_phrases(
+        cache, strings=READER_STRINGS, sentences=READER_SENTENCES, seed=config.seed
     )
-    spoken = read_spoken(clips)
+    spoken = read_words(clips)
     noises = [read_noise(file) for file in noise_partition("pooled:xsdr", data)[0]]
     material = Material(
         [s for s in spoken if s.digits], phrases, [s for s in spoken if not s.digits], noises
@@ -118,7 +122,7 @@ def train_transcriber(
         "fsdd_speakers": sorted({clip.speaker for clip in recorded}),
         "clips": len(clips),
         "phrases": len(phrases),
-        "readers": [reader.speaker for reader in READERS],
+        "flite_festival_voices": [voice.speaker for voice in FLITE_FESTIVAL_VOICES],
     }
     metadata = {
         "threshold": str(THRESHOLD),
@@ -157,9 +161,9 @@ def judge_transcriber(
     if recognizer := transcriber.recognizer:
         results["digits_model"] = {k: recognizer.metadata.get(k) for k in _ABOUT}
     results["split"], results["seed"] = split, seed
-    sets: dict[str, list[Spoken]] = {}
+    sets: dict[str, list[DigitString]] = {}
     if split:
-        spoken = read_spoken(unheard_clips(split, data))
+        spoken = read_words(unheard_clips(split, data))
         for speaker in sorted({s.speaker for s in spoken}):
             own = [s for s in spoken if s.speaker == speaker]
             sets[speaker] = make_strings(own, STRINGS_PER_SPEAKER, TEST_STYLE, seed)
@@ -168,8 +172,8 @@ def judge_transcriber(
     counts = Counter(clip.label for clip in clips)
     fewest = _LEAST_SHARE * max(counts.values())
     crowd = [
-        Spoken(s.samples, s.digits, s.starts, s.ends, "crowd", s.corpus)
-        for s in read_spoken(clip for clip in clips if counts[clip.label] >= fewest)
+        DigitString(s.samples, s.digits, s.starts, s.ends, "crowd", s.corpus)
+        for s in read_words(clip for clip in clips if counts[clip.label] >= fewest)
     ]
     results["strings"], delays_ms = {}, []
     all_references: list[str] = []
@@ -201,7 +205,7 @@ def judge_transcriber(
 _ABOUT = ("training_data", "recipe", "parameters", "threshold", "command", "commit", "version")
 
 
-def _delays_ms(transcriber: Transcriber, string: Spoken) -> list[float]:
+def _delays_ms(transcriber: Transcriber, string: DigitString) -> list[float]:
     """Feed a string in chunks of 10 ms; the time from each digit's end to when it is shown."""
     chunk = SAMPLE_RATE // 100
     stream = transcriber.stream()
@@ -225,7 +229,7 @@ def _false_digits(transcriber: Transcriber, data: Path | str | None) -> dict[str
         if is_held_out(clip.speaker) and not clip.label.isdecimal()
     ]
     pause = round(_PAUSE_S * SAMPLE_RATE)
-    said = np.concatenate([np.pad(s.samples, (0, pause)) for s in read_spoken(words)])
+    said = np.concatenate([np.pad(s.samples, (0, pause)) for s in read_words(words)])
     rng = np.random.default_rng(0)
     said = said + (1e-3 * LEVEL_RMS * rng.standard_normal(len(said))).astype(np.float32)
     sounds = {f"{len(words)} words": said}

@@ -79,7 +79,7 @@ def train_open(
     voices = out / ".voices"
     if not voices.exists():
         _say(f"making {len(ALL_VOICES)} synthetic voices, once; about a minute")
-        make_voices(voices, ALL_VOICES, takes=VOICE_TAKES, others=VOICE_OTHERS)
+        make_voices(voices, ALL_VOICES, takes=VOICE_TAKES, oov_words=VOICE_OTHERS)
     gathered = pooled_set(
         config.split, out / ".prepared", data, voices, config.other_share, config.seed
     )
