@@ -24,9 +24,7 @@ def add_verbs(verbs: Any) -> None:
     actions = add_group(verbs, "corpus", text)
     verb = add_verb(actions, "list", _corpus_list, "corpora: licence, and where they are", "train")
     add_data(verb)
-    verb = add_verb(
-        actions, "fetch", _corpus_fetch, "download a corpus and check its files", "train"
-    )
+    verb = add_verb(actions, "fetch", _corpus_fetch, "download a corpus and check it", "train")
     verb.add_argument("name", metavar="NAME", help="a corpus of the list")
     add_data(verb)
     text = "listen to every recording and report what is wrong; status 1 if anything is"
@@ -89,11 +87,10 @@ def _corpus_check(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.data.corpora import (
         CORPORA,
         CorpusError,
-        check_corpus,
         find_corpus,
         read_corpus,
-        summarize_corpus,
     )
+    from spoken_digits.lab.data.validate import check_corpus, summarize_corpus
 
     at_hand = [name for name in CORPORA if find_corpus(name, arguments.data)]
     status = 0

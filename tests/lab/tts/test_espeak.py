@@ -12,10 +12,10 @@ from spoken_digits.lab.data.corpora import (
     DIGIT_WORDS,
     DIGITS,
     CorpusError,
-    check_corpus,
     find_corpus,
     read_corpus,
 )
+from spoken_digits.lab.data.validate import check_corpus
 from spoken_digits.lab.runs import OutputError
 from spoken_digits.lab.tts import flite_festival
 from spoken_digits.lab.tts.espeak import (
