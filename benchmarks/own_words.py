@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from spoken_digits.lab.data.corpora import DIGITS, Clip, data_hash, read_corpus
-from spoken_digits.lab.data.dataset import Dataset, balanced_shares, prepare
+from spoken_digits.lab.data.dataset import Dataset, balanced_probabilities, prepare
 from spoken_digits.lab.data.pooled import partition
 from spoken_digits.lab.evaluation.metrics import wilson
 from spoken_digits.lab.release.finetune import LEAST_CLIPS, own_config
@@ -60,7 +60,9 @@ def accuracy(
 ) -> float:
     """Train on the chosen recordings, and return how many of the others are heard rightly."""
     rows = np.array(chosen)
-    shares = balanced_shares(dataset.targets[rows], ["own"] * len(rows), ["all"] * len(rows), {})
+    shares = balanced_probabilities(
+        dataset.targets[rows], ["own"] * len(rows), ["all"] * len(rows), {}
+    )
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
         net = train(config, dataset, rows, run, quiet=True, shares=shares, initial=initial)

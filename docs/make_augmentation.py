@@ -88,10 +88,10 @@ def bars(shape: tuple[int, int], generator: Generator) -> Tensor:
 
 W, S = waveforms, spectrograms
 SAMPLES: dict[str, Example] = {
-    "trim_quiet": Example(
+    "trim": Example(
         "what lies 20 dB and more below the loudest moment cut off either end",
-        W.trim_quiet,
-        lambda b, _: W.trim_quiet(b.samples, b.lengths, full(20))[0],
+        W.trim,
+        lambda b, _: W.trim(b.samples, b.lengths, full(20))[0],
     ),
     "place": Example(
         "up to 150 ms of silence on either side",
@@ -158,10 +158,10 @@ SAMPLES: dict[str, Example] = {
         W.clip_level,
         lambda b, _: W.clip_level(b.samples, b.samples.abs().amax(1) / 10),
     ),
-    "clip_share": Example(
+    "clip_fraction": Example(
         "a third of the samples",
-        W.clip_share,
-        lambda b, _: W.clip_share(b.samples, b.lengths, full(1 / 3)),
+        W.clip_fraction,
+        lambda b, _: W.clip_fraction(b.samples, b.lengths, full(1 / 3)),
     ),
     "quantize": Example("7 bits", W.quantize, lambda b, _: W.quantize(b.samples, full(7))),
     "compand": Example("the only strength there is", W.compand, lambda b, _: W.compand(b.samples)),
@@ -200,10 +200,10 @@ POWER: dict[str, Example] = {
     ),
 }
 LOG_MEL: dict[str, Example] = {
-    "mix_style": Example(
+    "freq_mixstyle": Example(
         "with the voice of another word",
-        S.mix_style,
-        lambda b, g: S.mix_style(b.log_mel, b.mask, g, 1.0),
+        S.freq_mixstyle,
+        lambda b, g: S.freq_mixstyle(b.log_mel, b.mask, g, 1.0),
         key=30,
     ),
     "mixup": Example(
@@ -217,13 +217,13 @@ LOG_MEL: dict[str, Example] = {
         S.warp_time,
         lambda b, _: S.warp_time(b.log_mel, b.n_frames, b.n_frames / 2, b.n_frames * 2 / 3),
     ),
-    "mask_bands": Example(
-        "up to 16 of 40 bands", S.mask_bands, lambda b, g: S.mask_bands(b.log_mel, g, 16), key=25
+    "mask_freq": Example(
+        "up to 16 of 40 bands", S.mask_freq, lambda b, g: S.mask_freq(b.log_mel, g, 16), key=25
     ),
-    "mask_frames": Example(
+    "mask_time": Example(
         "up to half of the frames",
-        S.mask_frames,
-        lambda b, g: S.mask_frames(b.log_mel, b.n_frames, g, 0.5),
+        S.mask_time,
+        lambda b, g: S.mask_time(b.log_mel, b.n_frames, g, 0.5),
         key=19,
     ),
 }

@@ -64,7 +64,7 @@ def test_onnx_says_what_torch_says_at_any_length_and_batch_size(tmp_path: Path, 
 
 
 def test_log_odds_of_being_a_digit_come_out_of_a_network_that_rejects(tmp_path: Path) -> None:
-    net = finished_run(tmp_path / "run", other_share=0.2, rejection_threshold=0.7)
+    net = finished_run(tmp_path / "run", oov_fraction=0.2, rejection_threshold=0.7)
     path = export(tmp_path / "run")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     waveform = 0.1 * np.random.default_rng(0).standard_normal((3, 4000)).astype(np.float32)

@@ -28,7 +28,7 @@ def speech_like(n_samples: int, seed: int = 0) -> np.ndarray:
 def test_mel_filter_bank_is_librosas(name: str) -> None:
     front_end = FRONT_ENDS[name]
     expected = librosa.filters.mel(
-        sr=front_end.sample_rate_hz,
+        sr=front_end.sample_rate,
         n_fft=front_end.n_fft,
         n_mels=front_end.n_mels,
         fmin=front_end.f_min_hz,
@@ -45,7 +45,7 @@ def test_mel_spectrogram_is_librosas_to_a_hundredth_of_a_decibel(name: str, n_sa
     samples = speech_like(n_samples)
     expected = librosa.feature.melspectrogram(
         y=samples,
-        sr=front_end.sample_rate_hz,
+        sr=front_end.sample_rate,
         n_fft=front_end.n_fft,
         win_length=front_end.window_length,
         hop_length=front_end.hop_length,

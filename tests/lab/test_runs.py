@@ -1,10 +1,26 @@
-"""Whole or not at all."""
+"""The run directory: written whole or not at all, and finished as one run only."""
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from spoken_digits.lab.runs import OutputError, expect_free, whole_file, write_whole
+from spoken_digits.lab.runs import (
+    DataRecord,
+    OutputError,
+    RunContext,
+    RunError,
+    claim,
+    expect_free,
+    finish,
+    is_finished,
+    read_json,
+    whole_file,
+    write_environment,
+    write_json,
+    write_whole,
+)
 
 
 def test_a_file_is_written_with_its_folder(tmp_path: Path) -> None:
@@ -43,3 +59,83 @@ def test_only_a_new_or_empty_folder_is_free(tmp_path: Path) -> None:
     for taken in (tmp_path, tmp_path / "a.txt"):
         with pytest.raises(OutputError, match=f"{taken.name}: exists, expected a new or empty"):
             expect_free(taken)
+
+
+@dataclass(frozen=True)
+class Inner:
+    counts: dict[str, int]
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str
+    inners: tuple[Inner, ...]
+    one: Inner | None
+    shares: tuple[float, ...] = ()
+
+
+def test_a_dataclass_comes_back_from_json_as_it_was(tmp_path: Path) -> None:
+    inner = Inner({"a": 1}, (0.0, 1.5))
+    for value in (Outer("x", (inner, inner), inner, (0.25, 1.0)), Outer("y", (), None)):
+        write_json(tmp_path / "value.json", value)
+        assert read_json(tmp_path / "value.json", Outer) == value
+
+
+def test_json_that_holds_something_else_is_named_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "value.json"
+    with pytest.raises(RunError, match=r"value\.json: missing; run the task again"):
+        read_json(path, Outer)
+    for text in ("{", "[]", '{"name": "x"}', '{"name": "x", "inners": [3], "one": null}'):
+        path.write_text(text)
+        with pytest.raises(RunError, match=r"value\.json: not a Outer as JSON .*; remove"):
+            read_json(path, Outer)
+    with pytest.raises(ValueError, match="Out of range float"):
+        write_json(path, {"accuracy": float("nan")})
+
+
+class Recipe:
+    def __init__(self, text: str = "seed = 0\n") -> None:
+        self.text = text
+
+    def to_toml(self) -> str:
+        return self.text
+
+
+def test_a_directory_belongs_to_one_recipe(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    claim(run, Recipe())
+    claim(run, Recipe())
+    with pytest.raises(RunError, match=r"run: holds a run of another recipe; remove it, or give"):
+        claim(run, Recipe("seed = 1\n"))
+
+
+def test_a_run_is_finished_by_its_last_file_and_only_as_the_run_asked_for(tmp_path: Path) -> None:
+    context = RunContext(tmp_path / "run", tmp_path / "cache", command="made up", grid="g")
+    record = DataRecord(clips=3, hash="abc", corpus="fsdd")
+    claim(context.directory, Recipe())
+    write_environment(
+        context,
+        "train",
+        record,
+        labels=["0", "1"],
+        device="cpu",
+        parameters=5,
+        conditions=["clean"],
+    )
+    assert not is_finished(context.directory, "train", Recipe(), "abc")
+    finish(context.directory, record)
+    assert is_finished(context.directory, "train", Recipe(), "abc")
+    environment = json.loads((context.directory / "environment.json").read_text())
+    assert environment["data"] == {"clips": 3, "hash": "abc", "corpus": "fsdd"}
+    assert (environment["grid"], environment["task"]) == ("g", "train")
+    for task, recipe, data_hash, other in (
+        ("noise", Recipe(), "abc", "another kind of task"),
+        ("train", Recipe("seed = 1\n"), "abc", "another recipe"),
+        ("train", Recipe(), "abd", "other recordings"),
+    ):
+        with pytest.raises(RunError, match=f"run: finished with {other}; remove it, or give"):
+            is_finished(context.directory, task, recipe, data_hash)
+    (context.directory / "environment.json").write_text("{")
+    with pytest.raises(RunError, match=r"environment\.json: missing or damaged in a finished run"):
+        is_finished(context.directory, "train", Recipe(), "abc")

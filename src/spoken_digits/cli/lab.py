@@ -6,7 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,16 @@ def add_verbs(verbs: Any) -> None:
         "train it on FSDD, Speech Commands and synthetic speech; also needs "
         "apt-get install flite festival festvox-kdlpc16k"
     )
-    verb = add_verb(actions, "train", _strings_train, text, "train,synth")
+    verb = add_verb(actions, "train", _strings_train, text, "train,synth,bench")
+    verb.add_argument("recipe", metavar="RECIPE", nargs="?", help="a TOML file, or its name")
     text = "file to write (%(default)s)"
     verb.add_argument("-o", "--output", metavar="FILE", default="strings.onnx", help=text)
     text = "split of FSDD whose training side is learned from (default: all speakers)"
     verb.add_argument("--split", help=text)
-    verb.add_argument("--seed", type=whole(0), default=0, help="key of its draws (%(default)s)")
+    verb.add_argument("--seed", type=whole(0), help="key of its draws (default: 0)")
     verb.add_argument("--steps", metavar="N", type=whole(1), help="instead of the recipe's")
+    text = "folder of runs (%(default)s)"
+    verb.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help=text)
     add_data(verb)
     text = "judge it on strings, latency and false digits of speakers held out"
     verb = add_verb(actions, "score", _strings_score, text, "train,bench")
@@ -142,123 +145,118 @@ def _add_run(verb: argparse.ArgumentParser) -> None:
 
 
 def _strings_train(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.connected.pipeline import train_transcriber
-    from spoken_digits.lab.connected.training import StringConfig
-
-    def progress(step: int, loss: float, _: object) -> None:
-        if (step + 1) % 100 == 0:
-            print(f"{step + 1:,} of {config.steps:,}: {loss:.2f}", file=sys.stderr, flush=True)
-
-    config = StringConfig(seed=arguments.seed)
-    if arguments.steps:
-        config = dataclasses.replace(config, steps=arguments.steps)
-    print(
-        train_transcriber(
-            arguments.output, arguments.split, arguments.data, config, arguments.command,
-            progress=progress,
-        )
-    )  # fmt: skip
-    return 0
+    wanted = {"seed": arguments.seed, "split": arguments.split, "steps": arguments.steps}
+    given = {key: value for key, value in wanted.items() if value is not None}
+    name, config = _configure(arguments, "strings", given)
+    return _run(name, config, arguments, export=arguments.output, show_run=False)
 
 
 def _strings_score(arguments: argparse.Namespace) -> int:
     from spoken_digits.connected import Transcriber
-    from spoken_digits.lab.connected.pipeline import judge_transcriber
+    from spoken_digits.lab.connected.pipeline import describe_models, evaluate_transcriber
     from spoken_digits.lab.connected.strings import read_references, score
-    from spoken_digits.lab.runs import write_whole
-    from spoken_digits.recognize import load
+    from spoken_digits.lab.runs import write_json
 
     recognizer = load(arguments.digits) if arguments.digits else None
     transcriber = Transcriber(arguments.model, recognizer)
+    results: dict[str, Any] = {"command": arguments.command}
     if arguments.table:
         references = read_references(arguments.table)
-        heard = [transcriber(file).digits for file, _ in references]
-        results: dict[str, Any] = score([digits for _, digits in references], heard).to_dict()
+        transcripts = [transcriber(file).digits for file, _ in references]
+        results |= score([digits for _, digits in references], transcripts).to_dict()
     else:
-        results = judge_transcriber(transcriber, arguments.split, arguments.data, arguments.seed)
-    text = json.dumps({"command": arguments.command} | results, indent=1)
+        evaluation, _ = evaluate_transcriber(
+            transcriber, arguments.split, arguments.data, arguments.seed
+        )
+        results |= describe_models(transcriber)
+        results |= {"split": arguments.split, "seed": arguments.seed}
+        results |= dataclasses.asdict(evaluation)
     if arguments.output:
-        write_whole(arguments.output, f"{text}\n".encode())
-    print(text)
+        write_json(arguments.output, results)
+    print(json.dumps(results, indent=1))
     return 0
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.data.corpora import best_corpus
-    from spoken_digits.lab.studies.run import Job, run_job
-    from spoken_digits.lab.training.config import TrainConfig
-
-    config = _config(TrainConfig, arguments)
     if arguments.start and not arguments.corpus:
         return complain("--from: needs --corpus, the words to learn")
     if arguments.corpus:
-        return _train_own(config, arguments)
-    if config.split.partition(":")[0] == "pooled":
-        return _train_open(config, arguments)
-    corpus, _ = best_corpus(arguments.data)
-    if corpus == "voices" and not arguments.split:
-        config = dataclasses.replace(config, split="synthetic")
-    job = Job(config, corpus, arguments.data, arguments.out, arguments.command)
-    print(run_job(job, quiet=False), file=sys.stderr)
-    print(job.directory)
-    if arguments.export:
-        from spoken_digits.lab.export import export
-
-        print(export(job.directory, arguments.export))
-    return 0
+        return _train_custom_words(arguments)
+    name, config = _configure(arguments, "train", _overrides(arguments))
+    return _run(name, config, arguments, export=arguments.export)
 
 
-def _train_own(config: Any, arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.data.corpora import read_corpus
-    from spoken_digits.lab.release.finetune import own_config, read_start, train_own
-    from spoken_digits.lab.runs import write_whole
+def _train_custom_words(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.release.finetune import custom_words_config, read_custom_words
 
-    clips = read_corpus(arguments.corpus, arguments.data)
-    begun, weights = read_start(arguments.start) if arguments.start else (None, None)
-    given = [key for key in _OVERRIDES if getattr(arguments, key) is not None]
-    config = own_config(config, given, begun)
-    run = arguments.out / f"{Path(arguments.corpus).stem}-s{config.seed}"
-    model, trust = train_own(config, clips, run, arguments.command, weights, quiet=False)
-    print(trust.text, file=sys.stderr)
-    if arguments.export:
-        model = Path(arguments.export)
-        write_whole(model, (run / "digits.onnx").read_bytes())
-    print(model)
-    return 0
-
-
-def _train_open(config: Any, arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.release.digits import ship, train_open
-
-    out, command = arguments.out, arguments.command
-    run = train_open(config, arguments.data, out, command, quiet=False)
-    print(run)
-    if arguments.export:
-        print(ship(run, arguments.export))
-    return 0
+    given = _overrides(arguments)
+    clips = read_custom_words(arguments.corpus, arguments.data)
+    overrides = given | ({"start": arguments.start} if arguments.start else {})
+    name, config = _configure(arguments, "custom-words", overrides)
+    config = custom_words_config(config, list(given), len(clips))
+    return _run(name, config, arguments, arguments.corpus, export=arguments.export, show_run=False)
 
 
 def _pretrain(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.data.corpora import best_corpus
-    from spoken_digits.lab.training.contrastive import PretrainConfig, run_pretraining
-
-    config = _config(PretrainConfig, arguments)
-    corpus, clips = best_corpus(arguments.data)
-    if corpus == "voices" and not arguments.split:
-        config = dataclasses.replace(config, split="synthetic")
-    folder, line = run_pretraining(config, clips, arguments.out)
-    print(line, file=sys.stderr)
-    print(folder)
-    return 0
+    name, config = _configure(arguments, "pretrain", _overrides(arguments))
+    return _run(name, config, arguments)
 
 
-def _config(kind: Any, arguments: argparse.Namespace) -> Any:
-    """Resolve the recipe of a run: a file if there is one, and the options, which win over it."""
+def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     given = {key: getattr(arguments, key) for key in _OVERRIDES}
-    overrides = {key: value for key, value in given.items() if value is not None}
-    if arguments.recipe:
-        return kind.from_toml(arguments.recipe, **overrides)
-    return kind.from_dict(overrides, "options")
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _configure(
+    arguments: argparse.Namespace, task: str, given: Mapping[str, Any]
+) -> tuple[str, Any]:
+    """Return the kind of task and its configuration: a recipe's, and options, which win over it."""
+    from spoken_digits.lab.studies.tasks import read_task
+
+    return read_task(arguments.recipe, task, given)
+
+
+def _run(
+    name: str,
+    config: Any,
+    arguments: argparse.Namespace,
+    corpus: str = "",
+    export: Path | str | None = None,
+    show_run: bool = True,
+) -> int:
+    """Do a task; print its folder and what was exported."""
+    from spoken_digits.lab.data.corpora import best_corpus
+    from spoken_digits.lab.runs import RunContext
+    from spoken_digits.lab.studies.executor import compute_on_one_thread
+    from spoken_digits.lab.studies.run import describe_run
+    from spoken_digits.lab.studies.tasks import find_task, run_task
+
+    task = find_task(name)
+    if export and task.export is None:
+        return complain(f"--export: a run of the task {name} has no network to export")
+    if task.needs_corpus and not corpus:
+        corpus, _ = best_corpus(arguments.data)
+        if corpus == "voices" and not arguments.split:
+            config = dataclasses.replace(config, split="synthetic")
+    compute_on_one_thread()
+    directory = arguments.out / task.name(config, corpus).replace(":", "-")
+    context = RunContext(
+        directory=directory,
+        cache=arguments.out / ".prepared",
+        data=arguments.data,
+        corpus=corpus,
+        command=arguments.command,
+        quiet=False,
+    )
+    evaluation = run_task(name, config, context)
+    print(describe_run(directory.name, evaluation), file=sys.stderr)
+    if show_run:
+        print(directory)
+    if export and task.export:
+        print(task.export(directory, Path(export)))
+    elif not show_run:
+        print(directory / "digits.onnx")
+    return 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -324,11 +322,11 @@ def _export(arguments: argparse.Namespace) -> int:
 
 def _study(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.reporting.html import write_report
-    from spoken_digits.lab.studies.grid import studies
+    from spoken_digits.lab.studies.executor import compute_on_one_thread
+    from spoken_digits.lab.studies.registry import studies
     from spoken_digits.lab.studies.run import StudyError, run_study
 
-    if arguments.name == "shipped":
-        return _study_shipped(arguments)
+    compute_on_one_thread()
     names = studies() if arguments.name == "all" else (arguments.name,)
     for name in names:
         out = arguments.out and (arguments.out / name if len(names) > 1 else arguments.out)
@@ -341,15 +339,6 @@ def _study(arguments: argparse.Namespace) -> int:
         report = folder / "report.html"
         write_report(folder, report, arguments.data)
         print(f"report: {report}", flush=True)
-    return 0
-
-
-def _study_shipped(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.release.digits import study_shipped
-    from spoken_digits.lab.training.config import TrainConfig
-
-    config, out = TrainConfig.from_toml("shipped"), arguments.out or Path("runs", "shipped")
-    print(study_shipped(config, arguments.data, out, arguments.command, quiet=False))
     return 0
 
 

@@ -43,14 +43,14 @@ __all__ = [
 OUTPUTS = ("scores", "log_mel", "embedding")  # and "rejection", of a network that rejects
 _TOLERANCE = 1e-4
 OPSET = 17
-# Synthetic voices that tell the ranges of activations, and others, by which 8 bits are judged.
+# Synthetic clips that the ranges of activations are calibrated on, and others to compare answers.
 _CALIBRATED, _COMPARED = slice(0, None, 9), slice(1, None, 3)
 _MARGIN = 0.1  # labels whose probabilities lie closer are not told apart
-_LEAST_AGREEMENT = 0.98
+_MIN_AGREEMENT = 0.98
 
 
 class ExportError(ValueError):
-    """The exported file does not say what the network says; nothing was written."""
+    """The exported file and the network give different outputs; nothing was written."""
 
 
 class _WaveformOnly(nn.Module):
@@ -75,7 +75,7 @@ def export(run_dir: Path | str, output: Path | str | None = None, int8: bool = F
     The file takes ``waveform`` (B, L), float32 at 8 kHz, any B and any L of a tenth of a second or
     more, and gives ``scores`` (B, C), logits, ``log_mel`` (B, M, T) and ``embedding`` (B, D); of a
     network that rejects also ``rejection`` (B,), log-odds of being one of the labels. Its metadata
-    name the labels, the front end, the recipe, the training data and their licence.
+    names the labels, the front end, the recipe, the training data and their licence.
 
     Parameters
     ----------
@@ -89,9 +89,9 @@ def export(run_dir: Path | str, output: Path | str | None = None, int8: bool = F
     Raises
     ------
     ConfigError
-        When `run_dir` holds no finished run, or one that lacks what is known of its training.
+        When `run_dir` holds no finished run, or one without a record of its training.
     ExportError
-        When the two disagree, or the answers in 8 bits with those in float; nothing is written
+        When outputs differ, or too many answers in 8 bits from those in float; nothing is written
         then.
     """
     run_dir = Path(run_dir)
@@ -104,7 +104,7 @@ def export(run_dir: Path | str, output: Path | str | None = None, int8: bool = F
 
 
 def _environment(run_dir: Path) -> dict[str, object]:
-    """Read what a run says of its training, all of which goes into the exported file."""
+    """Read the record of a run's training, all of which goes into the exported file."""
     path, wanted = run_dir / "environment.json", ("labels", "data", "command", "commit")
     try:
         environment = json.loads(path.read_text(encoding="utf-8"))
@@ -121,8 +121,8 @@ def _to_onnx(net: DigitNet) -> bytes:
     # Two clips: an example batch of one would be traced into the graph of a recurrent network.
     example = torch.randn(2, 4000, generator=torch.Generator().manual_seed(0))
     with warnings.catch_warnings():
-        # The tracing exporter is the one that leaves the time axis of recurrent networks free; it
-        # announces its own retirement, and traces shapes that `check_parity` proves to be free.
+        # Only the tracing exporter keeps the time axis of recurrent networks dynamic. It warns that
+        # it is deprecated, and of traced shapes; `check_parity` tests that they are dynamic.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             _WaveformOnly(net).eval(),
@@ -149,7 +149,7 @@ def _metadata(config: TrainConfig, net: DigitNet, environment: dict[str, object]
     return {
         "format_version": "1",
         "labels": json.dumps(environment["labels"]),
-        "sample_rate_hz": str(front_end.sample_rate_hz),
+        "sample_rate_hz": str(front_end.sample_rate),
         "front_end": json.dumps(asdict(front_end)),
         "model": config.model,
         "precision": "float32",
@@ -166,14 +166,14 @@ def _metadata(config: TrainConfig, net: DigitNet, environment: dict[str, object]
 
 
 def _licence(data: object) -> str:
-    """Return the licence of weights: share-alike recordings ask for the same of what they made."""
+    """Return the licence of weights: that of share-alike recordings extends to them."""
     if "CC BY-SA 4.0" in json.dumps(data):
-        return "CC BY-SA 4.0, as recordings that it learned from; see training_data"
+        return "CC BY-SA 4.0, as recordings that it was trained on; see training_data"
     return "Apache-2.0; trained on the corpora of training_data, under their licences"
 
 
 def describe(content: bytes, metadata: dict[str, str]) -> bytes:
-    """Write into an ONNX file what it is."""
+    """Set the metadata of an ONNX file, and check that the file is valid."""
     model = onnx.load_from_string(content)
     onnx.helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
@@ -206,14 +206,14 @@ def check_parity(net: DigitNet, content: bytes) -> None:
 
 
 def quantize(content: bytes) -> bytes:
-    """Put an exported model's convolutions and last layer into 8 bits, once it answers the same.
+    """Quantize an exported model's convolutions and last layer to 8 bits.
 
-    The front end, whose power spans more than 8 bits can say, stays in float, and so does what the
-    last layer gives: answers and refusals are cut from it. Weights have a scale for each channel,
-    activations one that the synthetic voices tell, which ship (Jacob et al. 2018,
-    arXiv:1712.05877). Other voices of theirs are then heard by both files. An answer counts as the
-    same when it is refused by both or by neither, and is the float file's likeliest label, or one
-    that the float file holds for likely to within 0.1, the margin that `recognize` asks for.
+    The front end, whose power exceeds the range of 8 bits, stays in float, and so does the output
+    of the last layer, from which answers and rejections are computed. Weights have a scale for each
+    channel, activations one that is calibrated on part of the synthetic speech that ships (Jacob et
+    al. 2018, arXiv:1712.05877). Both files then recognize other clips of it. Answers count as the
+    same when both files reject or accept a clip, and the answer is the float file's most probable
+    label, or one whose probability there is within 0.1 of it, the margin that `recognize` asks for.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def quantize(content: bytes) -> bytes:
     Raises
     ------
     ExportError
-        When fewer than 98 % of the answers are the same.
+        When less than 98 % of the answers are the same.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -247,11 +247,11 @@ def quantize(content: bytes) -> bytes:
     def read(clips: Iterable[Clip]) -> list[NDArray[np.float32]]:
         return [to_clip(*read_audio(clip.file)) for clip in clips]
 
-    voices = read_corpus("voices")
+    clips = read_corpus("voices")
     model = onnx.load_from_string(content)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    # Said to have been prepared for this: the library would warn otherwise, and its preparing
-    # makes operators that are not standard. `describe` drops the mark.
+    # Marked as preprocessed: the library warns otherwise, and its preprocessing makes operators
+    # that are not standard. `describe` removes the mark.
     onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
     with tempfile.TemporaryDirectory() as scratch:
         whole, small = Path(scratch, "float32.onnx"), Path(scratch, "int8.onnx")
@@ -259,13 +259,13 @@ def quantize(content: bytes) -> bytes:
         quantize_static(
             str(whole),
             str(small),
-            Reader(read(voices[_CALIBRATED])),
+            Reader(read(clips[_CALIBRATED])),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Gemm"],
             nodes_to_exclude=_makers_of(model.graph, "log_mel"),
             per_channel=True,
-            # Sums of weights of 8 bits overflow on processors without VNNI, those of 7 bits do
-            # not: so the file answers alike on all of them.
+            # Sums with 8-bit weights overflow on processors without VNNI, those with 7-bit weights
+            # do not: the outputs are then the same on all processors.
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -273,17 +273,18 @@ def quantize(content: bytes) -> bytes:
         )
         whole.write_bytes(content)
         small.write_bytes(describe(small.read_bytes(), metadata | {"precision": "int8"}))
-        share = _agreement(Recognizer(whole), Recognizer(small), read(voices[_COMPARED]))
-        if not share >= _LEAST_AGREEMENT:
+        agreement = _agreement(Recognizer(whole), Recognizer(small), read(clips[_COMPARED]))
+        if not agreement >= _MIN_AGREEMENT:
             raise ExportError(
-                f"in 8 bits {share:.1%} of the synthetic voices are answered as in float, expected "
-                f"at least {_LEAST_AGREEMENT:.0%}; nothing was written: export it without --int8"
+                f"in 8 bits {agreement:.1%} of the synthetic clips are answered as in float, "
+                f"expected at least {_MIN_AGREEMENT:.0%}; nothing was written: export it without "
+                "--int8"
             )
         return small.read_bytes()
 
 
 def _makers_of(graph: onnx.GraphProto, output: str) -> list[str]:
-    """Name the nodes that an output of a graph is made by, from its inputs on."""
+    """Return the names of all nodes that an output of a graph depends on."""
     makers = {name: node for node in graph.node for name in node.output}
     found, wanted = set(), [output]
     while wanted:
@@ -295,7 +296,7 @@ def _makers_of(graph: onnx.GraphProto, output: str) -> list[str]:
 
 
 def _agreement(one: Recognizer, other: Recognizer, clips: Sequence[NDArray[np.float32]]) -> float:
-    """Return the share of clips (L,) that `other` answers as `one` does; see `quantize`."""
+    """Return the fraction of clips (L,) with the same answer of both; see `quantize`."""
     same = []
     for clip in clips:
         (scores, sure), (scores_other, sure_other) = (r.judge(clip[None]) for r in (one, other))

@@ -55,7 +55,7 @@ class FrontEnd:
         What is done with the logarithm, within each clip: ``utterance`` removes its mean over bands
         and frames; ``band_mean`` removes each band's mean over time (cepstral mean normalization);
         ``band`` also divides by each band's deviation, as the original study does.
-    sample_rate_hz
+    sample_rate
         Rate of the samples.
     """
 
@@ -68,7 +68,7 @@ class FrontEnd:
     floor: float = 1e-4
     pre_emphasis: float = 0.0
     normalization: Normalization = "utterance"
-    sample_rate_hz: int = SAMPLE_RATE
+    sample_rate: int = SAMPLE_RATE
 
     def __post_init__(self) -> None:
         if self.normalization not in get_args(Normalization):
@@ -82,10 +82,10 @@ class FrontEnd:
             )
         if self.hop_length < 1:
             raise ValueError(f"hop_ms {self.hop_ms:g} is less than a sample; raise it")
-        if not 0 <= self.f_min_hz < self.f_max_hz <= self.sample_rate_hz / 2:
+        if not 0 <= self.f_min_hz < self.f_max_hz <= self.sample_rate / 2:
             raise ValueError(
                 f"bands from {self.f_min_hz:g} to {self.f_max_hz:g} Hz: expected "
-                f"0 <= f_min_hz < f_max_hz <= {self.sample_rate_hz / 2:g} Hz"
+                f"0 <= f_min_hz < f_max_hz <= {self.sample_rate / 2:g} Hz"
             )
         if not 0 <= self.pre_emphasis <= 1:
             raise ValueError(f"pre_emphasis {self.pre_emphasis:g}: expected 0 to 1")
@@ -95,12 +95,12 @@ class FrontEnd:
     @property
     def window_length(self) -> int:
         """Window in samples."""
-        return round(self.window_ms * self.sample_rate_hz / 1000)
+        return round(self.window_ms * self.sample_rate / 1000)
 
     @property
     def hop_length(self) -> int:
         """Hop in samples."""
-        return round(self.hop_ms * self.sample_rate_hz / 1000)
+        return round(self.hop_ms * self.sample_rate / 1000)
 
 
 def _mel(frequency_hz: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -125,10 +125,10 @@ def mel_filter_bank(front_end: FrontEnd) -> NDArray[np.float64]:
     lowest, highest = _mel(np.array([front_end.f_min_hz, front_end.f_max_hz]))
     edges = _hertz(np.linspace(lowest, highest, front_end.n_mels + 2))
     lower, center, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    bins = np.fft.rfftfreq(front_end.n_fft, 1 / front_end.sample_rate_hz)[None]
+    bins = np.fft.rfftfreq(front_end.n_fft, 1 / front_end.sample_rate)[None]
     rising, falling = (bins - lower) / (center - lower), (upper - bins) / (upper - center)
     bank = np.maximum(0, np.minimum(rising, falling)) * 2 / (upper - lower)
-    a, angle = front_end.pre_emphasis, 2 * np.pi * bins / front_end.sample_rate_hz
+    a, angle = front_end.pre_emphasis, 2 * np.pi * bins / front_end.sample_rate
     bank = bank * (1 - 2 * a * np.cos(angle) + a**2)
     bank.setflags(write=False)
     return bank

@@ -26,10 +26,10 @@ from spoken_digits.lab.features import FrontEnd, LogMel
 __all__ = [
     "MODELS",
     "Backbone",
-    "Committee",
     "Convolutional",
     "DigitNet",
     "Downsampled",
+    "Ensemble",
     "Model",
     "Output",
     "Recurrent",
@@ -140,7 +140,7 @@ class Convolutional(Backbone):
         return torch.cat([x.sum(-1) / mask.sum(-1), x.amax(-1)], dim=1)
 
 
-class Committee(Backbone):
+class Ensemble(Backbone):
     """Several backbones side by side, their embeddings joined; `DigitNet` lets each learn alone."""
 
     def __init__(self, n_mels: int, members: int, member: Callable[[int], Backbone]) -> None:
@@ -271,9 +271,9 @@ class DigitNet(nn.Module):
         return Output(scores, log_mel, embedding, scores.logsumexp(1) - other)
 
     def member_scores(self, embedding: Tensor) -> Tensor:
-        """Score by each member of a committee alone: (B, D) to (n_members, B, C).
+        """Score by each member of a ensemble alone: (B, D) to (n_members, B, C).
 
-        Their mean is what the head says of the whole embedding: a committee is one linear layer.
+        Their mean is what the head says of the whole embedding: a ensemble is one linear layer.
         """
         n, (B, D) = self.backbone.n_members, embedding.shape
         parts = embedding.reshape(B, n, D // n).transpose(0, 1)  # (n, B, D / n)
@@ -316,10 +316,8 @@ MODELS: dict[str, Model] = {
     "rnn": Model("RNN", partial(Recurrent, cell=nn.RNN)),
     "lstm": Model("LSTM", partial(Recurrent, cell=nn.LSTM)),
     "temporal-cnn": Model("Temporal 1D CNN", TemporalConvolutional),
-    "cnn": Model("2-D CNN (ours)", partial(Committee, members=2, member=_MEMBER)),
-    "cnn-single": Model("2-D CNN, one member", _MEMBER),
-    "cnn-open": Model(
-        "2-D CNN that ships", partial(Convolutional, widths=(20, 40, 64, 92), top=92)
-    ),
-    "cnn-tiny": Model("2-D CNN, tiny", partial(Convolutional, widths=(8, 12, 16, 20), top=20)),
+    "cnn": Model("2-D CNN (ensemble of two)", partial(Ensemble, members=2, member=_MEMBER)),
+    "cnn-single": Model("2-D CNN (single)", _MEMBER),
+    "cnn-wide": Model("2-D CNN (wide)", partial(Convolutional, widths=(20, 40, 64, 92), top=92)),
+    "cnn-tiny": Model("2-D CNN (tiny)", partial(Convolutional, widths=(8, 12, 16, 20), top=20)),
 }

@@ -1,30 +1,269 @@
-"""Files written whole or not at all, and the provenance of results: versions and commit."""
+"""The run directory: what every kind of task leaves, whole or not at all, and where it came from.
 
+Whatever is trained, a run directory holds the same files:
+
+=====================  =============================================================================
+``config.toml``        the configuration, resolved: `claim`, before anything is computed
+``log.jsonl``          a line for each epoch
+``checkpoint``         ``.safetensors``, while training: a run that was killed goes on from it
+``model.safetensors``  the weights
+``environment.json``   an `Environment`: command, commit, versions, device, data
+``predictions.npz``    what the network answered on the test clips, a file for each condition
+``evaluation.json``    the `RunEvaluation`, written last: with it the run is finished
+=====================  =============================================================================
+
+A kind of task that exports adds its ONNX file. Needs no torch.
+"""
+
+import dataclasses
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+import time
+import types
+import typing
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import spoken_digits
 
 __all__ = [
+    "Config",
+    "CorpusCounts",
+    "DataRecord",
     "OutputError",
+    "RunContext",
+    "RunError",
+    "claim",
     "commit",
     "expect_free",
+    "finish",
+    "is_finished",
+    "read_environment",
+    "read_json",
     "versions",
     "whole_file",
+    "write_environment",
     "write_json",
     "write_whole",
 ]
 
+T = TypeVar("T")
+
 
 class OutputError(ValueError):
     """A place to write to that is taken; the message names it and the remedy."""
+
+
+class RunError(ValueError):
+    """A run directory that holds another run, or no finished one; the message says the remedy."""
+
+
+class Config(Protocol):
+    """A configuration: anything that can be written as TOML, every key resolved."""
+
+    def to_toml(self) -> str:
+        """Return every key as TOML."""
+
+
+@dataclass(frozen=True)
+class CorpusCounts:
+    """Clips of one corpus in a training set: digits, out-of-vocabulary words, and speakers."""
+
+    digits: int
+    other_words: int
+    speakers: int
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """The recordings of a run, for `environment.json` and the metadata of an exported file.
+
+    Attributes
+    ----------
+    clips, hash, licence
+        How many recordings, one SHA-256 of all of them (`data_hash`), and their licences.
+    corpus
+        Its name, where all of them come from one corpus.
+    corpora
+        Counts by corpus, where they come from several.
+    train_speakers, test_speakers
+        Their names, where they are few enough to be named.
+    accuracy_held_out_speakers
+        Of custom words: the accuracy of cross-validation over speakers, 0 to 1.
+    """
+
+    clips: int
+    hash: str
+    licence: str = ""
+    corpus: str = ""
+    corpora: dict[str, CorpusCounts] = field(default_factory=dict)
+    split: str = ""
+    train_speakers: tuple[str, ...] = ()
+    test_speakers: tuple[str, ...] = ()
+    tts_voices: tuple[str, ...] = ()
+    phrases: int = 0
+    accuracy_held_out_speakers: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what there is as plain values: a field that says nothing is left out."""
+        plain = dataclasses.asdict(self)
+        kept = ("clips", "hash")
+        return {
+            k: v
+            for k, v in plain.items()
+            if k in kept or (v is not None and v not in ("", 0, {}, ()))
+        }
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a task is given beside its configuration.
+
+    Attributes
+    ----------
+    directory
+        Of the run; made when the first file is written.
+    cache
+        Folder shared by runs: prepared clips, synthetic speech.
+    data
+        Folder of corpora; None for SPOKEN_DIGITS_DATA or the cache of ``corpus fetch``.
+    corpus
+        Name or path of the corpus, for tasks that work on a single one.
+    command
+        The command that was called, for the records.
+    grid, family
+        Of a run of a study: the grid that it belongs to, and the family of splits that its split is
+        one fold of, or nothing.
+    quiet
+        No progress on standard error.
+    started
+        `time.perf_counter` when the task began.
+    """
+
+    directory: Path
+    cache: Path
+    data: Path | None = None
+    corpus: str = ""
+    command: str = ""
+    grid: str = "results"
+    family: str = ""
+    quiet: bool = True
+    started: float = field(default_factory=time.perf_counter, compare=False)
+
+
+def claim(directory: Path, config: Config) -> None:
+    """Write `config.toml`, or make sure that the directory belongs to the same configuration.
+
+    Raises
+    ------
+    RunError
+        When it holds a run of another configuration.
+    """
+    path = directory / "config.toml"
+    if not path.exists():
+        write_whole(path, config.to_toml().encode())
+    elif path.read_text(encoding="utf-8") != config.to_toml():
+        raise RunError(
+            f"{directory}: holds a run of another recipe; remove it, or give --out another folder"
+        )
+
+
+def is_finished(directory: Path, task: str, config: Config, data_hash: str) -> bool:
+    """Return whether the run is complete, once it is known to be the run that is asked for.
+
+    Parameters
+    ----------
+    directory
+        Of the run.
+    task
+        Its kind.
+    config
+        Its configuration.
+    data_hash
+        SHA-256 of its recordings.
+
+    Raises
+    ------
+    RunError
+        When it is finished, but by another task, recipe or with other recordings.
+    """
+    if not (directory / "evaluation.json").exists():
+        return False
+    environment = read_environment(directory)
+    found = {
+        "recipe": (directory / "config.toml").read_text(encoding="utf-8"),
+        "kind of task": environment.get("task"),
+        "recordings": environment.get("data", {}).get("hash"),
+    }
+    wanted = {"recipe": config.to_toml(), "kind of task": task, "recordings": data_hash}
+    for what, value in wanted.items():
+        if found[what] != value:
+            other = "other" if what == "recordings" else "another"
+            raise RunError(
+                f"{directory}: finished with {other} {what}; remove it, or give --out another "
+                "folder"
+            )
+    return True
+
+
+def write_environment(
+    context: RunContext,
+    task: str,
+    data: DataRecord,
+    *,
+    labels: typing.Sequence[str],
+    device: str,
+    parameters: int,
+    conditions: typing.Sequence[str] = (),
+    extra: DataRecord | None = None,
+) -> None:
+    """Write `environment.json`: what was computed, from what, by what, where and for how long.
+
+    Parameters
+    ----------
+    context
+        Of the run.
+    task
+        Its kind.
+    data, extra
+        Its recordings, and those that joined for training alone.
+    labels
+        Names of the network's classes, in their order.
+    device
+        That torch computed on, such as ``cpu``.
+    parameters
+        Number of the network's weights.
+    conditions
+        Names of the conditions that it was tested under, the main one first.
+    """
+    write_json(
+        context.directory / "environment.json",
+        {
+            "command": context.command,
+            **versions(),
+            "device": device,
+            "parameters": parameters,
+            "seconds": round(time.perf_counter() - context.started, 1),
+            "labels": list(labels),
+            "task": task,
+            "grid": context.grid,
+            "family": context.family,
+            "conditions": list(conditions),
+            "data": data.to_dict(),
+            **({"extra": extra.to_dict()} if extra else {}),
+        },
+    )
+
+
+def finish(directory: Path, evaluation: Any) -> None:
+    """Write `evaluation.json` of a dataclass: the last file, which makes the run complete."""
+    write_json(directory / "evaluation.json", evaluation)
 
 
 def expect_free(folder: Path) -> None:
@@ -59,13 +298,81 @@ def write_whole(path: Path | str, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def write_json(path: Path | str, value: Mapping[str, Any]) -> None:
-    """Write an object as JSON, indented, whole or not at all."""
-    write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
+def write_json(path: Path | str, value: Any) -> None:
+    """Write a mapping or a dataclass as JSON, indented, whole or not at all.
+
+    Raises
+    ------
+    ValueError
+        When a number in it is infinite or not a number, which JSON does not know.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    write_whole(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path | str, kind: type[T]) -> T:
+    """Read what `write_json` wrote of a dataclass of that type.
+
+    Raises
+    ------
+    RunError
+        When the file is missing, or does not hold such a dataclass.
+    """
+    path = Path(path)
+    try:
+        result: T = _rebuild(kind, json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise RunError(f"{path}: missing; run the task again") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunError(
+            f"{path}: not a {kind.__name__} as JSON ({error}); remove its folder and run the task "
+            "again"
+        ) from None
+    return result
+
+
+def _rebuild(kind: Any, value: Any) -> Any:
+    """Rebuild a value of an annotated type from what JSON made of it."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        hints = typing.get_type_hints(kind)
+        return kind(**{name: _rebuild(hints[name], inner) for name, inner in value.items()})
+    if origin in (typing.Union, types.UnionType):
+        (inner,) = (each for each in arguments if each is not types.NoneType)
+        return None if value is None else _rebuild(inner, value)
+    if origin is tuple and arguments[1:] == (...,):
+        return tuple(_rebuild(arguments[0], inner) for inner in value)
+    if origin is tuple:
+        return tuple(_rebuild(k, inner) for k, inner in zip(arguments, value, strict=True))
+    if origin is dict:
+        return {key: _rebuild(arguments[1], inner) for key, inner in value.items()}
+    return float(value) if kind is float else value
+
+
+def read_environment(directory: Path) -> dict[str, Any]:
+    """Read what `write_environment` wrote.
+
+    Raises
+    ------
+    RunError
+        When it is missing or damaged.
+    """
+    path = directory / "environment.json"
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        plain = None
+    if not isinstance(plain, dict):
+        raise RunError(
+            f"{path}: missing or damaged in a finished run; remove its folder and run the task "
+            "again"
+        )
+    return plain
 
 
 def versions() -> dict[str, str]:
-    """Say what computes here: the commit of the source tree, the libraries, the machine."""
+    """Return what computes here: the commit of the source tree, the libraries, the machine."""
     return {
         "commit": commit(),
         "version": spoken_digits.__version__,

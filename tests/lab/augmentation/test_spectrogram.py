@@ -6,9 +6,9 @@ from spoken_digits.lab.augmentation.spectrogram import (
     add_noise,
     bend,
     equalize,
-    mask_bands,
-    mask_frames,
-    mix_style,
+    freq_mixstyle,
+    mask_freq,
+    mask_time,
     mixup,
     shift_pitch,
     warp,
@@ -129,8 +129,8 @@ def test_mixed_styles_move_statistics_and_nothing_else() -> None:
     n_frames = torch.randint(20, 41, (500,), generator=generator(2))
     mask = frame_mask(n_frames, 40)
     x = x * mask
-    torch.testing.assert_close(mix_style(x, mask, generator(3), 0.0), x, atol=1e-5, rtol=1e-4)
-    mixed = mix_style(x, mask, generator(3), 0.7)
+    torch.testing.assert_close(freq_mixstyle(x, mask, generator(3), 0.0), x, atol=1e-5, rtol=1e-4)
+    mixed = freq_mixstyle(x, mask, generator(3), 0.7)
     assert not (mixed * (1 - mask)).any()
     changed = (mixed - x).abs().amax((1, 2)) > 1e-3
     assert float(changed.float().mean()) == pytest.approx(0.7, abs=0.06)
@@ -145,11 +145,11 @@ def test_mixed_styles_move_statistics_and_nothing_else() -> None:
 
 def test_masks_are_as_wide_as_asked_and_inside_the_clip() -> None:
     x = torch.ones(2000, 40, 50)
-    bands = (mask_bands(x, generator(), 8)[..., 0] == 0).sum(1)
+    bands = (mask_freq(x, generator(), 8)[..., 0] == 0).sum(1)
     assert int(bands.max()) <= 9
     assert float(bands.float().mean()) == pytest.approx(4, abs=0.2)
     n_frames = torch.full((2000,), 40)
-    masked = mask_frames(x, n_frames, generator(), 0.2)[:, 0] == 0
+    masked = mask_time(x, n_frames, generator(), 0.2)[:, 0] == 0
     assert not masked[:, 40:].any()
     assert float(masked.sum(1).float().mean()) == pytest.approx(4, abs=0.2)
 
@@ -253,10 +253,10 @@ def test_what_is_drawn_is_the_same_for_the_same_key(seed: int) -> None:
     for transform in (
         lambda g: equalize(x, g, 3.0),
         lambda g: add_noise(x, mask, g, (0, 20)),
-        lambda g: mix_style(x, mask, g, 1.0),
+        lambda g: freq_mixstyle(x, mask, g, 1.0),
         lambda g: mixup(x, mask, torch.eye(4), g, 0.4)[0],
-        lambda g: mask_bands(x, g, 20.0),
-        lambda g: mask_frames(x, n_frames, g, 0.5),
+        lambda g: mask_freq(x, g, 20.0),
+        lambda g: mask_time(x, n_frames, g, 0.5),
     ):
         first, second = transform(generator(seed)), transform(generator(seed))
         assert torch.equal(first, second)

@@ -60,7 +60,7 @@ TRANSFORMS: dict[str, Callable[[Tensor, Tensor, torch.Generator], Tensor]] = {
     "scale": lambda x, n, g: w.scale(x, g, 0.1),
     "gain": lambda x, n, g: w.gain(x, full(6, len(x))),
     "shift": lambda x, n, g: w.shift(x, n, torch.full((len(x),), 300)),
-    "trim_quiet": lambda x, n, g: w.trim_quiet(x, n, full(0.1, len(x)))[0],
+    "trim": lambda x, n, g: w.trim(x, n, full(0.1, len(x)))[0],
     "place": lambda x, n, g: w.place(x, n, g, 100)[0],
     "add_noise": lambda x, n, g: w.add_noise(
         x, n, w.colored_noise(x.shape, g, full(-1, len(x))), full(10, len(x))
@@ -76,12 +76,12 @@ TRANSFORMS: dict[str, Callable[[Tensor, Tensor, torch.Generator], Tensor]] = {
     "equalize": lambda x, n, g: w.equalize(x, n, g, 4.0),
     "drop_time": lambda x, n, g: w.drop_time(x, n, g, full(0.5, len(x))),
     "clip_level": lambda x, n, g: w.clip_level(x, full(0.1, len(x))),
-    "clip_share": lambda x, n, g: w.clip_share(x, n, full(0.1, len(x))),
+    "clip_fraction": lambda x, n, g: w.clip_fraction(x, n, full(0.1, len(x))),
     "quantize": lambda x, n, g: w.quantize(x, torch.full((len(x),), 6)),
     "compand": lambda x, n, g: w.compand(x),
 }
 DRAWN = {"jitter", "scale", "place", "add_noise", "reverberate", "equalize", "drop_time"}
-OTHER_LENGTH = {"trim_quiet", "place", "change_speed", "change_tempo"}
+OTHER_LENGTH = {"trim", "place", "change_speed", "change_tempo"}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -128,7 +128,7 @@ def test_zero_strength_is_the_identity() -> None:
         "scale": w.scale(x, g, 0.0),
         "gain": w.gain(x, zero),
         "shift": w.shift(x, n, torch.zeros(3, dtype=torch.long)),
-        "trim_quiet": w.trim_quiet(x, n, full(torch.inf, 3))[0],
+        "trim": w.trim(x, n, full(torch.inf, 3))[0],
         "place": w.place(x, n, g, 0)[0],
         "add_noise": w.add_noise(x, n, torch.randn(x.shape, generator=g), full(200, 3)),
         "change_speed": w.change_speed(x, n, one)[0],
@@ -140,7 +140,7 @@ def test_zero_strength_is_the_identity() -> None:
         "equalize": w.equalize(x, n, g, 0.0),
         "drop_time": w.drop_time(x, n, g, zero),
         "clip_level": w.clip_level(x, full(10, 3)),
-        "clip_share": w.clip_share(x, n, zero),
+        "clip_fraction": w.clip_fraction(x, n, zero),
         "quantize": w.quantize(x, full(24, 3)),
     }
     assert set(unchanged) == set(TRANSFORMS) - {"compand"}  # that one has no strength
@@ -341,7 +341,7 @@ def test_a_dropout_is_as_long_as_asked_and_inside_the_clip() -> None:
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.4])
 def test_the_share_asked_for_is_clipped(share: float) -> None:
     x, n = clips(4000, 2000)
-    clipped = w.clip_share(x, n, full(share, 2))
+    clipped = w.clip_fraction(x, n, full(share, 2))
     for before, after, length in zip(x, clipped, n.tolist(), strict=True):
         assert int((before != after).sum()) == int(share * length + 1e-3)
         assert int((after.abs() == after.abs().max()).sum()) == int(share * length + 1e-3) + 1
@@ -378,7 +378,7 @@ def test_quiet_edges_go_as_a_tool_that_cuts_by_level_would_have_it() -> None:
     x = (level * torch.sign(torch.randn(3600, generator=generator()))).repeat(4, 1)
     n = torch.full((4,), 3600)
     below_db = torch.tensor([torch.inf, 45.0, 30.0, 10.0])
-    cut, lengths = w.trim_quiet(functional.pad(x, (0, 400)), n, below_db)
+    cut, lengths = w.trim(functional.pad(x, (0, 400)), n, below_db)
     assert lengths[:2].tolist() == [3600, 3600]
     torch.testing.assert_close(cut[0, :3600], x[0])
     # To the step: a level of 30 ms reaches 10 ms too far on either side, and 10 ms more are kept.
@@ -391,5 +391,5 @@ def test_quiet_edges_go_as_a_tool_that_cuts_by_level_would_have_it() -> None:
 def test_no_more_than_300_ms_of_a_quiet_edge_go() -> None:
     x = 1e-3 * torch.ones(1, 8000)
     x[:, 3900:4100] = 1
-    _, lengths = w.trim_quiet(x, torch.tensor([8000]), torch.tensor([20.0]))
+    _, lengths = w.trim(x, torch.tensor([8000]), torch.tensor([20.0]))
     assert lengths.tolist() == [8000 - 2 * 2400]

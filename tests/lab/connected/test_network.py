@@ -15,14 +15,14 @@ from spoken_digits.lab.connected.network import (
     FRONT_END,
     LATEST_S,
     STEP,
-    Keeper,
+    StreamingCache,
     StringNet,
     export_strings,
 )
 from spoken_digits.lab.connected.strings import DigitString, read_words
 from spoken_digits.lab.connected.training import (
-    Material,
     StringConfig,
+    TrainingData,
     draw_batch,
     string_loss,
     train_strings,
@@ -31,11 +31,11 @@ from spoken_digits.lab.data.corpora import read_corpus
 from spoken_digits.lab.export import ExportError
 from spoken_digits.lab.features import mel_spectrogram
 
-TINY = StringConfig(steps=25, batch_size=4, seconds=2.4, learning_rate=1e-2, averaging=0.5)
+TINY = StringConfig(steps=25, batch_size=4, seconds=2.4, learning_rate=1e-2, ema_decay=0.5)
 
 
 @pytest.fixture(scope="module")
-def material(tone_corpus) -> Material:
+def material(tone_corpus) -> TrainingData:
     digits = [replace(s, corpus="fsdd") for s in read_words(read_corpus(tone_corpus))]
     rng = np.random.default_rng(0)
     noise = rng.standard_normal(8 * SAMPLE_RATE).astype(np.float32)
@@ -47,7 +47,7 @@ def material(tone_corpus) -> Material:
         np.array([len(digits[0].samples), len(digits[0].samples) + len(digits[-1].samples)]),
         "zoe", "phrases",
     )  # fmt: skip
-    return Material(
+    return TrainingData(
         digits, [phrase, DigitString.without_digits(0.05 * noise[:8_000])], words, [noise]
     )
 
@@ -55,7 +55,15 @@ def material(tone_corpus) -> Material:
 @pytest.fixture(scope="module")
 def trained(material) -> tuple[StringNet, list[float]]:
     losses: list[float] = []
-    net = train_strings(material, TINY, lambda _, loss, __: losses.append(loss))
+
+    def recorded(*args):
+        loss = string_loss(*args)
+        losses.append(float(loss.detach()))
+        return loss
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spoken_digits.lab.connected.training.string_loss", recorded)
+        net = train_strings(material, TINY)
     return net, losses
 
 
@@ -94,7 +102,7 @@ def test_the_level_does_not_matter(trained):
 def test_frames_are_those_of_the_reference():
     net = StringNet()
     waveform = torch.randn(1, 4_000, generator=torch.Generator().manual_seed(0))
-    power = net.power(waveform, Keeper())
+    power = net.power(waveform, StreamingCache())
     mel = net.log_mel.mel(power)[0].numpy()
     # The reference's frames are centered on multiples of the hop; these end with them.
     late = FRONT_END.window_length // 2

@@ -6,7 +6,12 @@ import soundfile
 
 from spoken_digits.audio import AudioError, to_clip
 from spoken_digits.lab.data.corpora import read_corpus
-from spoken_digits.lab.data.dataset import balanced_shares, draw_rows, epoch_batches, prepare
+from spoken_digits.lab.data.dataset import (
+    balanced_probabilities,
+    draw_indices,
+    epoch_batches,
+    prepare,
+)
 
 
 def test_each_row_holds_what_the_recording_gives(tone_corpus: Path, tmp_path: Path) -> None:
@@ -87,7 +92,9 @@ def test_classes_and_corpora_are_drawn_by_weight_and_speakers_by_their_roots() -
     rows = [(0, "a", "x")] * 16 + [(0, "b", "y")] + [(1, "a", "x")] * 4 + [(1, "a", "z")]
     rows += [(2, "a", "down")] * 3
     targets, corpora, speakers = zip(*rows, strict=True)
-    shares = balanced_shares(np.array(targets), corpora, speakers, {"b": 0.5}, other_share=0.2)
+    shares = balanced_probabilities(
+        np.array(targets), corpora, speakers, {"b": 0.5}, oov_fraction=0.2
+    )
     assert shares.sum() == pytest.approx(1)
     np.testing.assert_allclose(shares[:16], 0.4 / 1.5 / 16)  # 1 against 0.5
     assert shares[16] == pytest.approx(0.4 * 0.5 / 1.5)
@@ -99,6 +106,6 @@ def test_classes_and_corpora_are_drawn_by_weight_and_speakers_by_their_roots() -
 def test_rows_are_drawn_as_often_as_their_shares_say() -> None:
     shares = np.random.default_rng(0).random(50)
     shares /= shares.sum()
-    drawn = draw_rows(shares, 1000, np.random.default_rng(1))
+    drawn = draw_indices(shares, 1000, np.random.default_rng(1))
     assert np.abs(np.bincount(drawn, minlength=50) - 1000 * shares).max() < 1
-    assert np.array_equal(drawn, draw_rows(shares, 1000, np.random.default_rng(1)))
+    assert np.array_equal(drawn, draw_indices(shares, 1000, np.random.default_rng(1)))

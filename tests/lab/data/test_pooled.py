@@ -53,7 +53,7 @@ def test_pooled_trains_on_everything_and_a_corpus_is_held_out_whole(
 
 
 def test_the_set_describes_what_it_trains_on(pooled_corpora: Path, tmp_path: Path) -> None:
-    described = gather(pooled_corpora, "pooled", tmp_path).describe()
+    described = gather(pooled_corpora, "pooled", tmp_path).describe().to_dict()
     assert described["clips"] == 168 + FLITE_FESTIVAL
     assert described["corpora"] == {
         "fsdd": {"digits": 60, "other_words": 0, "speakers": 6},

@@ -1,7 +1,6 @@
 """Each number of an evaluation against a closed form, a naive loop or another library."""
 
 import itertools
-import json
 import math
 
 import numpy as np
@@ -10,9 +9,10 @@ from scipy import stats
 from sklearn import metrics
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from spoken_digits.lab.evaluation import metrics as ev
+from spoken_digits.lab.runs import read_json, write_json
 
 DIGITS = tuple("0123456789")
 
@@ -34,10 +34,10 @@ def made_up(seed=0, n_clips=300, skill=2.0, speakers=("ann", "bob", "cem"), name
     )
 
 
-def scripted(truth, heard, speakers=None, names=("a", "b")):
-    """Predictions whose highest score is where `heard` says."""
+def scripted(truth, predicted, speakers=None, names=("a", "b")):
+    """Predictions whose highest score is where `predicted` says."""
     return ev.Predictions(
-        scores=np.eye(len(names))[heard],
+        scores=np.eye(len(names))[predicted],
         labels=truth,
         speakers=speakers or ["ann"] * len(truth),
         files=[str(i) for i in range(len(truth))],
@@ -50,25 +50,26 @@ def scripted(truth, heard, speakers=None, names=("a", "b")):
 
 
 @pytest.mark.parametrize("skill", [0.0, 1.0, 3.0])
-def test_scores_a_label_agree_with_scikit_learn(skill):
+def test_scores_of_labels_agree_with_counting(skill):
     predictions = made_up(skill=skill)
     evaluation = ev.evaluate(predictions)
-    truth, heard = predictions.labels, predictions.heard
-    precision, recall, f1, support = metrics.precision_recall_fscore_support(
-        truth, heard, labels=range(10), zero_division=0
-    )
+    truth, predicted = predictions.labels, predictions.predicted
     for c, score in enumerate(evaluation.per_label.values()):
-        assert (score.precision, score.recall) == pytest.approx((precision[c], recall[c]))
-        assert (score.f1, score.support) == pytest.approx((f1[c], support[c]))
-    assert evaluation.accuracy == metrics.accuracy_score(truth, heard)
-    assert evaluation.macro_f1 == pytest.approx(metrics.f1_score(truth, heard, average="macro"))
-    np.testing.assert_array_equal(evaluation.confusion, metrics.confusion_matrix(truth, heard))
+        right, spoken, said = (truth == c) & (predicted == c), truth == c, predicted == c
+        assert score.precision == pytest.approx(right.sum() / max(said.sum(), 1))
+        assert score.recall == pytest.approx(right.sum() / max(spoken.sum(), 1))
+        assert score.f1 == pytest.approx(2 * right.sum() / max(spoken.sum() + said.sum(), 1))
+        assert score.support == spoken.sum()
+    assert evaluation.accuracy == metrics.accuracy_score(truth, predicted)
+    assert evaluation.macro_f1 == pytest.approx(metrics.f1_score(truth, predicted, average="macro"))
+    counted = [[((truth == t) & (predicted == p)).sum() for p in range(10)] for t in range(10)]
+    np.testing.assert_array_equal(evaluation.confusion, counted)
 
 
-def test_macro_f1_leaves_out_labels_that_were_neither_spoken_nor_heard():
-    truth, heard = [0, 0, 1, 1], [0, 1, 1, 1]
-    evaluation = ev.evaluate(scripted(truth, heard, names=("a", "b", "c")))
-    assert evaluation.macro_f1 == pytest.approx(metrics.f1_score(truth, heard, average="macro"))
+def test_macro_f1_leaves_out_labels_neither_spoken_nor_predicted():
+    truth, predicted = [0, 0, 1, 1], [0, 1, 1, 1]
+    evaluation = ev.evaluate(scripted(truth, predicted, names=("a", "b", "c")))
+    assert evaluation.macro_f1 == pytest.approx(metrics.f1_score(truth, predicted, average="macro"))
     assert evaluation.per_label["c"] == ev.LabelScore(0.0, 0.0, 0.0, 0)
 
 
@@ -92,9 +93,10 @@ def test_listed_accuracy_counts_listed_clips_only():
     assert ev.evaluate(scripted([0], [0])).listed_accuracy is None
 
 
-def test_an_evaluation_survives_json_exactly():
+def test_an_evaluation_survives_json_exactly(tmp_path):
     evaluation = ev.evaluate(made_up(n_clips=97))
-    assert ev.Evaluation.from_dict(json.loads(json.dumps(evaluation.to_dict()))) == evaluation
+    write_json(tmp_path / "evaluation.json", evaluation)
+    assert read_json(tmp_path / "evaluation.json", ev.Evaluation) == evaluation
 
 
 def test_predictions_survive_the_disk_and_give_the_same_bytes(tmp_path):
@@ -210,14 +212,17 @@ def test_bootstrap_agrees_with_all_resamples_enumerated():
     assert interval == pytest.approx(expected, abs=0.02)
 
 
-def test_bootstrap_agrees_with_scipy_and_repeats_with_its_seed():
+def test_bootstrap_agrees_with_plain_resampling_and_repeats_with_its_seed():
     values = np.random.default_rng(3).uniform(0.7, 1.0, 40)
-    expected = stats.bootstrap(
-        (values,), np.mean, method="percentile", rng=np.random.default_rng(4)
-    ).confidence_interval
+    draws = np.random.default_rng(4).integers(40, size=(20_000, 40))
+    expected = np.quantile(values[draws].mean(axis=1), [0.025, 0.975])
     interval = ev.cluster_bootstrap(values, np.random.default_rng(5))
     assert interval == pytest.approx(expected, abs=2e-3)
     assert interval == ev.cluster_bootstrap(values, np.random.default_rng(5))
+
+
+def test_bootstrap_of_one_speaker_is_that_speaker():
+    assert ev.cluster_bootstrap([0.9], np.random.default_rng(0)) == (0.9, 0.9)
 
 
 def test_fewer_than_six_speakers_carry_a_note():
@@ -259,17 +264,13 @@ def test_holm_refuses_what_is_no_probability():
             ev.holm(p)
 
 
-@pytest.mark.parametrize("n_speakers", [2, 6, 9])
-def test_sign_flip_agrees_with_scipys_exact_test(n_speakers):
+@pytest.mark.parametrize("n_speakers", [2, 6, 9, 13])
+def test_sign_flip_agrees_with_all_signs_enumerated(n_speakers):
     differences = np.random.default_rng(n_speakers).normal(0.3, 1, n_speakers)
-    exact = stats.permutation_test(
-        (differences, np.zeros(n_speakers)),
-        lambda x, y: np.mean(x - y),
-        permutation_type="samples",
-        n_resamples=np.inf,
-    )
-    generator = np.random.default_rng(0)
-    assert ev.sign_flip(differences, generator) == pytest.approx(exact.pvalue)
+    signs = np.array(list(itertools.product([1, -1], repeat=n_speakers)))
+    sums = np.abs(signs @ differences)
+    expected = (sums >= abs(differences.sum()) - 1e-12).mean()
+    assert ev.sign_flip(differences, np.random.default_rng(0)) == pytest.approx(expected)
 
 
 def test_six_speakers_who_agree_reach_the_smallest_p():
@@ -292,6 +293,68 @@ def test_statistics_over_speakers_refuse_nothing_and_nan(values):
     for statistic in (ev.cluster_bootstrap, ev.sign_flip):
         with pytest.raises(ValueError, match="expected at least one finite number"):
             statistic(values, np.random.default_rng(0))
+
+
+# Differences over clips and seeds
+
+
+@pytest.mark.parametrize(("first", "second", "clips"), [(90, 80, 100), (500, 480, 500), (3, 3, 9)])
+def test_unpaired_margins_of_one_speaker_are_newcombes(first, second, clips):
+    low, high = confint_proportions_2indep(
+        first, clips, second, clips, method="newcomb", compare="diff"
+    )
+    below, above = ev.unpaired_margins([first / clips], [second / clips], [clips])
+    difference = (first - second) / clips
+    assert (difference - below, difference + above) == pytest.approx((low, high))
+
+
+def test_unpaired_margins_of_speakers_alike_shrink_with_their_root():
+    alone = ev.unpaired_margins([0.9], [0.8], [100])
+    four = ev.unpaired_margins([0.9] * 4, [0.8] * 4, [100] * 4)
+    assert four == pytest.approx(tuple(margin / 2 for margin in alone))
+
+
+def test_unpaired_margins_hold_the_difference_of_correlated_errors_95_times_in_100():
+    rng = np.random.default_rng(0)
+    clips, truth = np.array([60, 200]), np.array([[0.9, 0.7], [0.8, 0.75]])
+    held = 0
+    for _ in range(1000):
+        # The same uniform number decides both sides: hard clips are hard for both.
+        draws = [rng.random(n) for n in clips]
+        rates = [[(d < p).mean() for d, p in zip(draws, side, strict=True)] for side in truth]
+        difference = np.mean(np.subtract(*rates))
+        below, above = ev.unpaired_margins(*rates, clips)
+        held += difference - below <= np.mean(truth[0] - truth[1]) <= difference + above
+    assert held > 950
+
+
+def test_paired_margins_hold_the_difference_and_are_narrower():
+    rng = np.random.default_rng(1)
+    held, n = 0, 200
+    for _ in range(1000):
+        draws = {name: rng.random(n) for name in ("ann", "bob")}
+        pairs = {k: ((d < 0.9).astype(float), (d < 0.8).astype(float)) for k, d in draws.items()}
+        differences = {k: a - b for k, (a, b) in pairs.items()}
+        below, above = ev.paired_margins(differences)
+        difference = np.mean([d.mean() for d in differences.values()])
+        held += difference - below <= 0.1 <= difference + above
+    assert 920 <= held <= 980
+    rates = [[pair[side].mean() for pair in pairs.values()] for side in (0, 1)]
+    assert below < ev.unpaired_margins(*rates, [n, n])[0]
+
+
+def test_seed_margin_is_welchs():
+    first, second = np.random.default_rng(2).normal(0.9, 0.02, 5), np.array([0.85, 0.86, 0.81])
+    low, high = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+    sds = float(first.std(ddof=1)), float(second.std(ddof=1))
+    assert ev.seed_margin(sds, (5, 3)) == pytest.approx((high - low) / 2)
+    # With spread on one side alone, Student's t of its degrees of freedom: 4.303 for two.
+    assert ev.seed_margin((0.03, 0.0), (3, 4)) == pytest.approx(4.3026527 * 0.03 / math.sqrt(3))
+
+
+def test_seeds_without_spread_and_one_seed_alone():
+    assert ev.seed_margin((0.0, 0.0), (2, 3)) == 0.0
+    assert ev.seed_margin((None, 0.1), (1, 3)) is None
 
 
 # Several seeds

@@ -14,8 +14,9 @@ import pytest
 from spoken_digits.lab.data.corpora import read_corpus
 from spoken_digits.lab.studies import executor as workers
 from spoken_digits.lab.studies.executor import StudyError, run_all
-from spoken_digits.lab.studies.grid import Job, Study, plan
+from spoken_digits.lab.studies.grid import Job, plan
 from spoken_digits.lab.studies.run import run_job
+from spoken_digits.lab.studies.study import Study
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.xdist_group("workers")
@@ -49,6 +50,49 @@ def test_workers_keep_their_memory() -> None:
     with workers._client(1, None) as client:
         assert client.submit(os.environ.get, "MALLOC_TRIM_THRESHOLD_").result() is None
         assert client.submit(os.environ.get, "OMP_NUM_THREADS").result() == "1"
+
+
+def torch_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def test_workers_compute_on_one_thread_whatever_was_set_before() -> None:
+    with workers._client(1, None) as client:
+        client.run(set_torch_threads, 2)
+        workers._start_workers(client)
+        assert client.submit(torch_threads).result() == 1
+
+
+def set_torch_threads(count: int) -> None:
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def fail_once(job: Job) -> str:
+    """Kill the process, or raise, at the first call of a job; note every call."""
+    calls = job.directory / "calls"
+    calls.mkdir(parents=True, exist_ok=True)
+    number = len(list(calls.iterdir()))
+    (calls / f"{number}-{os.getpid()}").touch()
+    if number == 0 and job.config.seed == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number == 0:
+        raise OSError("a file system that is away for a moment")
+    return job.name
+
+
+def test_a_run_whose_worker_dies_or_fails_once_is_given_to_another(
+    made_up_fsdd: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed, failed = jobs = jobs_in(tmp_path, made_up_fsdd)
+    run_all(fail_once, jobs, [1.0, 1.0], 2)
+    first, second = sorted((killed.directory / "calls").iterdir())
+    assert first.name.split("-")[1] != second.name.split("-")[1]  # another process
+    assert len(list((failed.directory / "calls").iterdir())) == 2
+    assert "failed" not in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Plans: which runs a study's file means."""
+"""Grids: which runs the sections of a study mean."""
 
 from pathlib import Path
 
@@ -7,8 +7,11 @@ import pytest
 from spoken_digits.lab.augmentation.policies import ALONE
 from spoken_digits.lab.data.corpora import Clip, read_corpus
 from spoken_digits.lab.data.splits import Split, SplitError, one_split
-from spoken_digits.lab.studies.grid import ORDER, Study, plan, read_study, studies
+from spoken_digits.lab.studies.grid import check_sections, plan
+from spoken_digits.lab.studies.registry import STUDIES, read_study, studies
+from spoken_digits.lab.studies.study import Study
 from spoken_digits.lab.studies.tasks import TASKS
+from spoken_digits.lab.training.config import ConfigError
 
 PEOPLE = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 FSDD = [
@@ -21,7 +24,7 @@ FSDD = [
 
 def planned(grid, models=None, quick=False, corpus="fsdd", clips=FSDD, **sections):
     sections |= {
-        "quick": {"epochs_share": 0.5},
+        "quick": {"epochs_factor": 0.5},
         "study": {},
         "models": models or {"cnn": {}},
         "grids": {"results": grid},
@@ -68,6 +71,54 @@ def test_without_fsdd_synthetic_voices_are_held_out():
     assert [job.config.extra for job in jobs] == ["none"]
 
 
+def test_fewer_clips_of_synthetic_speech_are_passed_over_more_often():
+    clips = read_corpus("voices")
+    factor = {"synthetic": {"epochs_factor": 3.0}}
+    grid = {"split": "xsdr", "epochs_factor": 0.5}
+    (job,) = planned(grid, {"cnn": {"epochs": 20}}, corpus="voices", clips=clips, **factor)
+    assert job.config.epochs == 30
+    (job,) = planned(grid, {"cnn": {"epochs": 20}}, **factor)
+    assert job.config.epochs == 10
+
+
+MINE = """
+[study]
+question = "Which one?"
+[models.cnn]
+[grids.results]
+split = "xsdr"
+seed = [0, 1]
+"""
+
+
+def test_a_study_of_ones_own_is_read_from_toml(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(MINE)
+    study = read_study(str(path))
+    assert (study.name, study.question) == ("mine", "Which one?")
+    assert [job.config.seed for job in plan(study, "fsdd", FSDD)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("[models.cnn]", "[models]"), r"mine.toml: no models; expected a section \[models.NAME\]"),
+        (("question", "wondering"), "mine.toml, study: unknown key 'wondering'"),
+        (("[study]", "[studying]"), "mine.toml: unknown key 'studying'"),
+    ],
+)
+def test_a_study_that_is_wrong_is_refused_by_section_and_key(tmp_path, change, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(MINE.replace(*change))
+    with pytest.raises(ConfigError, match=message):
+        read_study(str(path))
+
+
+def test_an_unknown_study_is_told_which_ship():
+    with pytest.raises(ConfigError, match=r"model: no such study; .* models, augmentation"):
+        read_study("model")
+
+
 def test_a_name_on_both_sides_is_refused_when_voices_join():
     split = one_split("xsdr", FSDD)
     stranger = Clip(Path("0_lucas_99.wav"), "0", "lucas", "voices")
@@ -82,10 +133,12 @@ def hours_of(jobs):
 
 
 @pytest.mark.parametrize("quick", [False, True])
-@pytest.mark.parametrize("name", ORDER)
+@pytest.mark.parametrize("name", STUDIES)
 def test_every_study_that_ships_can_be_run(name, quick):
     study = read_study(name)
+    assert study.name == name
     assert study.question.endswith("?")
+    check_sections(name, {"study": {}, **study.sections})
     jobs = plan(study, "fsdd", FSDD, quick)
     assert not quick or hours_of(jobs) < 4 / 60
     for job in jobs:
@@ -97,15 +150,15 @@ def test_every_study_that_ships_can_be_run(name, quick):
 
 @pytest.mark.parametrize(("quick", "hours"), [(False, 6), (True, 0.4)])
 def test_all_studies_together_fit_their_time_on_two_cores(quick, hours):
-    assert sum(hours_of(plan(read_study(name), "fsdd", FSDD, quick)) for name in ORDER) < hours
+    assert sum(hours_of(plan(read_study(name), "fsdd", FSDD, quick)) for name in STUDIES) < hours
 
 
 def test_the_studies_that_ship():
-    assert studies() == ORDER
+    assert studies() == tuple(STUDIES)
     results = [job for job in plan(read_study("models"), "fsdd", FSDD) if job.grid == "results"]
     assert {job.config.front_end for job in results} == {"ours", "original"}
     assert {job.config.seed for job in results} == {0, 1, 2, 3, 4}
     assert len({job.config.model for job in results}) == 8
-    sources = plan(read_study("one-voice"), "fsdd", FSDD)
+    sources = plan(read_study("one-speaker"), "fsdd", FSDD)
     assert {job.config.split for job in sources} == {f"single:{name}" for name in PEOPLE}
     assert {job.config.extra for job in sources} == {"none", "voices"}

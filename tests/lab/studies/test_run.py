@@ -13,7 +13,9 @@ import pytest
 import soundfile
 
 from spoken_digits.lab.data.splits import SplitError
-from spoken_digits.lab.evaluation.metrics import Evaluation, Predictions
+from spoken_digits.lab.evaluation.metrics import Predictions
+from spoken_digits.lab.evaluation.schema import RunEvaluation
+from spoken_digits.lab.runs import RunError, read_json
 from spoken_digits.lab.studies.run import StudyError, run_study
 from spoken_digits.lab.training.config import ConfigError
 
@@ -36,7 +38,7 @@ model = "temporal-cnn"
 split = "inner:theo"
 [quick]
 seed = [0]
-epochs_share = 0.5
+epochs_factor = 0.5
 """
 
 
@@ -67,8 +69,10 @@ def test_a_study_leaves_complete_runs_and_a_report(finished: Path) -> None:
     predictions = Predictions.load(run / "predictions.npz")
     assert sorted(set(predictions.speakers)) == ["lucas", "yweweler"]
     assert len(predictions) == 40
-    evaluation = Evaluation.from_dict(json.loads((run / "evaluation.json").read_text()))
-    assert evaluation.accuracy == np.mean(predictions.scores.argmax(1) == predictions.labels)
+    evaluation = read_json(run / "evaluation.json", RunEvaluation)
+    (test,) = evaluation.tests
+    hits = predictions.scores.argmax(1) == predictions.labels
+    assert test.metrics.accuracy == np.mean(hits)
     environment = json.loads((run / "environment.json").read_text())
     assert environment["data"]["train_speakers"] == ["george", "jackson", "nicolas", "theo"]
     assert tomllib.loads((run / "config.toml").read_text())["seed"] == 1
@@ -103,14 +107,14 @@ def test_other_recordings_and_other_recipes_are_refused(
 ) -> None:
     other = tmp_path / "other.toml"
     other.write_text(RECIPE.replace("epochs = 2", "epochs = 3"))
-    with pytest.raises(ConfigError, match="another recipe"):
+    with pytest.raises(RunError, match="another recipe"):
         run_study(str(other), made_up_fsdd, finished)
     data = tmp_path / "data"
     (data / "fsdd" / "recordings").mkdir(parents=True)
     for i, path in enumerate(sorted((made_up_fsdd / "fsdd" / "recordings").iterdir())):
         samples, rate = soundfile.read(path)
         soundfile.write(data / "fsdd" / "recordings" / path.name, samples * (i > 0 or 0.5), rate)
-    with pytest.raises(ConfigError, match="other recordings"):
+    with pytest.raises(RunError, match="other recordings"):
         run_study(str(recipe), data, finished)
 
 
@@ -125,7 +129,7 @@ def test_other_recordings_and_other_recipes_are_refused(
         (RECIPE.replace('"xsdr"', "7"), "split = 7: expected the name of a split"),
         (RECIPE.replace("seed = [0, 1]", "seed = []"), "grids.results: seed is empty; expected"),
         (RECIPE.replace("seed = [0, 1]", "seeds = [0]"), "unknown key 'seeds'; the keys are"),
-        (RECIPE.replace("seed = [0, 1]", "epochs_share = 0"), "epochs_share = 0: expected a"),
+        (RECIPE.replace("seed = [0, 1]", "epochs_factor = 0"), "epochs_factor = 0: expected a"),
         (RECIPE.replace("seed = [0, 1]", 'task = "sing"'), "'sing': expected one of train, noise"),
         (RECIPE.replace("seed = [0, 1]", 'model = "cnn"'), "model = 'cnn': expected one of [mod"),
         (RECIPE.replace("seed = [0, 1]", 'augmentation = "alone:x"'), "'alone:x': expected one"),

@@ -29,7 +29,7 @@ def test_a_recipe_round_trips_through_toml(tmp_path: Path) -> None:
         ("[study]", "a study, not the recipe of one run"),
         ("label_smoothing = 1", "label_smoothing"),
         ('objective = "hinge"', "expected one of cross-entropy, joint"),
-        ("contrast_weight = -1", "contrast_weight"),
+        ("contrastive_weight = -1", "contrastive_weight"),
         ("model = cnn", "not a TOML file"),
     ],
 )

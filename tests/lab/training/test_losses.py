@@ -6,8 +6,8 @@ from torch import Tensor
 
 from spoken_digits.lab.training.losses import (
     Projection,
+    matched_fraction,
     nt_xent,
-    share_matched,
     supervised_contrastive,
 )
 
@@ -47,9 +47,9 @@ def test_nt_xent_of_orthogonal_and_of_identical_clips_is_what_the_formula_gives(
     assert float(nt_xent(alike, alike, tau)) == pytest.approx(math.log(2 * B - 1), rel=1e-5)
     alone = torch.arange(B)  # a group for each: nothing to tell a partner from
     assert float(nt_xent(alike, alike, tau, alone)) == 0
-    assert share_matched(apart, apart) == 1
+    assert matched_fraction(apart, apart) == 1
     # The partner of the first two is the other's.
-    assert share_matched(apart, apart[[1, 0, 2, 3, 4, 5]]) == pytest.approx(4 / 6)
+    assert matched_fraction(apart, apart[[1, 0, 2, 3, 4, 5]]) == pytest.approx(4 / 6)
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.5, 2.0])

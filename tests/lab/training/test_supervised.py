@@ -10,6 +10,7 @@ from spoken_digits.lab.augmentation.policies import POLICIES, Policy
 from spoken_digits.lab.data.corpora import read_corpus
 from spoken_digits.lab.data.dataset import Dataset, prepare
 from spoken_digits.lab.data.splits import split_by_speaker
+from spoken_digits.lab.runs import RunError
 from spoken_digits.lab.training import supervised as training
 from spoken_digits.lab.training.config import ConfigError, TrainConfig
 from spoken_digits.lab.training.supervised import build_network, load_network, predict, train
@@ -97,7 +98,7 @@ def test_the_joint_objective_teaches_resumes_and_leaves_no_projection_behind(
 
     # A weight of zero is plain cross-entropy, whatever the projection makes of it.
     plain = train(replace(config, objective="cross-entropy"), dataset, rows, tmp_path / "plain")
-    none = train(replace(config, contrast_weight=0.0), dataset, rows, tmp_path / "none")
+    none = train(replace(config, contrastive_weight=0.0), dataset, rows, tmp_path / "none")
     assert torch.equal(plain.head.weight, none.head.weight)
     assert not torch.equal(plain.head.weight, net.head.weight)
 
@@ -208,7 +209,7 @@ def test_a_folder_with_another_recipe_is_refused(
 ) -> None:
     dataset, rows, _ = tones
     train(TrainConfig(model="sgd-pool"), dataset, rows, tmp_path / "run", quiet=True)
-    with pytest.raises(ConfigError, match="another recipe"):
+    with pytest.raises(RunError, match="another recipe"):
         train(TrainConfig(model="sgd-pool", seed=1), dataset, rows, tmp_path / "run", quiet=True)
 
 

@@ -1,9 +1,9 @@
-"""Augmentation of spectrograms: other voices and microphones, noise, masks.
+"""Augmentation of spectrograms: other speakers and microphones, noise, masks.
 
 Shapes: B batch, F frequency bins, M mel bands, T frames, C classes. Each transform is a plain
 function of a padded batch that returns new tensors and leaves padding alone. What is random is
 drawn, each example's own, from the generator that is given; what is not takes its parameters as
-tensors (B,). What changes the voice is done to power spectrograms, between the Fourier transform
+tensors (B,). Speaker variation is applied to power spectrograms, between the Fourier transform
 and the mel filters, where a warp is an interpolation and costs little.
 """
 
@@ -20,9 +20,9 @@ __all__ = [
     "bend",
     "equalize",
     "equalizer_gain_db",
-    "mask_bands",
-    "mask_frames",
-    "mix_style",
+    "freq_mixstyle",
+    "mask_freq",
+    "mask_time",
     "mixup",
     "shift_pitch",
     "warp",
@@ -42,8 +42,8 @@ def warp(
 ) -> tuple[Tensor, Tensor]:
     """Scale the frequency axis and the time axis of power spectrograms, each example by its own.
 
-    Frequency warp stands for another vocal tract length (Jaitly and Hinton 2013): what was at
-    `frequency_ratio` times f comes to f. Tempo warp makes speech `tempo_ratio` times as fast.
+    The frequency axis simulates another vocal tract length (VTLP, Jaitly and Hinton 2013): what was
+    at `frequency_ratio` times f moves to f. The time axis makes speech `tempo_ratio` times as fast.
 
     Parameters
     ----------
@@ -72,30 +72,30 @@ def bend(
     power: Tensor,
     n_frames: Tensor,
     generator: Generator,
-    frequency_deviation: float,
-    time_deviation: float,
+    frequency_std: float,
+    time_std: float,
 ) -> Tensor:
     """Bend both axes of power spectrograms smoothly: (B, F, T) to (B, F, T).
 
-    People differ by more than the length of their vocal tract and their tempo: throat and mouth in
-    their shares, the parts of a word in theirs. Along each axis, of length 1, every point x is read
-    at x + sum_k a_k sin(pi k x), k = 1, 2, 3: both ends stay. The amplitudes are normal with the
-    deviation given over k, and are made smaller together where the axis would fold (slope below a
-    tenth); n_frames (B,), padding stays zero.
+    Speakers differ by more than vocal tract length and tempo: the proportions of pharynx and mouth,
+    and of the parts of a word. Along each axis, of length 1, every point x is read
+    at x + sum_k a_k sin(pi k x), k = 1, 2, 3: both ends stay. The amplitudes are normal, their
+    standard deviation is the given one over k, and they are scaled down together where the axis
+    would fold (slope below a tenth); n_frames (B,), padding stays zero.
     """
     B, F, T = power.shape
     last = (n_frames - 1).clamp_min(1)[:, None]
     bins = torch.linspace(0, 1, F).expand(B, F)
     moments = (torch.arange(T) / last).clamp(max=1)
-    position = _bent(bins, generator, frequency_deviation) * (F - 1)
+    position = _bent(bins, generator, frequency_std) * (F - 1)
     power = _interpolate(power.transpose(1, 2), position.clamp(0, F - 1)).transpose(1, 2)
-    position = _bent(moments, generator, time_deviation) * last
+    position = _bent(moments, generator, time_std) * last
     return _interpolate(power, position.clamp(0, T - 1)) * frame_mask(n_frames, T)
 
 
-def _bent(x: Tensor, generator: Generator, deviation: float, order: int = 3) -> Tensor:
+def _bent(x: Tensor, generator: Generator, std: float, order: int = 3) -> Tensor:
     k = torch.arange(1, order + 1)
-    amplitude = deviation * torch.randn(len(x), order, generator=generator) / k  # (B, order)
+    amplitude = std * torch.randn(len(x), order, generator=generator) / k  # (B, order)
     steepest = (math.pi * k * amplitude.abs()).sum(1, keepdim=True)
     amplitude = amplitude * (0.9 / steepest.clamp_min(0.9))
     return x + (amplitude[..., None] * torch.sin(math.pi * k[:, None] * x[:, None])).sum(1)
@@ -111,13 +111,13 @@ def _interpolate(x: Tensor, position: Tensor) -> Tensor:
     return low.lerp_(high, (position - before)[:, None])
 
 
-def shift_pitch(power: Tensor, pitch_ratio: Tensor, sample_rate_hz: int) -> Tensor:
+def shift_pitch(power: Tensor, pitch_ratio: Tensor, sample_rate: int) -> Tensor:
     """Move the harmonics and leave the formants and the tempo: (B, F, T) to (B, F, T).
 
     The logarithm of each frame is divided by cepstral smoothing (Oppenheim and Schafer 1968) into
-    the envelope that the mouth makes and the ripple that the voice makes, whose frequency axis is
-    stretched. Harmonics nearer than the window resolves (80 Hz at 25 ms) are no ripple: a very deep
-    voice stays as it is. An interpolation of power has no phase: no echo of a phase vocoder.
+    the envelope of the vocal tract and the ripple of the harmonics, whose frequency axis is
+    stretched. Harmonics nearer than the window resolves (80 Hz at 25 ms) are no ripple: very low
+    pitch stays as it is. An interpolation of power has no phase: no echo of a phase vocoder.
 
     Parameters
     ----------
@@ -125,12 +125,12 @@ def shift_pitch(power: Tensor, pitch_ratio: Tensor, sample_rate_hz: int) -> Tens
         Linear frequency from zero to half the sample rate.
     pitch_ratio
         What the fundamental is multiplied by, (B,), positive; 1 changes nothing.
-    sample_rate_hz
+    sample_rate
         Of the samples that the spectrogram was taken from.
     """
     F = power.shape[1]
     log_power = power.transpose(1, 2).clamp_min(_QUIETEST).log_()  # (B, T, F)
-    ripple = log_power @ _lifter(F, round(_LONGEST_FORMANT_LAG_S * sample_rate_hz))
+    ripple = log_power @ _lifter(F, round(_LONGEST_FORMANT_LAG_S * sample_rate))
     bins = torch.arange(F) / pitch_ratio[:, None]
     moved = _interpolate(ripple, bins.clamp(max=F - 1))
     return power * moved.sub_(ripple).exp_().transpose(1, 2)
@@ -148,26 +148,24 @@ def _lifter(F: int, kept: int) -> Tensor:
     return lifter
 
 
-def equalizer_gain_db(
-    B: int, F: int, generator: Generator, deviation_db: float, order: int
-) -> Tensor:
+def equalizer_gain_db(B: int, F: int, generator: Generator, std_db: float, order: int) -> Tensor:
     """Draw smooth random gains in decibels over F bins of linear frequency: (B, F).
 
     A sum of the first `order` cosines over frequency (the constant left out), each of a random
-    amplitude with this deviation.
+    normal amplitude with this standard deviation.
     """
     k = torch.arange(1, order + 1)[:, None]
     cosines = torch.cos(math.pi * k * (torch.arange(F) + 0.5) / F)  # (order, F)
-    return deviation_db * torch.randn(B, order, generator=generator) @ cosines
+    return std_db * torch.randn(B, order, generator=generator) @ cosines
 
 
-def equalize(power: Tensor, generator: Generator, deviation_db: float, order: int = 4) -> Tensor:
+def equalize(power: Tensor, generator: Generator, std_db: float, order: int = 4) -> Tensor:
     """Random smooth equalizer: other microphones and rooms. (B, F, T) to (B, F, T).
 
     The gains are `equalizer_gain_db`'s.
     """
     B, F, _ = power.shape
-    gain_db = equalizer_gain_db(B, F, generator, deviation_db, order)
+    gain_db = equalizer_gain_db(B, F, generator, std_db, order)
     return power * (10 ** (gain_db / 10))[..., None]
 
 
@@ -191,12 +189,12 @@ def add_noise(
     return power + noise.mul_(level).mul_(10 ** (-ratio_db / 10))
 
 
-def mix_style(log_mel: Tensor, mask: Tensor, generator: Generator, share: float) -> Tensor:
-    """Give clips some of another clip's mean and deviation in each band: (B, M, T) to (B, M, T).
+def freq_mixstyle(log_mel: Tensor, mask: Tensor, generator: Generator, p: float) -> Tensor:
+    """Freq-MixStyle: mix each band's mean and std with another clip's: (B, M, T) to (B, M, T).
 
     MixStyle (Zhou et al. 2021) along frequency, as Schmid et al. 2022 use it against unseen
-    microphones: what a band's statistics tell is the voice and the channel, hardly the word. Of all
-    clips, `share` are changed, taking up to half of their partner's statistics; mask (B, 1, T).
+    microphones: a band's statistics carry speaker and channel, hardly the word. A clip is
+    changed with probability `p`, and takes up to half of its partner's; mask (B, 1, T).
     """
     B = len(log_mel)
     count = mask.sum(-1, keepdim=True)
@@ -204,33 +202,33 @@ def mix_style(log_mel: Tensor, mask: Tensor, generator: Generator, share: float)
     centered = (log_mel - mean) * mask
     deviation = torch.sqrt(centered.square().sum(-1, keepdim=True) / count + 1e-4)
     partner = torch.randperm(B, generator=generator)
-    chosen = torch.rand((B, 1, 1), generator=generator) < share
+    chosen = torch.rand((B, 1, 1), generator=generator) < p
     weight = 0.5 * torch.rand((B, 1, 1), generator=generator) * chosen
     scale = torch.lerp(deviation, deviation[partner], weight) / deviation
     return (centered * scale + torch.lerp(mean, mean[partner], weight)) * mask
 
 
-def mask_bands(log_mel: Tensor, generator: Generator, widest: float) -> Tensor:
-    """Set 0 to `widest` neighbouring bands to zero, the mean: (B, M, T) to (B, M, T).
+def mask_freq(log_mel: Tensor, generator: Generator, max_width: float) -> Tensor:
+    """Set 0 to `max_width` adjacent bands to zero, the mean: (B, M, T) to (B, M, T).
 
     SpecAugment's frequency mask (Park et al. 2019), one a call.
     """
     B, M, _ = log_mel.shape
-    width = widest * torch.rand(B, 1, generator=generator)
+    width = max_width * torch.rand(B, 1, generator=generator)
     start = (M - width) * torch.rand(B, 1, generator=generator)
     band = torch.arange(M)
     return log_mel * ~((band >= start) & (band < start + width))[:, :, None]
 
 
-def mask_frames(
-    log_mel: Tensor, n_frames: Tensor, generator: Generator, widest_share: float
+def mask_time(
+    log_mel: Tensor, n_frames: Tensor, generator: Generator, max_fraction: float
 ) -> Tensor:
-    """Set up to `widest_share` of a clip's frames to zero, the mean: (B, M, T) to (B, M, T).
+    """Set up to `max_fraction` of a clip's frames to zero, the mean: (B, M, T) to (B, M, T).
 
     SpecAugment's time mask (Park et al. 2019), one a call, its width relative to the clip.
     """
     B, _, T = log_mel.shape
-    width = widest_share * n_frames[:, None] * torch.rand(B, 1, generator=generator)
+    width = max_fraction * n_frames[:, None] * torch.rand(B, 1, generator=generator)
     start = (n_frames[:, None] - width) * torch.rand(B, 1, generator=generator)
     frame = torch.arange(T)
     return log_mel * ~((frame >= start) & (frame < start + width))[:, None]
@@ -264,9 +262,9 @@ def warp_time(log_mel: Tensor, n_frames: Tensor, point: Tensor, moved_point: Ten
 def mixup(
     log_mel: Tensor, mask: Tensor, targets: Tensor, generator: Generator, alpha: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mix every clip with another one, and what is to be said about it.
+    """Mix every clip with another one, and their targets alike.
 
-    Zhang et al. 2018, equation 1; the share of the clip itself follows Beta(alpha, alpha), drawn
+    Zhang et al. 2018, equation 1; the weight of the clip itself follows Beta(alpha, alpha), drawn
     for each example by its inverse distribution, and is never the smaller one.
 
     Parameters
@@ -286,9 +284,9 @@ def mixup(
     partner = torch.randperm(B, generator=generator)
     uniform = torch.rand(B, generator=generator, dtype=torch.float64)
     drawn = torch.from_numpy(betaincinv(alpha, alpha, uniform.cpu().numpy())).to(log_mel)
-    share = 1 - drawn.maximum(1 - drawn)  # of the partner
+    weight = 1 - drawn.maximum(1 - drawn)  # of the partner
     return (
-        torch.lerp(log_mel, log_mel[partner], share[:, None, None]),
-        torch.where(share[:, None, None] > 0, mask.maximum(mask[partner]), mask),
-        torch.lerp(targets, targets[partner], share[:, None]),
+        torch.lerp(log_mel, log_mel[partner], weight[:, None, None]),
+        torch.where(weight[:, None, None] > 0, mask.maximum(mask[partner]), mask),
+        torch.lerp(targets, targets[partner], weight[:, None]),
     )

@@ -1,4 +1,4 @@
-"""Augmentation of waveforms: voice, room, noise and the faults of microphones and lines.
+"""Augmentation of waveforms: speaker, room, noise, and distortions of microphones and lines.
 
 Shapes: B batch, L samples, K samples of a response or a recording. Each transform is a plain
 function of a padded batch (B, L), zero beyond each clip's length (B,); it returns new tensors of
@@ -19,8 +19,8 @@ __all__ = [
     "add_noise",
     "change_speed",
     "change_tempo",
+    "clip_fraction",
     "clip_level",
-    "clip_share",
     "colored_noise",
     "compand",
     "drop_time",
@@ -37,7 +37,7 @@ __all__ = [
     "scale",
     "shift",
     "shift_pitch",
-    "trim_quiet",
+    "trim",
 ]
 
 _TAPS = 512  # of every filter here: edges 62 Hz wide, 32 ms to either side
@@ -45,7 +45,7 @@ _OVERSAMPLING = 8  # then linear interpolation errs by 0.1 % at 1 kHz, by 2 % at
 _VOCODER_WINDOW = 256  # 32 ms: two periods of a deep voice
 _VOCODER_HOP = 64
 _LEVEL_HOP = 80  # 10 ms, of which three make a level
-_MOST_TRIMMED = 2400  # 300 ms: what lies further in is another sound, not the word's quiet edge
+_MAX_TRIMMED = 2400  # 300 ms: what lies further in is another sound, not the word's quiet edge
 _TINY = 1e-20  # keeps a ratio of energies finite where a clip or a noise is silent
 
 
@@ -76,9 +76,7 @@ def place(
     return waveform.gather(1, index.clamp(0, L - 1)) * inside, placed_lengths
 
 
-def trim_quiet(
-    waveform: Tensor, lengths: Tensor, below_loudest_db: Tensor
-) -> tuple[Tensor, Tensor]:
+def trim(waveform: Tensor, lengths: Tensor, below_loudest_db: Tensor) -> tuple[Tensor, Tensor]:
     """Cut both ends off as a tool does that cuts by level: (B, L) and (B,) to (B, L') and (B,).
 
     What lies before the first and after the last 10 ms whose level is within `below_loudest_db`
@@ -93,8 +91,8 @@ def trim_quiet(
     K = loud.shape[1]
     first = loud.long().argmax(1)
     last = K - 1 - loud.flip(1).long().argmax(1)
-    lead = ((first - 1) * _LEVEL_HOP).clamp(0, _MOST_TRIMMED)
-    end = torch.minimum(lengths, ((last + 2) * _LEVEL_HOP).maximum(lengths - _MOST_TRIMMED))
+    lead = ((first - 1) * _LEVEL_HOP).clamp(0, _MAX_TRIMMED)
+    end = torch.minimum(lengths, ((last + 2) * _LEVEL_HOP).maximum(lengths - _MAX_TRIMMED))
     trimmed_lengths = end - lead
     index = torch.arange(int(trimmed_lengths.max())) + lead[:, None]
     inside = _inside(trimmed_lengths, index.shape[1])
@@ -112,18 +110,18 @@ def shift(waveform: Tensor, lengths: Tensor, shift_samples: Tensor) -> Tensor:
     return waveform.gather(1, source.clamp(0, L - 1)) * kept
 
 
-def jitter(waveform: Tensor, lengths: Tensor, generator: Generator, deviation: Tensor) -> Tensor:
-    """Add white Gaussian noise of this deviation (B,), full scale being 1: (B, L) to (B, L).
+def jitter(waveform: Tensor, lengths: Tensor, generator: Generator, std: Tensor) -> Tensor:
+    """Add white Gaussian noise of standard deviation `std` (B,): (B, L) to (B, L).
 
-    Um et al. 2017; it heeds no level, as `add_noise` does.
+    Um et al. 2017; its level is absolute, unlike that of `add_noise`.
     """
     noise = torch.randn(waveform.shape, generator=generator, dtype=waveform.dtype)
-    return waveform + noise * deviation[:, None] * _inside(lengths, waveform.shape[1])
+    return waveform + noise * std[:, None] * _inside(lengths, waveform.shape[1])
 
 
-def scale(waveform: Tensor, generator: Generator, deviation: float) -> Tensor:
+def scale(waveform: Tensor, generator: Generator, std: float) -> Tensor:
     """Multiply each clip by its own normal factor of mean 1: (B, L) to (B, L). Um et al. 2017."""
-    factor = 1 + deviation * torch.randn(len(waveform), 1, generator=generator)
+    factor = 1 + std * torch.randn(len(waveform), 1, generator=generator)
     return waveform * factor.to(waveform.dtype)
 
 
@@ -234,7 +232,7 @@ def change_tempo(waveform: Tensor, lengths: Tensor, ratio: Tensor) -> tuple[Tens
 
 
 def shift_pitch(waveform: Tensor, lengths: Tensor, semitones: Tensor) -> Tensor:
-    """Raise each voice by this many semitones (B,) at the same tempo: (B, L) to (B, L).
+    """Raise the pitch by this many semitones (B,) at the same tempo: (B, L) to (B, L).
 
     A fundamental is multiplied by 2 ** (semitones / 12), and the formants are with it: a phase
     vocoder changes the tempo, resampling changes it back.
@@ -252,7 +250,7 @@ def make_responses(
     generator: Generator,
     rt60_s: Tensor,
     direct_to_reverberant_db: Tensor,
-    sample_rate_hz: int = SAMPLE_RATE,
+    sample_rate: int = SAMPLE_RATE,
 ) -> Tensor:
     """Make the responses of rooms: a direct path and a tail of decaying noise, (B, K).
 
@@ -267,11 +265,11 @@ def make_responses(
         Reverberation times (B,), positive.
     direct_to_reverberant_db
         Energy of the direct path over the tail's (B,), exactly.
-    sample_rate_hz
+    sample_rate
         Rate of the samples.
     """
-    K = 1 + math.ceil(float(rt60_s.max()) * sample_rate_hz)
-    time_s = torch.arange(1, K) / sample_rate_hz
+    K = 1 + math.ceil(float(rt60_s.max()) * sample_rate)
+    time_s = torch.arange(1, K) / sample_rate
     tail = torch.randn(len(rt60_s), K - 1, generator=generator)
     tail = tail * 10 ** (-3 * time_s / rt60_s[:, None])
     energy = 10 ** (-direct_to_reverberant_db[:, None] / 10)
@@ -280,7 +278,7 @@ def make_responses(
 
 
 def reverberate(waveform: Tensor, lengths: Tensor, responses: Tensor) -> Tensor:
-    """Hear each clip in a room, by its own response (B, K), made or measured: (B, L) to (B, L).
+    """Convolve each clip with its own room impulse response (B, K): (B, L) to (B, L).
 
     The direct path, a response's largest sample, stays where the sound was; each clip keeps its
     energy; what rings beyond a clip's length is lost.
@@ -307,18 +305,18 @@ def _filter(waveform: Tensor, lengths: Tensor, amplitude: Tensor) -> Tensor:
     return filtered * _inside(lengths, L)
 
 
-def _below(f_hz: Tensor, sample_rate_hz: int) -> Tensor:
+def _below(f_hz: Tensor, sample_rate: int) -> Tensor:
     """1 at frequencies up to f_hz (B,), 0 above, for `_filter`: (B, 1 + _TAPS / 2)."""
-    spacing_hz = sample_rate_hz / _TAPS
+    spacing_hz = sample_rate / _TAPS
     bins = torch.arange(_TAPS // 2 + 1)
     return (f_hz[:, None] / spacing_hz - bins + 1).clamp(0, 1)
 
 
 def limit_bandwidth(
-    waveform: Tensor, lengths: Tensor, f_hz: Tensor, sample_rate_hz: int = SAMPLE_RATE
+    waveform: Tensor, lengths: Tensor, f_hz: Tensor, sample_rate: int = SAMPLE_RATE
 ) -> Tensor:
     """Take away what is above f_hz (B,): (B, L) to (B, L); half the sample rate leaves all."""
-    return _filter(waveform, lengths, _below(f_hz, sample_rate_hz))
+    return _filter(waveform, lengths, _below(f_hz, sample_rate))
 
 
 def reject_band(
@@ -326,48 +324,48 @@ def reject_band(
     lengths: Tensor,
     low_hz: Tensor,
     high_hz: Tensor,
-    sample_rate_hz: int = SAMPLE_RATE,
+    sample_rate: int = SAMPLE_RATE,
 ) -> Tensor:
     """Take away what lies between two frequencies (B,): (B, L) to (B, L).
 
     Kharitonov et al. 2020 (WavAugment). The edges are 62 Hz wide: a band narrower than twice that
     is only weakened, one of no width leaves all.
     """
-    below, above = _below(low_hz, sample_rate_hz), 1 - _below(high_hz, sample_rate_hz)
+    below, above = _below(low_hz, sample_rate), 1 - _below(high_hz, sample_rate)
     return _filter(waveform, lengths, (below + above).clamp(max=1))
 
 
 def equalize(
-    waveform: Tensor, lengths: Tensor, generator: Generator, deviation_db: float, order: int = 4
+    waveform: Tensor, lengths: Tensor, generator: Generator, std_db: float, order: int = 4
 ) -> Tensor:
     """Random smooth equalizer, the one of power spectrograms, for samples: (B, L) to (B, L)."""
-    gain_db = equalizer_gain_db(len(waveform), _TAPS // 2 + 1, generator, deviation_db, order)
+    gain_db = equalizer_gain_db(len(waveform), _TAPS // 2 + 1, generator, std_db, order)
     return _filter(waveform, lengths, 10 ** (gain_db / 20))
 
 
 def drop_time(
-    waveform: Tensor, lengths: Tensor, generator: Generator, widest_share: Tensor
+    waveform: Tensor, lengths: Tensor, generator: Generator, max_fraction: Tensor
 ) -> Tensor:
-    """Silence a random stretch of up to this share (B,) of each clip: (B, L) to (B, L).
+    """Silence a random stretch of up to this fraction (B,) of each clip: (B, L) to (B, L).
 
     Kharitonov et al. 2020 (WavAugment).
     """
     B, L = waveform.shape
-    width = widest_share[:, None] * lengths[:, None] * torch.rand(B, 1, generator=generator)
+    width = max_fraction[:, None] * lengths[:, None] * torch.rand(B, 1, generator=generator)
     start = (lengths[:, None] - width) * torch.rand(B, 1, generator=generator)
     sample = torch.arange(L)
     return waveform * ~((sample >= start) & (sample < start + width))
 
 
 def clip_level(waveform: Tensor, level: Tensor) -> Tensor:
-    """Cut off what is beyond a level (B,), positive, on either side: (B, L) to (B, L)."""
+    """Clip what is beyond a level (B,), positive, on either side: (B, L) to (B, L)."""
     return waveform.minimum(level[:, None]).maximum(-level[:, None])
 
 
-def clip_share(waveform: Tensor, lengths: Tensor, share: Tensor) -> Tensor:
-    """Cut off the loudest samples, this share (B,) of each clip's own: (B, L) to (B, L)."""
+def clip_fraction(waveform: Tensor, lengths: Tensor, fraction: Tensor) -> Tensor:
+    """Clip the loudest samples, this fraction (B,) of each clip's own: (B, L) to (B, L)."""
     loudest_first = waveform.abs().sort(1, descending=True).values
-    rank = (share * lengths).long().minimum(lengths - 1)
+    rank = (fraction * lengths).long().minimum(lengths - 1)
     return clip_level(waveform, loudest_first.gather(1, rank[:, None])[:, 0])
 
 

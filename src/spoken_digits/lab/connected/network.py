@@ -1,11 +1,11 @@
-"""The network that hears strings of digits: causal convolutions, run block by block.
+"""The network for strings of digits: causal convolutions, run block by block.
 
 Shapes: B batch, L samples, F frequency bins, M mel bands, T frames of 10 ms, U steps of 30 ms,
 C = 11 classes, the ten digits and the blank.
 
-The network looks back only: what it says at a step depends on the samples up to the end of that
-step, so a stream needs no second look, and each layer's last inputs are all that it must keep. How
-it is trained is in `ctc`.
+The network is causal: its output at a step depends on the samples up to the end of that step. So a
+stream is processed once, and its state is the left context of each layer. How it is trained is in
+`training`.
 """
 
 import io
@@ -34,32 +34,34 @@ __all__ = [
     "LATEST_S",
     "STEP",
     "STRIDE",
-    "Keeper",
+    "StreamingCache",
     "StringNet",
     "export_strings",
 ]
 
 BLANK = 10
-# An offset or hum is not heard.
+# Pre-emphasis and the lowest band leave out an offset and hum.
 FRONT_END = FrontEnd(hop_ms=10.0, f_min_hz=100.0, pre_emphasis=0.97)
 STRIDE = 3  # frames a step
 STEP = STRIDE * FRONT_END.hop_length  # samples: 30 ms
-BLOCK = 2 * STEP  # of a stream, heard at once
-LATEST_S = 0.19  # after a digit's end it may still be announced
-EDGE_UNIT_S = 0.1  # what the network gives as 1
+BLOCK = 2 * STEP  # samples of a stream that are processed at once
+LATEST_S = 0.19  # after the end of a digit, when it may be emitted at the latest
+EDGE_UNIT_S = 0.1  # unit of the network's two outputs for start and end
 _LEVEL_FRAMES, _PEAK_FRAMES = 200, 5  # level: the loudest 50 ms of the last 2 s
-# Of that level: as deep as a pause can be, since strings put together have deeper ones than life.
-_FLOOR, _SILENCE = 1e-2, 1e-9  # the latter: power of what no microphone hears
+# Relative to that level: pauses of synthesized strings are deeper than recorded ones, so the floor
+# is as high as a recorded pause.
+_FLOOR, _SILENCE = 1e-2, 1e-9  # the latter: power below any microphone's noise
 _CENTER, _SCALE = -2.7, 1.5  # of the logarithms, roughly
 _TOLERANCE = 1e-3
 
 State = dict[str, Tensor]
 
 
-class Keeper:
-    """Puts before each layer's input what it must remember, and remembers the end of it.
+class StreamingCache:
+    """The left context of each layer: put before its input, and replaced by the end of that.
 
-    Without a state it is silence and zeros, as at the beginning of a stream.
+    Without a state the context is zeros, as at the beginning of a stream. The state for the next
+    block is `new`.
     """
 
     def __init__(self, state: State | None = None) -> None:
@@ -88,15 +90,15 @@ class _Block(nn.Module):
             nn.Dropout(dropout),
         )
 
-    def forward(self, x: Tensor, name: str, keeper: Keeper) -> Tensor:
-        y: Tensor = self.layers(keeper.extend(name, x, self.length))
+    def forward(self, x: Tensor, name: str, cache: StreamingCache) -> Tensor:
+        y: Tensor = self.layers(cache.extend(name, x, self.length))
         return x + y
 
 
 class _Stage(nn.Module):
     """Convolution over bands and time, then the maximum over two bands and `stride` frames.
 
-    The maximum forgives a resonance that lies a little higher or lower in another voice.
+    The maximum makes formants that lie a little higher or lower in another speaker give the same.
     """
 
     def __init__(self, inputs: int, outputs: int, taps: int, stride: int) -> None:
@@ -109,16 +111,16 @@ class _Stage(nn.Module):
             nn.ReLU(),
         )
 
-    def forward(self, x: Tensor, name: str, keeper: Keeper) -> Tensor:
-        y: Tensor = self.layers(keeper.extend(name, x, self.length))
+    def forward(self, x: Tensor, name: str, cache: StreamingCache) -> Tensor:
+        y: Tensor = self.layers(cache.extend(name, x, self.length))
         return y
 
 
 class _Pools(nn.Module):
-    """Mean and maximum over the last steps, over several stretches of them, mixed.
+    """Mean and maximum over the last steps, in several windows, and a linear layer of them.
 
-    What a clip's network does over a whole word, and why it hears voices that it has never heard:
-    that a sound was there counts, not at which moment.
+    The network for single digits pools a whole word: that a sound occurred counts, not when, which
+    helps with unseen speakers.
     """
 
     def __init__(self, channels: int, windows: tuple[int, ...]) -> None:
@@ -130,9 +132,9 @@ class _Pools(nn.Module):
             nn.ReLU(),
         )
 
-    def forward(self, x: Tensor, name: str, keeper: Keeper) -> Tensor:
+    def forward(self, x: Tensor, name: str, cache: StreamingCache) -> Tensor:
         longest = max(self.windows)
-        x = keeper.extend(name, x, longest - 1)
+        x = cache.extend(name, x, longest - 1)
         parts = []
         for window in self.windows:
             last = x[..., longest - window :]
@@ -143,7 +145,7 @@ class _Pools(nn.Module):
 
 
 class StringNet(nn.Module):
-    """Waveform to the digits announced at each step.
+    """Waveform to the digit emitted at each step.
 
     Parameters
     ----------
@@ -177,12 +179,12 @@ class StringNet(nn.Module):
         self.blocks = nn.ModuleList([*layers, _Block(width, taps, 1, dropout)])
         self.head = nn.Conv1d(width, BLANK + 1 + 2, 1)
 
-    def power(self, waveform: Tensor, keeper: Keeper) -> Tensor:
+    def power(self, waveform: Tensor, cache: StreamingCache) -> Tensor:
         """Power spectrogram of frames that end with each hop: (B, L) to (B, F, T)."""
         front = self.log_mel.front_end
         length, before = front.window_length, (front.n_fft - front.window_length) // 2
         window = slice(before, before + length)
-        extended = keeper.extend("samples", waveform[:, None], length - front.hop_length)
+        extended = cache.extend("samples", waveform[:, None], length - front.hop_length)
         if torch.onnx.is_in_onnx_export():
             basis = self.log_mel.basis[..., window]
             parts = functional.conv1d(extended, basis, stride=front.hop_length)
@@ -193,35 +195,35 @@ class StringNet(nn.Module):
         power: Tensor = spectrum.real.square() + spectrum.imag.square()
         return power.transpose(1, 2)
 
-    def normalize(self, mel: Tensor, keeper: Keeper) -> Tensor:
+    def normalize(self, mel: Tensor, cache: StreamingCache) -> Tensor:
         """Logarithm over the level of the last two seconds: (B, M, T) to (B, M, T)."""
         loudness = mel.mean(1, keepdim=True)
-        extended = keeper.extend("loudness", loudness, _LEVEL_FRAMES + _PEAK_FRAMES - 2)
+        extended = cache.extend("loudness", loudness, _LEVEL_FRAMES + _PEAK_FRAMES - 2)
         peaks = functional.avg_pool1d(extended, _PEAK_FRAMES, 1)
         level = functional.max_pool1d(peaks, _LEVEL_FRAMES, 1)
         x = torch.log(mel / (level + _SILENCE) + _FLOOR)
         return (x - _CENTER) / _SCALE
 
-    def announce(self, x: Tensor, keeper: Keeper) -> tuple[Tensor, Tensor]:
+    def emit(self, x: Tensor, cache: StreamingCache) -> tuple[Tensor, Tensor]:
         """(B, M, T) to logits (B, U, C) and (B, U, 2): seconds since start and end of the digit."""
         x = x[:, None]
         for i, stage in enumerate(self.lower):
-            x = stage(x, f"lower{i}", keeper)
+            x = stage(x, f"lower{i}", cache)
         x = self.narrow(x.flatten(1, 2))
         for i, block in enumerate(self.blocks):
-            x = block(x, f"block{i}", keeper)
+            x = block(x, f"block{i}", cache)
         x = self.head(x).transpose(1, 2)
         return x[..., : BLANK + 1], x[..., BLANK + 1 :] * EDGE_UNIT_S
 
     def forward(self, waveform: Tensor, state: State | None = None) -> tuple[Tensor, Tensor, State]:
-        """Hear (B, L), L a multiple of `STEP`: logits (B, U, C), edges (B, U, 2), the new state."""
-        keeper = Keeper(state)
-        mel = self.log_mel.mel(self.power(waveform, keeper))
-        logits, edges = self.announce(self.normalize(mel, keeper), keeper)
-        return logits, edges, keeper.new
+        """(B, L), L a multiple of `STEP`, to logits (B, U, C), edges (B, U, 2), the new state."""
+        cache = StreamingCache(state)
+        mel = self.log_mel.mel(self.power(waveform, cache))
+        logits, edges = self.emit(self.normalize(mel, cache), cache)
+        return logits, edges, cache.new
 
     def first_state(self) -> State:
-        """Return the state of a stream that has heard nothing."""
+        """Return the state at the beginning of a stream: zeros."""
         _, _, state = self(torch.zeros(1, STEP))
         return {name: torch.zeros_like(value) for name, value in state.items()}
 
@@ -244,7 +246,7 @@ def export_strings(net: StringNet, metadata: Mapping[str, str]) -> bytes:
 
     It takes ``waveform`` (1, L), L a multiple of ``step`` samples at 8 kHz, and ``state_<name>``,
     zeros at first; it gives ``scores`` (1, U, C), logits, ``edges`` (1, U, 2), the seconds since
-    start and end of the digit that is announced, and ``new_state_<name>`` for the next block.
+    start and end of the digit that is emitted, and ``new_state_<name>`` for the next block.
 
     Raises
     ------
@@ -256,7 +258,7 @@ def export_strings(net: StringNet, metadata: Mapping[str, str]) -> bytes:
     names = list(state)
     buffer = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # as in export.py, whose way of tracing this is
+        warnings.simplefilter("ignore")  # the tracing exporter is deprecated; see export.py
         torch.onnx.export(
             _Streaming(net, names).eval(),
             (torch.randn(1, BLOCK), *state.values()),
@@ -290,15 +292,15 @@ def _check_parity(net: StringNet, content: bytes) -> None:
         wanted = net(waveform)[:2]
         state = {f"state_{k}": v.numpy() for k, v in net.first_state().items()}
     outputs = [node.name for node in session.get_outputs()]
-    heard = []
+    outputs_by_block = []
     for block in waveform.numpy().reshape(-1, 1, BLOCK):
         arrays = session.run(None, {"waveform": block} | state)
         answers = dict(zip(outputs, arrays, strict=True))
         state = {k.removeprefix("new_"): v for k, v in answers.items() if k.startswith("new_")}
-        heard.append((answers["scores"], answers["edges"]))
-    parts_of = zip(*heard, strict=True)
-    for name, want, parts in zip(("scores", "edges"), wanted, parts_of, strict=True):
-        difference = np.abs(np.concatenate(parts, axis=1) - want.numpy()).max()
+        outputs_by_block.append((answers["scores"], answers["edges"]))
+    blocks_of = zip(*outputs_by_block, strict=True)
+    for name, want, blocks in zip(("scores", "edges"), wanted, blocks_of, strict=True):
+        difference = np.abs(np.concatenate(blocks, axis=1) - want.numpy()).max()
         if not difference <= _TOLERANCE:
             raise ExportError(
                 f"{name} of ONNX and torch differ by {difference:.2g}, expected at most "

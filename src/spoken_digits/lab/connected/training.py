@@ -9,15 +9,16 @@ ten digits and the blank.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.nn import functional
 
 from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.lab.augmentation import spectrogram as spectrograms
-from spoken_digits.lab.augmentation.waveform import trim_quiet
+from spoken_digits.lab.augmentation.waveform import trim
 from spoken_digits.lab.connected.network import (
     BLANK,
     EDGE_UNIT_S,
@@ -25,22 +26,24 @@ from spoken_digits.lab.connected.network import (
     LATEST_S,
     STEP,
     STRIDE,
-    Keeper,
+    StreamingCache,
     StringNet,
 )
 from spoken_digits.lab.connected.strings import LEVEL_RMS, DigitString, by_speaker, draw_gap, join
-from spoken_digits.lab.training.optimizer import make_optimizer, move_average
+from spoken_digits.lab.training.optimizer import Progress, Step, Trainer
+from spoken_digits.lab.training.supervised import initial_weights, key_of
 
 __all__ = [
-    "Material",
     "StringBatch",
     "StringConfig",
+    "TrainingData",
     "draw_batch",
     "string_loss",
     "train_strings",
 ]
 
 EARLIEST = 0.6  # of a digit must have been heard
+_STEPS_PER_EPOCH = 100  # an epoch ends with a line in the log and a checkpoint
 _FORBIDDEN = -20.0  # added to the logarithm of a probability, no more than discouraging
 
 
@@ -52,7 +55,7 @@ class StringConfig:
     ----------
     steps, batch_size, seconds
         Updates, examples in each, and their length.
-    learning_rate, weight_decay, averaging
+    learning_rate, weight_decay, ema_decay
         As in `recipe.TrainConfig`: AdamW's peak and decay, decay of the averaged weights.
     seed
         Key of everything random.
@@ -63,11 +66,11 @@ class StringConfig:
     seconds: float = 4.2
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
-    averaging: float = 0.995
+    ema_decay: float = 0.995
     seed: int = 0
 
 
-class Material:
+class TrainingData:
     """What training strings are put together from.
 
     Parameters
@@ -118,22 +121,22 @@ def _vary_speed(piece: DigitString, ratio: float) -> DigitString:
 
 
 _KINDS = {
-    **{"fsdd": 0.3, "speech_commands": 0.2, "voices": 0.08, "flite-festival": 0.1},
+    **{"fsdd": 0.3, "speech_commands": 0.2, "voices": 0.08, "readers": 0.1},
     **{"phrases": 0.22, "none": 0.1},
 }
 _CUT_SHARE, _QUIET_EDGES_DB = 0.4, (8.0, 35.0)  # of single digits; as deep as the policy `cut`
 
 
 def _lose_edges(piece: DigitString, below_loudest_db: float) -> DigitString:
-    """Cut one digit by its level, see `waveforms.trim_quiet`."""
+    """Cut one digit by its level, see `waveforms.trim`."""
     length = torch.tensor([len(piece.samples)])
     waveform = torch.from_numpy(piece.samples)[None]
-    cut, lengths = trim_quiet(waveform, length, torch.tensor([below_loudest_db]))
+    cut, lengths = trim(waveform, length, torch.tensor([below_loudest_db]))
     bounds = np.array([0]), lengths.numpy()
     return DigitString(cut[0].numpy(), piece.digits, *bounds, piece.speaker, piece.corpus)
 
 
-def _source(material: Material, rng: np.random.Generator) -> Callable[[], DigitString]:
+def _source(material: TrainingData, rng: np.random.Generator) -> Callable[[], DigitString]:
     """Draw who speaks in an example; return what gives one piece after another."""
     kinds = [k for k in _KINDS if k in material.pools or k in ("phrases", "none")]
     shares = np.array([_KINDS[k] for k in kinds])
@@ -184,7 +187,7 @@ def _source(material: Material, rng: np.random.Generator) -> Callable[[], DigitS
 
 
 def _draw_example(
-    material: Material, length: int, tempo: float, rng: np.random.Generator
+    material: TrainingData, length: int, tempo: float, rng: np.random.Generator
 ) -> DigitString:
     """Fill (length,) samples with pieces, gaps and noise; what does not fit whole is left out."""
     source = _source(material, rng)
@@ -253,7 +256,7 @@ class StringBatch:
     edge_mask: Tensor
 
 
-def draw_batch(material: Material, config: StringConfig, step: int) -> StringBatch:
+def draw_batch(material: TrainingData, config: StringConfig, step: int) -> StringBatch:
     """Draw the examples of one step."""
     U = round(config.seconds * SAMPLE_RATE / STEP)
     T = U * STRIDE
@@ -300,7 +303,7 @@ def _augment(net: StringNet, batch: StringBatch, generator: Generator) -> Tensor
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(B, generator=generator)
 
-    power = net.power(batch.waveform, Keeper())
+    power = net.power(batch.waveform, StreamingCache())
     if torch.rand((), generator=generator) < 0.3:
         power = spectrograms.shift_pitch(power, uniform(-0.25, 0.25).exp(), SAMPLE_RATE)
     n_frames = (batch.tempo * T).round().long()
@@ -314,9 +317,9 @@ def _augment(net: StringNet, batch: StringBatch, generator: Generator) -> Tensor
     low, high = uniform(0, 350)[:, None], uniform(2800, 4000)[:, None]
     passed = ((bins_hz >= low) & (bins_hz <= high)) | ~narrow[:, None]
     power = power * (0.001 + 0.999 * passed.float())[..., None]
-    x = net.normalize(net.log_mel.mel(power), Keeper())
-    x = spectrograms.mix_style(x, mask, generator, 0.5)
-    x = spectrograms.mask_bands(x, generator, 6.0)
+    x = net.normalize(net.log_mel.mel(power), StreamingCache())
+    x = spectrograms.freq_mixstyle(x, mask, generator, 0.5)
+    x = spectrograms.mask_freq(x, generator, 6.0)
     width = 0.03 * torch.rand(B, 1, generator=generator) * T
     start = (T - width) * torch.rand(B, 1, generator=generator)
     frame = torch.arange(T)
@@ -336,37 +339,51 @@ def string_loss(logits: Tensor, edges: Tensor, batch: StringBatch) -> Tensor:
 
 
 def train_strings(
-    material: Material,
-    config: StringConfig,
-    progress: Callable[[int, float, StringNet], None] = lambda *_: None,
+    data: TrainingData, config: StringConfig, run_dir: Path | None = None, quiet: bool = True
 ) -> StringNet:
-    """Train a network; return that of the averaged weights, ready to judge.
+    """Train a network, or resume where an earlier call was killed.
 
-    `progress` is called after every step with its number, its loss and the network so far.
+    Parameters
+    ----------
+    data
+        What examples are put together from.
+    config
+        Sizes and rates.
+    run_dir
+        Where `log.jsonl` (a line per 100 steps) and `checkpoint.safetensors` go, which the caller
+        removes once the network is written; None to write neither.
+    quiet
+        No progress on standard error.
+
+    Returns
+    -------
+    The network with averaged weights, in evaluation mode.
+
+    Raises
+    ------
+    ConfigError
+        When the checkpoint in `run_dir` is damaged.
     """
-    # First weights and dropout draw from torch's global generator: seeded for this block, and put
-    # back, so that a caller's own stream is not touched.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.seed)
+    with initial_weights(config.seed, 0):
         net = StringNet()
-        averaged = StringNet()
-        optimizer = make_optimizer(net, config.learning_rate, config.weight_decay, (0.9, 0.999))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.2
-        )
-        for step in range(config.steps):
-            generator = Generator().manual_seed(1_000_003 * config.seed + step)
-            batch = draw_batch(material, config, step)
-            net.train()
-            with torch.no_grad():
-                x = _augment(net, batch, generator)
-            logits, edges = net.announce(x, Keeper())
-            loss = string_loss(logits, edges, batch)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-            optimizer.step()
-            schedule.step()
-            move_average(averaged, net, min(config.averaging, step / (step + 10)))
-            progress(step, float(loss.detach()), averaged)
-    return averaged.eval()
+    generator = Generator()
+
+    def batches(epoch: int) -> range:
+        begin = epoch * _STEPS_PER_EPOCH
+        return range(begin, min(begin + _STEPS_PER_EPOCH, config.steps))
+
+    def step(number: int) -> Step:
+        generator.manual_seed(key_of(config.seed, 2, number))
+        batch = draw_batch(data, config, number)
+        with torch.no_grad():
+            x = _augment(net, batch, generator)
+        logits, edges = net.emit(x, StreamingCache())
+        return string_loss(logits, edges, batch), {}, config.batch_size
+
+    epochs = -(-config.steps // _STEPS_PER_EPOCH)
+    trainer = Trainer(config, net, net, epochs, config.steps, run_dir, betas=(0.9, 0.999))
+    with Progress("strings", epochs, len(trainer.log), quiet) as progress:
+        trainer.fit(batches, step, progress)
+    average = trainer.average
+    assert isinstance(average, StringNet)
+    return average

@@ -21,7 +21,7 @@ from spoken_digits.audio import read_audio, to_clip
 from spoken_digits.lab.data.corpora import Clip
 from spoken_digits.lab.runs import whole_file
 
-__all__ = ["Dataset", "balanced_shares", "draw_rows", "epoch_batches", "prepare"]
+__all__ = ["Dataset", "balanced_probabilities", "draw_indices", "epoch_batches", "prepare"]
 
 IntArray = NDArray[np.int64]
 
@@ -129,30 +129,30 @@ def _write(clips: Sequence[Clip], array: Path, table: Path) -> None:
             writer.writerow([clip.file.name, clip.label, clip.speaker, clip.corpus, len(x)])
 
 
-def balanced_shares(
+def balanced_probabilities(
     targets: IntArray,
     corpora: Sequence[str],
     groups: Sequence[str],
     weights: Mapping[str, float],
-    other_share: float = 0.0,
+    oov_fraction: float = 0.0,
 ) -> NDArray[np.float64]:
-    """How often to draw each of N clips, so that no class, corpus or speaker has the say: (N,).
+    """Probabilities to draw each of N clips with, balanced by class, corpus and speaker: (N,).
 
     The classes are drawn evenly; within a class the corpora, by their weights; within a corpus the
     groups (speakers, or other words), by the square root of how many clips they have; within a
-    group the clips, evenly. That a corpus weighs alike in every class is what matters: where one
-    has 550 clips of one digit and 10 of another, its microphones would else mean the former.
+    group the clips, evenly. A corpus has the same weight in every class: where it has 550 clips of
+    one digit and 10 of another, its microphones would otherwise predict the former.
 
     Parameters
     ----------
     targets
-        Class of each clip, the highest of which is "none of these" where `other_share` is given.
+        Class of each clip, the highest of which is out-of-vocabulary where `oov_fraction` is given.
     corpora, groups
         Where each clip comes from.
     weights
         Of the corpora; 1 for one that is not named.
-    other_share
-        Share of "none of these".
+    oov_fraction
+        Probability of out-of-vocabulary clips together.
     """
     names = list(zip(targets.tolist(), corpora, groups, strict=True))
     clips = Counter(names)
@@ -168,21 +168,26 @@ def balanced_shares(
         for key, groups_there in members.items()
     }
     classes, other = sorted(in_class), max(in_class)
-    shares = np.empty(len(names))
+    probabilities = np.empty(len(names))
     for i, (target, corpus, group) in enumerate(names):
-        if other_share:
-            share = other_share if target == other else (1 - other_share) / (len(classes) - 1)
+        if oov_fraction:
+            p = oov_fraction if target == other else (1 - oov_fraction) / (len(classes) - 1)
         else:
-            share = 1 / len(classes)
-        share *= corpus_weight[target, corpus] / in_class[target]
-        shares[i] = share / group_sum[target, corpus] / clips[target, corpus, group] ** 0.5
-    return shares
+            p = 1 / len(classes)
+        p *= corpus_weight[target, corpus] / in_class[target]
+        probabilities[i] = p / group_sum[target, corpus] / clips[target, corpus, group] ** 0.5
+    return probabilities
 
 
-def draw_rows(shares: NDArray[np.float64], count: int, generator: np.random.Generator) -> IntArray:
-    """Draw `count` indices, each as often as its share says, give or take one (systematically)."""
-    order = generator.permutation(len(shares))
-    edges = np.cumsum(shares[order])
+def draw_indices(
+    probabilities: NDArray[np.float64], count: int, generator: np.random.Generator
+) -> IntArray:
+    """Draw `count` indices of N, each `count` times its probability, give or take one.
+
+    Systematic sampling: the probabilities (N,) need not sum to one.
+    """
+    order = generator.permutation(len(probabilities))
+    edges = np.cumsum(probabilities[order])
     points = (np.arange(count) + generator.random()) / count * edges[-1]
     rows: IntArray = order[np.searchsorted(edges, points, side="right").clip(max=len(order) - 1)]
     return rows

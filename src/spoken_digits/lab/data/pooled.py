@@ -30,9 +30,10 @@ from spoken_digits.lab.data.corpora import (
     read_corpus,
     read_synthetic,
 )
-from spoken_digits.lab.data.dataset import Dataset, IntArray, balanced_shares, prepare
+from spoken_digits.lab.data.dataset import Dataset, IntArray, balanced_probabilities, prepare
 from spoken_digits.lab.data.noise import find_noises, read_noise
 from spoken_digits.lab.data.splits import XSDR_TEST, SplitError
+from spoken_digits.lab.runs import CorpusCounts, DataRecord
 
 __all__ = [
     "FOLDS",
@@ -43,6 +44,7 @@ __all__ = [
     "noise_partition",
     "partition",
     "pooled_set",
+    "read_pooled",
 ]
 
 FOLDS = 3
@@ -89,24 +91,24 @@ class PooledSet:
     test_noises: tuple[Path, ...]
     clips: tuple[Clip, ...]
 
-    def describe(self) -> dict[str, object]:
-        """Return counts by corpus, hash and licence of `clips`, for the metadata of a model."""
+    def describe(self) -> DataRecord:
+        """Return counts by corpus, hash and licence of `clips`, for the records of a run."""
         corpora = sorted({clip.corpus for clip in self.clips})
         counts = {name: [c for c in self.clips if c.corpus == name] for name in corpora}
         licences = [CORPORA[name].licence for name in corpora if name in CORPORA]
-        return {
-            "corpora": {
-                name: {
-                    "digits": sum(clip.label in DIGITS for clip in clips),
-                    "other_words": sum(clip.label not in DIGITS for clip in clips),
-                    "speakers": len({clip.speaker for clip in clips}),
-                }
+        return DataRecord(
+            clips=len(self.clips),
+            hash=data_hash(self.clips),
+            licence="; ".join(dict.fromkeys(licences)),
+            corpora={
+                name: CorpusCounts(
+                    digits=sum(clip.label in DIGITS for clip in clips),
+                    other_words=sum(clip.label not in DIGITS for clip in clips),
+                    speakers=len({clip.speaker for clip in clips}),
+                )
                 for name, clips in counts.items()
             },
-            "clips": len(self.clips),
-            "hash": data_hash(self.clips),
-            "licence": "; ".join(dict.fromkeys(licences)),
-        }
+        )
 
 
 def is_held_out(speaker: str) -> bool:
@@ -222,9 +224,7 @@ def pooled_set(
     SplitError
         When there is no such split.
     """
-    clips = [*_read_recorded(data), *read_synthetic(voices)]
-    if not oov_fraction:
-        clips = [clip for clip in clips if clip.label in DIGITS]
+    clips = read_pooled(data, voices, oov_fraction > 0)
     noises, test_noises = noise_partition(split, data)
     train, test, _ = partition(split, clips)
     dataset = prepare(clips, cache, DIGITS)
@@ -241,7 +241,7 @@ def pooled_set(
     return PooledSet(
         dataset=dataset,
         indices=indices,
-        probabilities=balanced_shares(
+        probabilities=balanced_probabilities(
             dataset.targets[indices], corpora, groups, _CORPUS_WEIGHTS, oov_fraction
         ),
         background=torch.from_numpy(background),
@@ -249,6 +249,14 @@ def pooled_set(
         test_noises=tuple(test_noises),
         clips=tuple(train),
     )
+
+
+def read_pooled(
+    data: Path | str | None = None, voices: Path | str | None = None, oov: bool = True
+) -> list[Clip]:
+    """Read all recordings that `pooled_set` draws from, with OOV words or without; see there."""
+    clips = [*_read_recorded(data), *read_synthetic(voices)]
+    return [clip for clip in clips if oov or clip.label in DIGITS]
 
 
 def held_out(split: str, data: Path | str | None = None, oov: bool = True) -> list[Clip]:

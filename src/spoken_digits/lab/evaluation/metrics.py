@@ -1,7 +1,7 @@
-"""Evaluation: how well scores name the digits, how sure that is, and of whom it may be said.
+"""Metrics of classification, their intervals and tests, with the speaker as the unit.
 
-The unit is the speaker: accuracies are averaged over seeds within a speaker first, then over
-speakers. Shapes: N clips, C classes, K speakers, S seeds. Needs no torch.
+Accuracies are averaged over seeds within a speaker first, then over speakers. Fractions are 0 to 1.
+Shapes: N clips, C classes, K speakers, S seeds. Needs no torch.
 """
 
 import io
@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from spoken_digits.lab.data.corpora import Clip
 from spoken_digits.lab.runs import write_whole
@@ -31,8 +32,11 @@ __all__ = [
     "expected_calibration_error",
     "holm",
     "mcnemar",
+    "paired_margins",
+    "seed_margin",
     "sign_flip",
     "speakers_note",
+    "unpaired_margins",
     "wilson",
 ]
 
@@ -43,12 +47,12 @@ Interval = tuple[float, float]
 LEVEL = 0.95
 CALIBRATION_BINS = 15
 RESAMPLES = 10_000
-EXACT_SPEAKERS = 16  # up to 2**16 sign patterns are enumerated, more speakers are sampled
+ALPHA = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What one network said of each clip of a test set.
+    """The scores of one network on each clip of a test set.
 
     Attributes
     ----------
@@ -61,7 +65,7 @@ class Predictions:
     label_names
         The C names.
     listed
-        Whether a clip is on the original study's TEST list of 503: (N,).
+        Whether a clip is on the original study's test list (503 clips): (N,).
 
     Raises
     ------
@@ -113,14 +117,14 @@ class Predictions:
         return len(self.labels)
 
     @property
-    def heard(self) -> NDArray[np.intp]:
+    def predicted(self) -> NDArray[np.intp]:
         """Index of the label with the highest score: (N,)."""
         return np.asarray(self.scores.argmax(axis=1))
 
     @property
     def correct(self) -> BoolArray:
         """Whether that is the truth: (N,)."""
-        return np.asarray(self.heard == self.labels)
+        return np.asarray(self.predicted == self.labels)
 
     @classmethod
     def of(cls, clips: Sequence[Clip], scores: ArrayLike, label_names: Sequence[str]) -> Self:
@@ -162,7 +166,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class LabelScore:
-    """One label: of what was heard as it, and of what was spoken, the share that is right."""
+    """Precision, recall and F1 of one label, and how many clips have it."""
 
     precision: float
     recall: float
@@ -182,10 +186,10 @@ class SpeakerScore:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One network on one test set; shares are 0 to 1.
+    """One network on one test set; fractions are 0 to 1.
 
-    `accuracy` and `wilson` count clips and speak of these speakers only. `confusion` holds counts,
-    truth in rows (C, C). `listed_accuracy` is None where no clip is on the original's list.
+    `accuracy` and `wilson` count clips and hold for these speakers only. `confusion` holds counts,
+    truth in rows (C, C). `listed_accuracy` is None where no clip is on the original study's list.
     """
 
     clips: int
@@ -204,20 +208,6 @@ class Evaluation:
         """Return plain dictionaries, for JSON."""
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Rebuild exactly what `to_dict` gave, by way of JSON or not."""
-        return cls(
-            **{
-                **values,
-                "wilson": tuple(values["wilson"]),
-                "label_names": tuple(values["label_names"]),
-                "confusion": tuple(map(tuple, values["confusion"])),
-                "per_label": {k: LabelScore(**v) for k, v in values["per_label"].items()},
-                "per_speaker": {k: SpeakerScore(**v) for k, v in values["per_speaker"].items()},
-            }
-        )
-
 
 @dataclass(frozen=True)
 class Aggregate:
@@ -230,7 +220,7 @@ class Aggregate:
     accuracy_mean, accuracy_sd
         Mean over seeds, and standard deviation (n - 1) over seeds; None with one seed.
     speaker_interval
-        Cluster bootstrap over speakers; `note` says when they are too few to speak of others.
+        Cluster bootstrap over speakers; `note` says when they are too few to generalize from.
     wilson_interval
         Of `accuracy_mean` over the clips of one seed: valid for these speakers only.
     confusion
@@ -258,7 +248,7 @@ class Aggregate:
 
 @dataclass(frozen=True)
 class McNemar:
-    """Clips that only one of two networks names rightly, and the exact two-sided p."""
+    """Clips that only one of two networks classifies correctly, and the exact two-sided p."""
 
     only_first: int
     only_second: int
@@ -268,7 +258,7 @@ class McNemar:
 def evaluate(predictions: Predictions) -> Evaluation:
     """Evaluate one network on its test set."""
     confusion = _confusion(predictions)
-    per_label = _per_label(confusion, predictions.label_names)
+    per_label = _per_label(predictions)
     per_speaker = _per_speaker([predictions])
     correct, listed = predictions.correct, predictions.listed
     return Evaluation(
@@ -344,13 +334,21 @@ def aggregate(runs: Sequence[tuple[int, Predictions]], generator: np.random.Gene
 
 
 def wilson(successes: float, trials: int, level: float = LEVEL) -> Interval:
-    """Wilson's score interval of a share (Wilson 1927, JASA 22); a mean count may be a fraction."""
+    """Wilson's score interval of a proportion (Wilson 1927, JASA 22).
+
+    A mean count over seeds may be a fraction, which `scipy.stats.binomtest` does not take.
+
+    Raises
+    ------
+    ValueError
+        When there are no trials, or more successes than trials.
+    """
     if trials < 1 or not 0 <= successes <= trials:
         raise ValueError(f"{successes} of {trials}: expected 0 <= successes <= trials, trials >= 1")
     z = float(stats.norm.ppf((1 + level) / 2))
-    share, shrink = successes / trials, 1 + z**2 / trials
-    center = (share + z**2 / (2 * trials)) / shrink
-    half = z * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)) / shrink
+    rate, shrink = successes / trials, 1 + z**2 / trials
+    center = (rate + z**2 / (2 * trials)) / shrink
+    half = z * np.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2)) / shrink
     return max(0.0, float(center - half)), min(1.0, float(center + half))
 
 
@@ -359,26 +357,111 @@ def cluster_bootstrap(
 ) -> Interval:
     """Percentile interval of the mean over speakers, whole speakers drawn with replacement.
 
-    Every speaker weighs the same, so a speaker's clips enter as one value: (K,).
+    Every speaker weighs the same, so a speaker's clips enter as one value: (K,). With one speaker
+    the interval is that value.
+
+    Raises
+    ------
+    ValueError
+        When there is no value, or one is not finite.
     """
     values = _finite("values", values)
-    draws = generator.integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.quantile(values[draws].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    if len(values) == 1:
+        return float(values[0]), float(values[0])
+    drawn = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=level,
+        method="percentile",
+        rng=generator,
+    )
+    return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
 
 
 def speakers_note(n_speakers: int) -> str | None:
-    """Say what so few speakers cannot show; None from six on, where p < 0.05 is within reach."""
-    if (smallest := 2 / 2**n_speakers) < 0.05:
+    """Say that so few speakers allow no test; None from six on, where p < 0.05 is within reach."""
+    if (smallest := 2 / 2**n_speakers) < ALPHA:
         return None
     return (
         f"With {n_speakers} test speaker{'s' * (n_speakers > 1)} the smallest two-sided sign-flip "
-        f"p is {smallest:.2g}: no interval and no p-value here speaks of speakers in general."
+        f"p is {smallest:.2g}: no interval and no p here holds for speakers in general."
     )
 
 
+def unpaired_margins(
+    rates: ArrayLike, others: ArrayLike, clips: ArrayLike, level: float = LEVEL
+) -> Interval:
+    """How far the mean difference of accuracies over speakers reaches down and up, over clips.
+
+    Newcombe's hybrid score interval of a difference of two proportions (Newcombe 1998, Statistics
+    in Medicine 17, method 10) in each speaker, its squared margins added over speakers as for any
+    sum of independent estimates (Zou and Donner 2008, Statistics in Medicine 27). It takes the two
+    sides as independent samples; where both were tested on the same clips it is too wide, never too
+    narrow, unless their errors exclude each other.
+
+    Parameters
+    ----------
+    rates, others
+        Accuracy of each speaker on either side, averaged over seeds: (K,).
+    clips
+        Number of each speaker's clips: (K,).
+
+    Returns
+    -------
+    Two distances, at least 0, to take from the mean difference and to add to it.
+    """
+    first, second, counts = (np.asarray(v, np.float64) for v in (rates, others, clips))
+    below, above = 0.0, 0.0
+    for p, q, n in zip(first, second, counts, strict=True):
+        (p_low, p_high), (q_low, q_high) = (wilson(x * n, int(n), level) for x in (p, q))
+        below += (p - p_low) ** 2 + (q_high - q) ** 2
+        above += (p_high - p) ** 2 + (q - q_low) ** 2
+    return float(np.sqrt(below) / len(first)), float(np.sqrt(above) / len(first))
+
+
+def paired_margins(differences: Mapping[str, ArrayLike], level: float = LEVEL) -> Interval:
+    """As `unpaired_margins`, of the same clips on both sides, by the normal approximation.
+
+    Parameters
+    ----------
+    differences
+        For each speaker, for each clip: the fraction of seeds whose network is right on it, less
+        that of the other side, -1 to 1.
+    """
+    z = float(stats.norm.ppf((1 + level) / 2))
+    arrays = [np.asarray(values, np.float64) for values in differences.values()]
+    variance = sum(float(a.var(ddof=1)) / len(a) if len(a) > 1 else 0.0 for a in arrays)
+    margin = z * float(np.sqrt(variance)) / len(arrays)
+    return margin, margin
+
+
+def seed_margin(
+    sds: tuple[float | None, float | None], seeds: tuple[int, int], level: float = LEVEL
+) -> float | None:
+    """How far the difference of two means over seeds reaches to either side, over seeds.
+
+    Welch's interval (Welch 1947, Biometrika 34) from both sides' standard deviations over seeds
+    and numbers of seeds; None where a side has one seed, whose spread is unknown.
+    """
+    first, second = sds
+    if first is None or second is None:
+        return None
+    variances = [sd**2 / n for sd, n in zip((first, second), seeds, strict=True)]
+    if not (total := sum(variances)):
+        return 0.0  # models without randomness
+    freedom = total**2 / sum(v**2 / (n - 1) for v, n in zip(variances, seeds, strict=True))
+    return float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(total))
+
+
 def mcnemar(first: Predictions, second: Predictions) -> McNemar:
-    """Test two networks on the same clips by exact McNemar (McNemar 1947, Psychometrika 12)."""
+    """Test two networks on the same clips by exact McNemar (McNemar 1947, Psychometrika 12).
+
+    Raises
+    ------
+    ValueError
+        When they were tested on different clips.
+    """
     _require_same_clips(first, second)
     only_first = int((first.correct & ~second.correct).sum())
     only_second = int((second.correct & ~first.correct).sum())
@@ -388,7 +471,13 @@ def mcnemar(first: Predictions, second: Predictions) -> McNemar:
 
 
 def holm(p_values: ArrayLike) -> tuple[float, ...]:
-    """Adjust p-values for there being several (Holm 1979, Scandinavian Journal of Statistics 6)."""
+    """Adjust p-values for there being several (Holm 1979, Scandinavian Journal of Statistics 6).
+
+    Raises
+    ------
+    ValueError
+        When one is not from 0 to 1.
+    """
     p = np.asarray(p_values, np.float64)
     if not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"p-values {p}: expected each from 0 to 1")
@@ -399,28 +488,36 @@ def holm(p_values: ArrayLike) -> tuple[float, ...]:
 
 
 def sign_flip(differences: ArrayLike, generator: np.random.Generator) -> float:
-    """Two-sided sign-flip permutation test that the differences (K,), one a speaker, mean nothing.
+    """Two-sided p of the sign-flip permutation test that the mean of differences (K,) is zero.
 
-    Up to `EXACT_SPEAKERS` all 2**K patterns of signs are enumerated; beyond, 10,000 are drawn and
-    the observed one counts among them, so that p is never 0.
+    One difference a speaker. Up to 13 speakers all 2**K patterns of signs are enumerated; beyond,
+    10,000 are drawn, the observed one counting among them, so that p is never 0.
+
+    Raises
+    ------
+    ValueError
+        When there is no difference, or one is not finite.
     """
     differences = _finite("differences", differences)
-    n_speakers = len(differences)
-    if n_speakers <= EXACT_SPEAKERS:
-        bits = np.arange(2**n_speakers)[:, None] >> np.arange(n_speakers) & 1
-    else:
-        bits = generator.integers(2, size=(RESAMPLES, n_speakers))
-        bits[0] = 0
-    sums = np.abs((1 - 2 * bits) @ differences)
-    tie = 1e-12 * np.abs(differences).sum()  # the same sum, rounded otherwise
-    return float((sums >= abs(differences.sum()) - tie).mean())
+    if len(differences) == 1:
+        return 1.0
+    tested = stats.permutation_test(
+        (differences,),
+        lambda x, axis: np.abs(np.mean(x, axis=axis)),
+        permutation_type="samples",
+        alternative="greater",  # of the absolute value: two-sided
+        vectorized=True,
+        n_resamples=RESAMPLES - 1,
+        rng=generator,
+    )
+    return float(tested.pvalue)
 
 
 def expected_calibration_error(scores: ArrayLike, labels: ArrayLike) -> float:
     """Gap between confidence and accuracy over 15 equal-width bins, of logits (N, C).
 
     Guo, Pleiss, Sun, Weinberger 2017, On calibration of modern neural networks, equation 3. Scores
-    that are no logits (the margins of a hinge loss) give a number that means little.
+    that are no logits (margins of a hinge loss) give a number without meaning.
     """
     probabilities = special.softmax(np.asarray(scores, np.float64), axis=1)
     gap = (probabilities.argmax(axis=1) == np.asarray(labels)) - probabilities.max(axis=1)
@@ -430,27 +527,26 @@ def expected_calibration_error(scores: ArrayLike, labels: ArrayLike) -> float:
 
 
 def _confusion(predictions: Predictions) -> NDArray[np.intp]:
-    n_classes = len(predictions.label_names)
-    pairs = predictions.labels * n_classes + predictions.heard
-    return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
+    labels = range(len(predictions.label_names))
+    return np.asarray(confusion_matrix(predictions.labels, predictions.predicted, labels=labels))
 
 
-def _per_label(confusion: NDArray[np.intp], names: Sequence[str]) -> dict[str, LabelScore]:
-    right, spoken, heard = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    # What was never heard has precision 0, what was never spoken recall 0.
+def _per_label(predictions: Predictions) -> dict[str, LabelScore]:
+    # The precision of a label never predicted is 0, and so is the recall of one never spoken.
+    precision, recall, f1, support = precision_recall_fscore_support(
+        predictions.labels,
+        predictions.predicted,
+        labels=range(len(predictions.label_names)),
+        zero_division=0,
+    )
     return {
-        name: LabelScore(
-            precision=float(right[c] / max(heard[c], 1)),
-            recall=float(right[c] / max(spoken[c], 1)),
-            f1=float(2 * right[c] / max(heard[c] + spoken[c], 1)),
-            support=int(spoken[c]),
-        )
-        for c, name in enumerate(names)
+        name: LabelScore(float(precision[c]), float(recall[c]), float(f1[c]), int(support[c]))
+        for c, name in enumerate(predictions.label_names)
     }
 
 
 def _macro_f1(confusion: NDArray[np.intp], per_label: Mapping[str, LabelScore]) -> float:
-    """Mean over the labels that were spoken or heard."""
+    """Mean over the labels that were spoken or predicted."""
     present = confusion.sum(axis=0) + confusion.sum(axis=1) > 0
     f1 = np.array([score.f1 for score in per_label.values()])
     return float(f1[present].mean())

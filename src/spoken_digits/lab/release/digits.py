@@ -1,111 +1,139 @@
-"""The recognizer that ships: trained on the open set, judged on what was left out of it whole.
+"""The recognizer that ships: trained on the pooled set, evaluated on what its split holds out.
 
-One recipe, `recipes/shipped.toml`, from a folder of corpora to one file; the same recipe again with
-a corpus, speakers, words and noises left out tells what to expect of it. Whatever is judged here is
-the exported file, on the way a user's recording takes: it is spoiled as a recording, before its
-endpoints are found. N clips, C classes, L samples.
+One recipe, `recipes/shipped.toml`, from a folder of corpora to one file; the same recipe with a
+corpus, speakers, words and noise recordings held out tells what to expect of it. What is evaluated
+is the exported file, on recordings as a user has them: degradations are applied to the recording,
+before its endpoints are found.
+
+Shapes: N clips, C classes, L samples.
 """
 
-import json
 import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from spoken_digits.audio import SAMPLE_RATE, find_speech, read_audio, resample, to_clip
 from spoken_digits.lab.augmentation import waveform as waveforms
-from spoken_digits.lab.data.corpora import DIGITS, Clip
+from spoken_digits.lab.data.corpora import DIGITS, Clip, data_hash
 from spoken_digits.lab.data.noise import read_noise
-from spoken_digits.lab.data.pooled import FOLDS, SYNTHETIC, held_out, pooled_set
-from spoken_digits.lab.evaluation.metrics import Predictions, evaluate, expected_calibration_error
+from spoken_digits.lab.data.pooled import SYNTHETIC, partition, pooled_set, read_pooled
+from spoken_digits.lab.evaluation.metrics import Predictions, expected_calibration_error
 from spoken_digits.lab.evaluation.rejection import evaluate_rejection, score_clips
+from spoken_digits.lab.evaluation.schema import (
+    CalibrationError,
+    Condition,
+    ConditionResult,
+    RejectionResult,
+    RunEvaluation,
+    save_result,
+)
 from spoken_digits.lab.export import ExportError, export, quantize
-from spoken_digits.lab.runs import versions, write_json, write_whole
-from spoken_digits.lab.training.config import ConfigError, TrainConfig
-from spoken_digits.lab.training.supervised import train
+from spoken_digits.lab.runs import RunContext, write_environment, write_whole
+from spoken_digits.lab.training.config import TrainConfig
+from spoken_digits.lab.training.supervised import load_network, resolve_device, train
 from spoken_digits.lab.tts.espeak import ALL_VOICES, make_voices
 from spoken_digits.recognize import Recognizer
 
-__all__ = ["CONDITIONS", "judge_open", "ship", "study_shipped", "train_open"]
+__all__ = [
+    "CONDITIONS",
+    "SNR_DB",
+    "evaluate_recognizer",
+    "hash_pooled",
+    "prepare_pooled",
+    "run_pooled",
+    "ship",
+]
 
 FloatArray = NDArray[np.float32]
+Degradation = Callable[[FloatArray, np.random.Generator], FloatArray]
 
-VOICE_TAKES, VOICE_OTHERS = 4, 40  # of every synthetic voice: takes of a digit, other words
-CLIPS_SPOILED = 600  # recordings of each corpus that a spoiled condition is measured on
+VOICE_TAKES, VOICE_OTHERS = 4, 40  # of every TTS voice: takes of a digit, other words
+CLIPS_DEGRADED = 600  # recordings of each corpus that a degraded condition is measured on
 SNR_DB = (20, 10, 5, 0)
-TINY = "cnn-tiny"  # the network of at most 10,000 parameters
+TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4)  # at which calibration is measured
+_PADDING = SAMPLE_RATE // 5  # samples on either side, in which a room or noise is heard alone
+_TELEPHONE_HZ = (300.0, 3400.0)
+_TELEPHONE_PEAK = 0.25  # -12 dBFS
+_HISS_SNR_DB = 40.0
 
 
-def train_open(
-    config: TrainConfig,
-    data: Path | None,
-    out: Path,
-    command: str,
-    quiet: bool = True,
-    *,
-    spoil: bool = True,
-) -> Path:
-    """Train on the open set, export, judge on what `config.split` left out; the run's directory.
+def run_pooled(config: TrainConfig, context: RunContext) -> RunEvaluation:
+    """Train on the pooled set, export in 32 and in 8 bits, and evaluate both files.
 
-    A run that is finished is left alone. It is judged on spoiled recordings as well, unless `spoil`
-    is off.
+    The file of 32 bits is evaluated on degraded recordings as well.
 
     Raises
     ------
-    ConfigError
-        When the directory holds a run of another recipe.
     CorpusError
-        When no corpus of people is at hand.
+        When neither FSDD nor Speech Commands is at hand.
+    SplitError
+        When there is no such split.
     ImportError
-        Without the extra `synth`, where the synthetic voices have not been made before.
+        Without the extra `synth`, where the synthetic speech has not been made before.
     """
-    began = time.perf_counter()
-    torch.set_num_threads(1)
-    directory = out / f"{config.model}-{config.split.replace(':', '-')}-s{config.seed}"
-    if (directory / "evaluation.json").exists():
-        if (directory / "config.toml").read_text(encoding="utf-8") != config.to_toml():
-            raise ConfigError(
-                f"{directory}: finished with another recipe; remove it, or give --out another "
-                "folder"
-            )
-        return directory
-    voices = out / ".voices"
-    if not voices.exists():
-        _say(f"making {len(ALL_VOICES)} synthetic voices, once; about a minute")
-        make_voices(voices, ALL_VOICES, takes=VOICE_TAKES, oov_words=VOICE_OTHERS)
-    gathered = pooled_set(
-        config.split, out / ".prepared", data, voices, config.other_share, config.seed
+    pooled = pooled_set(
+        config.split,
+        context.cache,
+        context.data,
+        _voices(context),
+        config.oov_fraction,
+        config.seed,
     )
-    net = train(
-        config,
-        gathered.dataset,
-        gathered.indices,
-        directory,
-        quiet=quiet,
-        shares=gathered.probabilities,
-        background=gathered.background,
+    if (context.directory / "model.safetensors").exists():
+        _, net = load_network(context.directory)
+    else:
+        net = train(
+            config,
+            pooled.dataset,
+            pooled.indices,
+            context.directory,
+            quiet=context.quiet,
+            probabilities=pooled.probabilities,
+            background=pooled.background,
+        )
+    write_environment(
+        context,
+        "pooled",
+        pooled.describe(),
+        labels=DIGITS,
+        device=resolve_device(config.device).type,
+        parameters=sum(p.numel() for p in net.parameters()),
     )
-    environment = {
-        "command": command,
-        **versions(),
-        "parameters": sum(p.numel() for p in net.parameters()),
-        "seconds": round(time.perf_counter() - began, 1),
-        "labels": list(DIGITS),
-        "data": gathered.describe(),
-    }
-    write_json(directory / "environment.json", environment)
-    model = export(directory)
-    noises = gathered.test_noises if spoil else None
-    judged = judge_open(Recognizer(model, threshold=0), gathered.test, noises, config.seed)
-    write_json(directory / "evaluation.json", judged)
-    return directory
+    model = export(context.directory)
+    recognizer = Recognizer(model, threshold=0)
+    tests, rejection, calibration = evaluate_recognizer(
+        recognizer, pooled.test, context.directory, pooled.test_noises, config.seed
+    )
+    if tests and (small := _quantized(model)):
+        recognizer = Recognizer(small, threshold=0)
+        more, more_rejection, _ = evaluate_recognizer(recognizer, pooled.test, context.directory)
+        tests, rejection = [*tests, *more], [*rejection, *more_rejection]
+    return RunEvaluation("pooled", tuple(tests), None, tuple(rejection), tuple(calibration))
+
+
+def hash_pooled(config: TrainConfig, context: RunContext) -> str:
+    """Return one SHA-256 of the recordings that a run trains on."""
+    clips = read_pooled(context.data, _voices(context), oov=config.oov_fraction > 0)
+    return data_hash(partition(config.split, clips)[0])
+
+
+def prepare_pooled(_: TrainConfig, context: RunContext) -> None:
+    """Make the synthetic speech, unless it has been made before; about a minute."""
+    _voices(context)
+
+
+def _voices(context: RunContext) -> Path:
+    folder = context.cache / "voices"
+    if not folder.exists():
+        _say(f"making {len(ALL_VOICES)} TTS voices, once; about a minute")
+        make_voices(folder, ALL_VOICES, takes=VOICE_TAKES, oov_words=VOICE_OTHERS)
+    return folder
 
 
 def ship(directory: Path, output: Path | str) -> Path:
@@ -120,108 +148,76 @@ def ship(directory: Path, output: Path | str) -> Path:
     return path
 
 
-def study_shipped(
-    config: TrainConfig, data: Path | None, out: Path, command: str, quiet: bool = True
-) -> Path:
-    """Run the recipe with everything, and with each thing left out; return the summary's path.
-
-    So is a network of at most 10,000 parameters, and both are judged in 8 bits as well, alone and
-    without spoiled recordings. What is finished is left alone.
-    """
-    splits = ["pooled:fsdd", *(f"pooled:{fold}" for fold in range(FOLDS)), "pooled:speech_commands"]
-    judged: dict[str, dict[str, Any]] = {}
-    directory = train_open(replace(config, split="pooled"), data, out, command, quiet)
-    runs, tiny_runs = {}, {}
-    for split in splits:
-        runs[split] = train_open(replace(config, split=split), data, out, command, quiet)
-        judged[split] = _read(runs[split] / "evaluation.json")
-        _say(f"{split}: " + ", ".join(_line(row) for row in judged[split]["clean"]))
-    for split in splits:
-        tiny = replace(config, split=split, model=TINY)
-        tiny_runs[split] = train_open(tiny, data, out, command, quiet, spoil=False)
-    environment = _read(directory / "environment.json")
-    summary = _summary(judged) | {
-        "variants": [*_variants("", runs, data), *_variants("tiny", tiny_runs, data)],
-        "study": "shipped",
-        "track": "open",
-        "command": command,
-        "commit": environment["commit"],
-        "seeds": [config.seed],
-        "recipe": config.to_toml(),
-        "data": environment["data"],
-        "parameters": environment["parameters"],
-        "versions": {key: environment[key] for key in ("python", "torch", "numpy", "version")},
-        "left_out": judged,
-    }
-    path = out / "shipped.json"
-    write_json(path, summary)
-    return path
+def _quantized(model: Path) -> Path | None:
+    """Write a model in 8 bits beside it; None, with a warning, where its answers would differ."""
+    small = model.with_name("digits-int8.onnx")
+    try:
+        write_whole(small, quantize(model.read_bytes()))
+    except ExportError as error:
+        _say(f"{model.parent.name}, int8 left out: {error}")
+        return None
+    return small
 
 
-def judge_open(
+def evaluate_recognizer(
     recognizer: Recognizer,
     test: Sequence[Clip],
+    directory: Path,
     test_noises: Sequence[Path] | None = None,
     seed: int = 0,
-) -> dict[str, Any]:
-    """Judge a model on the recordings left out: clean, spoiled, and against what is no digit.
+) -> tuple[list[ConditionResult], list[RejectionResult], list[CalibrationError]]:
+    """Evaluate a model on recordings held out: clean, degraded, and against other words.
 
     Parameters
     ----------
     recognizer
-        The model.
+        The model, exported.
     test
-        Recordings left out.
+        Recordings held out; synthetic speech among them is not used.
+    directory
+        Where predictions are saved.
     test_noises
-        Noises left out, to spoil recordings with; None to spoil none, not even otherwise.
+        Noise recordings held out, to degrade recordings with; None for clean recordings alone.
     seed
-        Key of which recordings are spoiled, and of how.
+        Key of which recordings are degraded, and of how.
 
     Returns
     -------
-    ``clean`` and ``spoiled``, lists of rows (corpus, condition, clips, accuracy, ...);
-    ``calibration``; ``rejection`` where words were left out; ``people``, accuracy by speaker of
-    FSDD. Empty where nothing was left out.
+    Results by corpus and condition; rejection where out-of-vocabulary words were held out;
+    calibration over temperatures. Empty where nothing was held out.
     """
-    result: dict[str, Any] = {"clean": [], "spoiled": [], "calibration": [], "people": {}}
+    precision = recognizer.metadata.get("precision", "float32")
+    suffix = "" if precision == "float32" else f"-{precision}"
+    tests: list[ConditionResult] = []
+    calibration: list[CalibrationError] = []
+
+    def add(clips: Sequence[Clip], scores: FloatArray, condition: Condition) -> Predictions:
+        predictions = Predictions.of(clips, scores, recognizer.labels)
+        file = f"predictions-{clips[0].corpus}-{condition.name}{suffix}.npz"
+        if not tests and not suffix:
+            file = "predictions.npz"
+        tests.append(
+            save_result(directory, file, predictions, clips[0].corpus, condition, precision)
+        )
+        return predictions
+
     digits = [clip for clip in test if clip.label in DIGITS]
     for corpus in sorted({clip.corpus for clip in digits} - {*SYNTHETIC}):
         clips = [clip for clip in digits if clip.corpus == corpus]
         recordings = [resample(*read_audio(clip.file)) for clip in clips]
-        scores = _scores(recognizer, recordings)
-        predictions = Predictions.of(clips, scores, recognizer.labels)
-        judged = evaluate(predictions)
-        result["clean"].append(
-            {
-                "corpus": corpus,
-                "clips": len(clips),
-                "speakers": len({clip.speaker for clip in clips}),
-                "accuracy": judged.accuracy,
-                "macro_f1": judged.macro_f1,
-                "ece": judged.ece,
-                "recall": {k: s.recall for k, s in judged.per_label.items()},
-                "confusion": np.asarray(judged.confusion).tolist(),
-            }
-        )
-        if corpus == "fsdd":
-            result["people"] = {k: s.accuracy for k, s in judged.per_speaker.items()}
-        result["calibration"] += [
-            {
-                "corpus": corpus,
-                "temperature": factor,
-                "ece": expected_calibration_error(scores / factor, predictions.labels),
-            }
-            for factor in (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4)
+        predictions = add(clips, _scores(recognizer, recordings), Condition("clean"))
+        calibration += [
+            CalibrationError(
+                corpus,
+                temperature,
+                expected_calibration_error(predictions.scores / temperature, predictions.labels),
+            )
+            for temperature in TEMPERATURES
         ]
         if test_noises is not None:
-            result["spoiled"] += _spoiled(recognizer, corpus, clips, recordings, test_noises, seed)
-    others = [c for c in test if c.label not in DIGITS and c.corpus == "speech_commands"]
-    if others and recognizer.rejects:
-        heard = [clip for clip in digits if clip.corpus == "speech_commands"]
-        scored = score_clips(recognizer, [*heard, *others])
-        result["rejection"] = evaluate_rejection(scored, 0.5).to_dict()
-        result["words"] = sorted({clip.label for clip in others})
-    return result
+            for condition, chosen, changed in _degraded(clips, recordings, test_noises, seed):
+                add(chosen, _scores(recognizer, changed), condition)
+    return tests, _rejection(recognizer, test, precision), calibration
 
 
 def _scores(recognizer: Recognizer, recordings: Iterable[FloatArray]) -> FloatArray:
@@ -229,244 +225,128 @@ def _scores(recognizer: Recognizer, recordings: Iterable[FloatArray]) -> FloatAr
     return np.concatenate([recognizer.run(clip[None]) for clip in clips])
 
 
-def _spoiled(
-    recognizer: Recognizer,
-    corpus: str,
-    clips: Sequence[Clip],
-    recordings: Sequence[FloatArray],
-    test_noises: Sequence[Path],
-    seed: int,
-) -> list[dict[str, Any]]:
+def _rejection(
+    recognizer: Recognizer, test: Sequence[Clip], precision: str
+) -> list[RejectionResult]:
+    corpus = "speech_commands"
+    clips = [clip for clip in test if clip.corpus == corpus]
+    words = sorted({clip.label for clip in clips} - {*DIGITS})
+    if not words or not recognizer.rejects:
+        return []
+    digits = [clip for clip in clips if clip.label in DIGITS]
+    others = [clip for clip in clips if clip.label not in DIGITS]
+    scored = score_clips(recognizer, [*digits, *others])
+    return [RejectionResult(corpus, tuple(words), evaluate_rejection(scored, 0.5), precision)]
+
+
+def _degraded(
+    clips: Sequence[Clip], recordings: Sequence[FloatArray], test_noises: Sequence[Path], seed: int
+) -> Iterator[tuple[Condition, list[Clip], list[FloatArray]]]:
+    """Yield each condition, with the clips that were chosen and what became of their recordings."""
     rng = np.random.default_rng([seed, 5])
-    # Each digit alike, where a corpus has many of some and few of others.
+    # As many of each digit, where a corpus has many of some and few of others.
     chosen: list[int] = []
     for digit in DIGITS:
         there = [i for i, clip in enumerate(clips) if clip.label == digit]
-        take = min(len(there), CLIPS_SPOILED // len(DIGITS))
+        take = min(len(there), CLIPS_DEGRADED // len(DIGITS))
         chosen += rng.choice(there, take, replace=False).tolist()
-    targets = np.array([recognizer.labels.index(clips[i].label) for i in chosen])
-    conditions: dict[str, Condition] = dict(CONDITIONS)
+    conditions = dict(CONDITIONS)
     noises = [read_noise(file, rms=1.0) for file in test_noises]
     for snr_db in SNR_DB if noises else ():
-        conditions[f"noise {snr_db} dB"] = _noisy(noises, snr_db)
-    rows = []
-    for name, spoil in conditions.items():
+        conditions[Condition("recorded", snr_db)] = in_noise(noises, snr_db)
+    for condition, degrade in conditions.items():
         # The same draws for every condition: what differs is the condition alone.
         draws = np.random.default_rng([seed, 6])
-        spoiled = [spoil(recordings[i], draws) for i in chosen]
-        hits = _scores(recognizer, spoiled).argmax(1) == targets
-        rows.append(
-            {
-                "corpus": corpus,
-                "condition": name,
-                "clips": len(hits),
-                "accuracy": float(hits.mean()),
-            }
-        )
-    return rows
+        changed = [degrade(recordings[i], draws) for i in chosen]
+        yield condition, [clips[i] for i in chosen], changed
 
 
-Condition = Callable[[FloatArray, np.random.Generator], FloatArray]
+def _batch(samples: FloatArray) -> tuple[Tensor, Tensor]:
+    """Return a recording (L,) as a batch of one (1, L), with its length (1,)."""
+    return torch.from_numpy(np.asarray(samples, np.float32))[None], torch.tensor([len(samples)])
 
 
-def _speech_power(samples: FloatArray) -> float:
+def _array(waveform: Tensor) -> FloatArray:
+    return np.asarray(waveform[0].numpy(), np.float32)
+
+
+def _add_noise(samples: FloatArray, padding: int, noise: FloatArray, snr_db: float) -> FloatArray:
+    """Pad a recording with zeros, and add noise to all of it: (L,) to (L + 2 padding,).
+
+    The signal's power is that of the speech in the recording, between its endpoints.
+    """
     start, stop = find_speech(samples)
-    return float((samples[start:stop] ** 2).mean())
+    speech = samples[start:stop].astype(np.float64)
+    waveform, lengths = _batch(np.pad(samples, padding))
+    power = float(waveform.double().square().mean())
+    # `add_noise` measures the signal over the whole clip.
+    ratio_db = snr_db - 10 * np.log10(max((speech**2).mean(), 1e-20) / max(power, 1e-20))
+    snr = torch.tensor([ratio_db], dtype=torch.float32)
+    return _array(waveforms.add_noise(waveform, lengths, _batch(noise)[0], snr))
 
 
-def _noisy(noises: Sequence[FloatArray], snr_db: float) -> Condition:
-    """Add a stretch of one of the noises, 0.2 s before and after as well."""
+def in_noise(noises: Sequence[FloatArray], snr_db: float) -> Degradation:
+    """Return what adds a stretch of one of the noises, also 0.2 s before and after a recording."""
 
-    def spoil(samples: FloatArray, rng: np.random.Generator) -> FloatArray:
-        quiet = np.pad(samples, SAMPLE_RATE // 5)
+    def degrade(samples: FloatArray, rng: np.random.Generator) -> FloatArray:
+        length = len(samples) + 2 * _PADDING
         noise = noises[int(rng.integers(len(noises)))]
-        start = int(rng.integers(0, len(noise) - len(quiet)))
-        stretch = noise[start : start + len(quiet)]
-        level = _speech_power(samples) / float((stretch**2).mean()) * 10 ** (-snr_db / 10)
-        noisy: FloatArray = (quiet + stretch * np.sqrt(level)).astype(np.float32)
-        return noisy
+        start = int(rng.integers(0, len(noise) - length))
+        return _add_noise(samples, _PADDING, noise[start : start + length], snr_db)
 
-    return spoil
+    return degrade
 
 
-def _in_room(rt60_s: float, direct_to_reverberant_db: float) -> Condition:
-    def spoil(samples: FloatArray, rng: np.random.Generator) -> FloatArray:
+def _in_room(rt60_s: float, direct_to_reverberant_db: float) -> Degradation:
+    """Return what adds the reverberation of a made room; the recording grows by its tail."""
+
+    def degrade(samples: FloatArray, rng: np.random.Generator) -> FloatArray:
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         response = waveforms.make_responses(
-            generator, torch.tensor([rt60_s]), torch.tensor([float(direct_to_reverberant_db)])
+            generator, torch.tensor([rt60_s]), torch.tensor([direct_to_reverberant_db])
         )
-        rung = np.convolve(np.pad(samples, SAMPLE_RATE // 5), response[0].numpy())
-        wet: FloatArray = rung.astype(np.float32)
-        return wet
+        tail = _PADDING + response.shape[1]
+        return _array(waveforms.reverberate(*_batch(np.pad(samples, (_PADDING, tail))), response))
 
-    return spoil
+    return degrade
 
 
 def _telephone(samples: FloatArray, _rng: np.random.Generator) -> FloatArray:
     """300 to 3,400 Hz, then 8 bits of mu-law at -12 dBFS."""
-    spectrum = np.fft.rfft(samples)
-    frequency = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
-    spectrum[(frequency < 300) | (frequency > 3400)] = 0
-    narrow = np.fft.irfft(spectrum, len(samples))
-    narrow = narrow * (0.25 / max(np.abs(narrow).max(), 1e-9))
-    coded = waveforms.compand(torch.from_numpy(narrow.astype(np.float32))[None])[0].numpy()
-    return np.asarray(coded, np.float32)
+    low_hz, high_hz = (torch.tensor([f_hz]) for f_hz in _TELEPHONE_HZ)
+    waveform, lengths = _batch(samples)
+    waveform = waveforms.limit_bandwidth(waveform, lengths, high_hz)
+    waveform = waveforms.reject_band(waveform, lengths, torch.tensor([-SAMPLE_RATE / 2]), low_hz)
+    waveform = waveform * (_TELEPHONE_PEAK / waveform.abs().max().clamp_min(1e-9))
+    return _array(waveforms.compand(waveform))
 
 
-def _clipped(samples: FloatArray, _rng: np.random.Generator) -> FloatArray:
-    """Cut off at 15 dB below the peak."""
-    limit = np.abs(samples).max() * 10 ** (-15 / 20)
-    return np.clip(samples, -limit, limit)
+def _clipped(below_peak_db: float) -> Degradation:
+    """Return what clips a recording at a level below its peak."""
+
+    def degrade(samples: FloatArray, _rng: np.random.Generator) -> FloatArray:
+        waveform, _ = _batch(samples)
+        level = waveform.abs().amax(1) * 10 ** (-below_peak_db / 20)
+        return _array(waveforms.clip_level(waveform, level))
+
+    return degrade
 
 
-def _lengthened(samples: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """One second of faint noise around it, 40 dB below the voice."""
-    wide = np.pad(samples, SAMPLE_RATE)
-    noise = rng.standard_normal(len(wide)) * np.sqrt(_speech_power(samples) * 1e-4)
-    hissing: FloatArray = (wide + noise).astype(np.float32)
-    return hissing
-
-
-CONDITIONS: dict[str, Condition] = {
-    "as it is": lambda samples, _: samples,
-    "silence around": _lengthened,
-    "room, RT60 0.3 s": _in_room(0.3, 3),
-    "room, RT60 0.6 s": _in_room(0.6, 0),
-    "telephone": _telephone,
-    "clipped by 15 dB": _clipped,
-}
-
-
-def _variants(prefix: str, runs: dict[str, Path], data: Path | None) -> list[dict[str, Any]]:
-    """Lay runs out in float and in 8 bits, a row each; in 8 bits only where all may be exported."""
-    whole = {split: _read(run / "evaluation.json") for split, run in runs.items()}
-    rows = [_variant(prefix or "float", runs, "digits.onnx", whole)]
-    try:
-        small = {split: _judge_int8(run, split, data) for split, run in runs.items()}
-    except ExportError as error:
-        _say(f"{prefix} int8, left out of the variants: {error}".strip())
-        return rows
-    return [*rows, _variant(f"{prefix} int8".strip(), runs, "digits-int8.onnx", small)]
-
-
-def _judge_int8(run: Path, split: str, data: Path | None) -> dict[str, Any]:
-    """Put a run's file into 8 bits, beside it, and judge it; what is finished is left alone."""
-    path, model = run / "evaluation-int8.json", run / "digits-int8.onnx"
-    if not path.exists():
-        write_whole(model, quantize((run / "digits.onnx").read_bytes()))
-        recognizer = Recognizer(model, threshold=0)
-        write_json(path, judge_open(recognizer, held_out(split, data, oov=recognizer.rejects)))
-    return _read(path)
-
-
-def _variant(
-    name: str, runs: dict[str, Path], file: str, judged: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
-    run = next(iter(runs.values()))  # the others are as large, but for what they say of themselves
-    row = {
-        "variant": name,
-        "parameters": _read(run / "environment.json")["parameters"],
-        "file_bytes": (run / file).stat().st_size,
-    }
-    keys = ("fsdd_whole", "fsdd_speakers", "speech_commands_whole", "speech_commands_speakers")
-    for key, measured in zip(keys, _accuracy(judged), strict=True):
-        row[f"accuracy_{key}"] = measured["accuracy"]
-    own = [scores for scores in _rejection(judged) if scores["score"] == "own"]
-    return row | {f"rejection_{key}": scores[key] for scores in own for key in ("auroc", "eer")}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return loaded
-
-
-def _summary(judged: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Lay the runs out as tables: a row a measure."""
-    folds = [judged[f"pooled:{fold}"] for fold in range(FOLDS)]
-    by_fold = [row for fold in folds for row in fold["clean"]]
-    people = {
-        name: {"left_out_with_the_corpus": judged["pooled:fsdd"]["people"][name], "accuracy": share}
-        for fold in folds
-        for name, share in sorted(fold["people"].items())
-    }
-    conditions: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for fold in folds:
-        for row in fold["spoiled"]:
-            conditions.setdefault((row["corpus"], row["condition"]), []).append(row)
-    spoiled = [
-        {
-            "corpus": corpus,
-            "condition": condition,
-            "clips": sum(row["clips"] for row in rows),
-            "accuracy": sum(row["accuracy"] * row["clips"] for row in rows)
-            / sum(row["clips"] for row in rows),
-        }
-        for (corpus, condition), rows in conditions.items()
-    ]
-    return {
-        "accuracy": _accuracy(judged),
-        "fsdd_speakers": people,
-        "recall_by_digit": _by_digit(by_fold),
-        "spoiled_recordings": spoiled,
-        "rejection_of_words_never_trained_on": _rejection(judged),
-    }
-
-
-def _accuracy(judged: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Lay out what was left out: each corpus whole, then its speakers in groups."""
-    by_fold = [row for fold in range(FOLDS) for row in judged[f"pooled:{fold}"]["clean"]]
-    accuracy = []
-    for corpus, whole in (("fsdd", "pooled:fsdd"), ("speech_commands", "pooled:speech_commands")):
-        out = next(row for row in judged[whole]["clean"] if row["corpus"] == corpus)
-        accuracy.append({"left_out": f"{corpus}, the whole corpus", **_cells(out)})
-        rows = [row for row in by_fold if row["corpus"] == corpus]
-        clips = sum(row["clips"] for row in rows)
-        accuracy.append(
-            {
-                "left_out": f"{corpus}, speakers in {FOLDS} groups",
-                "clips": clips,
-                "speakers": sum(row["speakers"] for row in rows),
-                "accuracy": sum(row["accuracy"] * row["clips"] for row in rows) / clips,
-                "macro_f1": float(np.mean([row["macro_f1"] for row in rows])),
-                "ece": float(np.mean([row["ece"] for row in rows])),
-            }
-        )
-    return accuracy
-
-
-def _rejection(judged: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Lay out how each score told digits from words left out, as a mean of the groups."""
-    folds = [judged[f"pooled:{fold}"] for fold in range(FOLDS)]
-    return [
-        {
-            "score": name,
-            "auroc": float(np.mean([fold["rejection"]["compared"][name][0] for fold in folds])),
-            "eer": float(np.mean([fold["rejection"]["compared"][name][1] for fold in folds])),
-        }
-        for name in folds[0].get("rejection", {}).get("compared", {})
-    ]
-
-
-def _cells(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in ("clips", "speakers", "accuracy", "macro_f1", "ece")}
-
-
-def _by_digit(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Recall of each digit by corpus, over all folds together."""
-    table: list[dict[str, Any]] = []
-    for corpus in sorted({row["corpus"] for row in rows}):
-        confusion = sum(np.array(row["confusion"]) for row in rows if row["corpus"] == corpus)
-        for digit, counts in zip(DIGITS, np.asarray(confusion), strict=True):
-            right = float(counts[int(digit)] / counts.sum()) if counts.sum() else None
-            table.append(
-                {"corpus": corpus, "digit": digit, "clips": int(counts.sum()), "recall": right}
-            )
-    return table
-
-
-def _line(row: dict[str, Any]) -> str:
-    return f"{row['corpus']} {row['accuracy']:.1%}"
+def _padded(samples: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """One second of faint white noise on either side, 40 dB below the speech."""
+    noise = rng.standard_normal(len(samples) + 2 * SAMPLE_RATE).astype(np.float32)
+    return _add_noise(samples, SAMPLE_RATE, noise, _HISS_SNR_DB)
 
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+CONDITIONS: dict[Condition, Degradation] = {
+    Condition("undegraded"): lambda samples, _: samples,
+    Condition("padded"): _padded,
+    Condition("room", 0.3): _in_room(0.3, 3.0),
+    Condition("room", 0.6): _in_room(0.6, 0.0),
+    Condition("telephone"): _telephone,
+    Condition("clipped", 15.0): _clipped(15.0),
+}

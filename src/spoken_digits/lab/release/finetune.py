@@ -1,60 +1,80 @@
-"""Words of one's own: from a folder of recordings to a model that recognizes them.
+"""Custom words: from a folder of recordings to a model that recognizes them.
 
-Any words of any language. How far to trust the result is measured by leaving speakers out; with one
-speaker nothing can be said of other voices, and it says so. From few recordings, starting from the
-shipped model's weights helps. N clips.
+Any words of any language. What to expect of it is measured by cross-validation over speakers; with
+one speaker nothing can be measured, and the result says so. With few recordings, starting from the
+shipped model's weights helps. Shapes: N clips, C classes.
 """
 
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-import spoken_digits
-from spoken_digits.lab.data.corpora import Clip, data_hash
-from spoken_digits.lab.data.dataset import Dataset, IntArray, balanced_shares, prepare
-from spoken_digits.lab.evaluation.metrics import Predictions, evaluate
+from spoken_digits.lab.data.corpora import CORPORA, Clip, data_hash, read_corpus
+from spoken_digits.lab.data.dataset import Dataset, IntArray, balanced_probabilities, prepare
+from spoken_digits.lab.evaluation.metrics import Predictions
+from spoken_digits.lab.evaluation.schema import (
+    Condition,
+    ConditionResult,
+    CrossValidationResult,
+    RunEvaluation,
+    save_result,
+)
 from spoken_digits.lab.export import export
-from spoken_digits.lab.runs import commit, write_json
+from spoken_digits.lab.models import DigitNet
+from spoken_digits.lab.runs import DataRecord, RunContext, write_environment
 from spoken_digits.lab.training.config import ConfigError, TrainConfig
-from spoken_digits.lab.training.supervised import predict, train
+from spoken_digits.lab.training.supervised import load_network, predict, resolve_device, train
 from spoken_digits.recognize import SHIPPED_MODEL
 
-__all__ = ["Trust", "own_config", "read_start", "train_own"]
+__all__ = [
+    "CustomWordsConfig",
+    "custom_words_config",
+    "hash_custom_words",
+    "prepare_custom_words",
+    "read_custom_words",
+    "read_start",
+    "run_custom_words",
+]
 
-MOST_FOLDS = 5  # with more speakers than these, they are left out in groups
+MAX_FOLDS = 5  # more speakers than these are held out in groups
 EPOCHS, STARTED_EPOCHS = 20, 12
-LEAST_CLIPS, MOST_CLIPS = 640, 4000  # an epoch's: few recordings are heard often, each time changed
-STARTED_RATE = 1e-3  # gentle with weights that know much already
+MIN_CLIPS, MAX_CLIPS = 640, 4000  # per epoch: few recordings are repeated, each time augmented
+STARTED_RATE = 1e-3  # low, so that pre-trained weights are kept
 
 
 @dataclass(frozen=True)
-class Trust:
-    """How far to trust a model: `text` for people, and what speakers left out came to, or None."""
+class CustomWordsConfig(TrainConfig):
+    """What training on custom words is made of: the keys of `TrainConfig`, and one more.
 
-    text: str
-    accuracy: float | None
-    per_speaker: dict[str, float]
+    Attributes
+    ----------
+    start
+        Weights to start from: ``none``, ``shipped``, or the path of a .safetensors file.
+    """
+
+    split: str = "custom"
+    start: str = "none"
 
 
 def read_start(start: str) -> tuple[TrainConfig, dict[str, Tensor]]:
     """Read weights to start from, and their recipe: ``shipped``, or a .safetensors file.
 
-    The last layer, which knows other words, is left out.
+    The last layer, which is for other words, is left out.
 
     Raises
     ------
     ConfigError
         When there is no such file, or none that ``train --export`` wrote.
     """
-    import tomllib
-
     path = SHIPPED_MODEL.with_suffix(".safetensors") if start == "shipped" else Path(start)
     try:
         with safe_open(path, framework="pt") as file:
@@ -77,166 +97,193 @@ def read_start(start: str) -> tuple[TrainConfig, dict[str, Tensor]]:
     return TrainConfig.from_dict(tomllib.loads(recipe), str(path)), weights
 
 
-def own_config(config: TrainConfig, given: Sequence[str], start: TrainConfig | None) -> TrainConfig:
-    """Return the recipe for few recordings: of `config`, the keys that were `given` stand."""
+def custom_words_config(
+    config: CustomWordsConfig, given: Sequence[str], n_clips: int
+) -> CustomWordsConfig:
+    """Return the configuration for few recordings: of `config`, the keys that were `given` stand.
+
+    Parameters
+    ----------
+    config
+        What was asked for.
+    given
+        Keys that are not to be changed.
+    n_clips
+        Recordings to train on.
+
+    Raises
+    ------
+    ConfigError
+        When there are no weights to start from as `config` asks for.
+    """
     values: dict[str, object] = {
-        "split": "own",
-        "augmentation": "open",
+        "split": "custom",
+        "augmentation": "robust",
         "epochs": EPOCHS,
         "temperature": 0.7,
+        "clips_per_epoch": _clips_per_epoch(n_clips),
     }
-    if start is not None:
+    if config.start != "none":
+        start, _ = read_start(config.start)
         values |= {"model": start.model, "front_end": start.front_end}
         values |= {"epochs": STARTED_EPOCHS, "learning_rate": STARTED_RATE}
     kept = {key: value for key, value in values.items() if key not in given}
     return replace(config, **kept)  # type: ignore[arg-type]
 
 
-def train_own(
-    config: TrainConfig,
-    clips: Sequence[Clip],
-    directory: Path,
-    command: str,
-    initial: dict[str, Tensor] | None = None,
-    quiet: bool = True,
-) -> tuple[Path, Trust]:
-    """Train on all clips, and find out how far to trust it; the exported model, and that.
-
-    Parameters
-    ----------
-    config
-        The recipe, see `own_config`.
-    clips
-        Recordings of two words or more.
-    directory
-        Of the run; made if it is missing.
-    command
-        What was called, for the model's metadata.
-    initial
-        Weights to start from.
-    quiet
-        No progress on standard error.
+@lru_cache(maxsize=2)
+def read_custom_words(corpus: str, data: Path | str | None = None) -> tuple[Clip, ...]:
+    """Read recordings of two words or more.
 
     Raises
     ------
+    CorpusError
+        When there is no such corpus, folder or table.
     ConfigError
-        When there are fewer than two words, or `directory` holds another run.
+        When there are fewer than two words.
     """
-    torch.set_num_threads(1)
+    clips = read_corpus(corpus, data)
     labels = sorted({clip.label for clip in clips})
     if len(labels) < 2:
         raise ConfigError(
             f"{', '.join(labels) or 'no word'}: one word, expected two or more to tell apart; add "
             "recordings of others, as <label>/<speaker>_<take>.wav"
         )
-    dataset = prepare(clips, directory.parent / ".prepared")
-    trust = _trust(config, dataset, directory, initial, quiet)
-    rows = np.arange(len(clips))
-    net = train(
-        _sized(config, len(clips)),
-        dataset,
-        rows,
-        directory,
-        quiet=quiet,
-        shares=_shares(dataset, rows),
-        initial=initial,
+    return clips
+
+
+def hash_custom_words(_: CustomWordsConfig, context: RunContext) -> str:
+    """Return one SHA-256 of the recordings."""
+    return data_hash(read_custom_words(context.corpus, context.data))
+
+
+def prepare_custom_words(_: CustomWordsConfig, context: RunContext) -> None:
+    """Prepare the recordings in the cache that runs share."""
+    prepare(read_custom_words(context.corpus, context.data), context.cache)
+
+
+def run_custom_words(config: CustomWordsConfig, context: RunContext) -> RunEvaluation:
+    """Cross-validate over speakers, then train on all recordings and export.
+
+    Raises
+    ------
+    CorpusError, ConfigError
+        As `read_custom_words` and `read_start`.
+    """
+    clips = read_custom_words(context.corpus, context.data)
+    dataset = prepare(clips, context.cache)
+    start = None if config.start == "none" else read_start(config.start)[1]
+    results, validation = _cross_validate(config, dataset, context, start)
+    net = _train(config, dataset, np.arange(len(clips)), context.directory, start, context.quiet)
+    corpus = clips[0].corpus
+    write_environment(
+        context,
+        "custom-words",
+        DataRecord(
+            corpus=corpus,
+            clips=len(clips),
+            hash=data_hash(clips),
+            licence=CORPORA[corpus].licence if corpus in CORPORA else "that of the recordings",
+            train_speakers=tuple(sorted({clip.speaker for clip in clips})),
+            accuracy_held_out_speakers=validation.accuracy,
+        ),
+        labels=dataset.label_names,
+        device=resolve_device(config.device).type,
+        parameters=sum(p.numel() for p in net.parameters()),
     )
-    speakers = sorted({clip.speaker for clip in clips})
-    environment = {
-        "command": command,
-        "commit": commit(),
-        "version": spoken_digits.__version__,
-        "parameters": sum(p.numel() for p in net.parameters()),
-        "labels": list(dataset.label_names),
-        "data": {
-            "corpus": clips[0].corpus,
-            "clips": len(clips),
-            "hash": data_hash(clips),
-            "licence": "that of the recordings",
-            "train_speakers": speakers,
-            "accuracy_on_speakers_left_out": trust.accuracy,
-        },
-    }
-    write_json(directory / "environment.json", environment)
-    write_json(
-        directory / "evaluation.json",
-        {"trust": trust.text, "accuracy": trust.accuracy, "per_speaker": trust.per_speaker},
-    )
-    return export(directory), trust
+    export(context.directory)
+    return RunEvaluation("custom-words", results, cross_validation=validation)
 
 
-def _sized(config: TrainConfig, clips: int) -> TrainConfig:
-    return replace(config, clips_an_epoch=min(max(clips, LEAST_CLIPS), MOST_CLIPS))
+def _clips_per_epoch(n_clips: int) -> int:
+    return min(max(n_clips, MIN_CLIPS), MAX_CLIPS)
 
 
-def _shares(dataset: Dataset, rows: IntArray) -> np.ndarray:
-    chosen = [dataset.clips[row] for row in rows]
-    return balanced_shares(
-        dataset.targets[rows], [c.corpus for c in chosen], [c.speaker for c in chosen], {}
-    )
-
-
-def _trust(
+def _train(
     config: TrainConfig,
     dataset: Dataset,
+    indices: IntArray,
     directory: Path,
-    initial: dict[str, Tensor] | None,
+    start: dict[str, Tensor] | None,
     quiet: bool,
-) -> Trust:
-    """Leave speakers out, each or in groups, train on the others, and see how they are heard."""
+) -> DigitNet:
+    """Train on some clips, words and speakers balanced; or load what an earlier call finished."""
+    if (directory / "model.safetensors").exists():
+        return load_network(directory)[1]
+    chosen = [dataset.clips[index] for index in indices]
+    probabilities: NDArray[np.float64] = balanced_probabilities(
+        dataset.targets[indices], [c.corpus for c in chosen], [c.speaker for c in chosen], {}
+    )
+    return train(
+        config,
+        dataset,
+        indices,
+        directory,
+        quiet=quiet,
+        probabilities=probabilities,
+        initial=start,
+    )
+
+
+def _cross_validate(
+    config: CustomWordsConfig,
+    dataset: Dataset,
+    context: RunContext,
+    start: dict[str, Tensor] | None,
+) -> tuple[tuple[ConditionResult, ...], CrossValidationResult]:
+    """Hold speakers out, each or in groups, train on the others, and test on them."""
     names = np.array([clip.speaker for clip in dataset.clips])
     speakers = sorted(set(names))
     if len(speakers) == 1:
-        return Trust(
-            f"WARNING: one speaker, {speakers[0]}: how well it hears other voices cannot be told, "
-            "and it is likely to be poor; record other people too",
-            None,
-            {},
+        return (), CrossValidationResult(
+            f"WARNING: one speaker, {speakers[0]}: the accuracy on other speakers cannot be "
+            "measured, and is likely to be low; record other people too"
         )
-    folds = min(len(speakers), MOST_FOLDS)
+    n_folds = min(len(speakers), MAX_FOLDS)
     tested: list[IntArray] = []
     scores = []
-    for fold in range(folds):
-        held = np.isin(names, speakers[fold::folds])
-        rows, test = np.flatnonzero(~held), np.flatnonzero(held)
-        unheard = sorted(set(dataset.targets) - set(dataset.targets[rows]))
-        if unheard:
-            words = ", ".join(dataset.label_names[i] for i in unheard)
-            return Trust(
-                f"WARNING: {words}: said by speakers of one group only; how well it hears other "
-                "voices cannot be told; have every word said by several people",
-                None,
-                {},
+    for fold in range(n_folds):
+        held = np.isin(names, speakers[fold::n_folds])
+        indices, test = np.flatnonzero(~held), np.flatnonzero(held)
+        untrained = sorted(set(dataset.targets) - set(dataset.targets[indices]))
+        if untrained:
+            words = ", ".join(dataset.label_names[i] for i in untrained)
+            return (), CrossValidationResult(
+                f"WARNING: {words}: said by speakers of one group only; the accuracy on other "
+                "speakers cannot be measured; have every word said by several people"
             )
-        if not quiet:
-            print(f"leaving speakers out, {fold + 1} of {folds}", file=sys.stderr, flush=True)
-        net = train(
-            _sized(config, len(rows)),
-            dataset,
-            rows,
-            directory / f"left-out-{fold}",
-            quiet=True,
-            shares=_shares(dataset, rows),
-            initial=initial,
-        )
+        if not context.quiet:
+            print(f"cross-validation, {fold + 1} of {n_folds}", file=sys.stderr, flush=True)
+        sized = replace(config, clips_per_epoch=_clips_per_epoch(len(indices)))
+        folder = context.directory / f"held-out-{fold}"
+        net = _train(sized, dataset, indices, folder, start, quiet=True)
         scores.append(predict(net, dataset, test)[0])
         tested.append(test)
-    test = np.concatenate(tested)
-    clips = [dataset.clips[row] for row in test]
-    judged = evaluate(Predictions.of(clips, np.concatenate(scores), dataset.label_names))
-    shares = {name: score.accuracy for name, score in judged.per_speaker.items()}
-    worst = min(shares, key=lambda name: shares[name])
-    fewest = min(Counter(clip.label for clip in dataset.clips).values())
-    low, high = judged.wilson
-    text = (
-        f"of voices it had not heard, {judged.accuracy:.1%} of {len(clips):,} recordings "
-        f"({low:.1%} to {high:.1%}; {len(speakers)} speakers, left out "
-        f"{'one at a time' if folds == len(speakers) else f'in {folds} groups'}; "
-        f"the hardest {worst}, {shares[worst]:.1%})"
+    clips = [dataset.clips[index] for index in np.concatenate(tested)]
+    predictions = Predictions.of(clips, np.concatenate(scores), dataset.label_names)
+    result = save_result(
+        context.directory, "predictions.npz", predictions, clips[0].corpus, Condition("clean")
     )
-    if len(speakers) < 5 or fewest < 10:
+    return (result,), _summarize(result, dataset, len(speakers), n_folds)
+
+
+def _summarize(
+    result: ConditionResult, dataset: Dataset, n_speakers: int, n_folds: int
+) -> CrossValidationResult:
+    metrics = result.metrics
+    by_speaker = {name: score.accuracy for name, score in metrics.per_speaker.items()}
+    worst = metrics.worst_speaker
+    fewest = min(Counter(clip.label for clip in dataset.clips).values())
+    low, high = metrics.wilson
+    how = "one at a time" if n_folds == n_speakers else f"in {n_folds} groups"
+    text = (
+        f"accuracy on speakers held out from training, {metrics.accuracy:.1%} of "
+        f"{metrics.clips:,} recordings ({low:.1%} to {high:.1%}; {n_speakers} speakers, held out "
+        f"{how}; lowest {worst}, {by_speaker[worst]:.1%})"
+    )
+    if n_speakers < 5 or fewest < 10:
         text += (
-            f"; WARNING: {len(speakers)} speakers and at least {fewest} recordings a word are few: "
-            "expect other voices to be heard worse or better by many points"
+            f"; WARNING: {n_speakers} speakers and at least {fewest} recordings of a word are few: "
+            "for other speakers expect an accuracy that differs by many points"
         )
-    return Trust(text, judged.accuracy, shares)
+    return CrossValidationResult(text, metrics.accuracy, by_speaker)

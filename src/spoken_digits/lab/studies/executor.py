@@ -1,8 +1,8 @@
 """Workers: many runs at once, in processes here or on the machines of a dask scheduler.
 
-Both go through dask.distributed, by the same code. A run is keyed by its resolved recipe and leaves
-all that it makes in its own directory, so a worker may die at any moment: the scheduler gives its
-run to another one, which goes on from the last epoch.
+Both go through dask.distributed, by the same code. A run is keyed by its resolved recipe and writes
+all its files to its own directory, so a worker may die at any moment: the scheduler gives its run
+to another one, which resumes from the last epoch.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from spoken_digits.lab.studies.grid import Job
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["StudyError", "run_all", "say"]
+__all__ = ["StudyError", "compute_on_one_thread", "run_all", "say"]
 
 CONNECT_S = 8.0
 RETRIES = 2
@@ -27,7 +27,7 @@ INSTALL = "pip install 'spoken-digits[train,report,study]'"
 
 
 class StudyError(RuntimeError):
-    """Some runs of a study failed, or there is nobody to do them; what is finished is kept."""
+    """Some runs of a study failed, or there are no workers; finished runs are kept."""
 
 
 def run_all(
@@ -37,7 +37,7 @@ def run_all(
     workers: int,
     cluster: str | None = None,
 ) -> None:
-    """Do every job, saying on standard error what is done, what is left and how long that takes.
+    """Do every job; progress and the time left go to standard error.
 
     Parameters
     ----------
@@ -66,6 +66,7 @@ def run_all(
         failed = _in_turn(run, jobs, tell)
     else:
         with _client(workers, cluster) as client:
+            _start_workers(client)
             failed = _at_once(client, run, jobs, tell)
     if failed:
         raise StudyError(
@@ -89,6 +90,27 @@ def _in_turn(run: Callable[[Job], str], jobs: Sequence[Job], tell: "_Progress") 
             line = f"{job.name}: failed: {error}"
         tell(job, line)
     return failed
+
+
+def compute_on_one_thread() -> None:
+    """Have torch compute on one thread; to be called where a process starts.
+
+    Two torch threads on a busy core are many times slower than one.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _start_workers(client: "Client") -> None:
+    """Have every worker, of now and later, compute on one thread from its start."""
+    from distributed import Worker, WorkerPlugin
+
+    class OneThread(WorkerPlugin):
+        def setup(self, worker: Worker) -> None:  # noqa: ARG002
+            compute_on_one_thread()
+
+    client.register_plugin(OneThread(), name="one-thread")
 
 
 def _at_once(
@@ -127,7 +149,7 @@ def _client(workers: int, cluster: str | None) -> Iterator["Client"]:
 
     before = set(multiprocessing.active_children())
     if cluster is None:
-        # dask has its workers give memory back to the system at once, and networks, which ask for
+        # dask has its workers return freed memory to the system at once; networks, which allocate
         # as much again with every batch, then train two to three times slower.
         with (
             dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}),
@@ -145,7 +167,7 @@ def _client(workers: int, cluster: str | None) -> Iterator["Client"]:
             try:
                 yield client
             except BaseException:
-                # What runs is cut off, not waited for: it resumes from its last epoch.
+                # Runs are killed, not waited for: they resume from their last epoch.
                 for process in set(multiprocessing.active_children()) - before:
                     process.kill()
                 raise
@@ -184,7 +206,7 @@ def _has_dask() -> bool:
 
 
 class _Progress:
-    """Says what is done, what is left, and from what the done ones took, for how long."""
+    """Prints what is done and what is left, and estimates the time left from what the others took."""
 
     def __init__(self, jobs: Sequence[Job], costs: Sequence[float]) -> None:
         self.costs = {job.name: cost for job, cost in zip(jobs, costs, strict=True)}

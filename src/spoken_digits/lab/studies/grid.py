@@ -1,7 +1,8 @@
-"""Plans: from a study's TOML file to the list of its runs.
+"""Grids: from a study's sections to the list of its runs.
 
-A study asks one question. Its file has these sections; every other key is one of `TrainConfig`
-(for the task ``contrastive`` of `PretrainConfig`), and the later section wins:
+A study asks one question. It has these sections, in Python or in a TOML file of the same form;
+every other key is one of `TrainConfig` (for the task ``contrastive`` of `PretrainConfig`), and the
+later section wins:
 
 ``[study]``
     ``question``, and the ``task`` of its runs where that is not ``train`` (see `tasks.TASKS`).
@@ -14,11 +15,12 @@ A study asks one question. Its file has these sections; every other key is one o
     every combination: ``seed = [0, 1, 2]``. A family of splits stands for its folds, which are
     pooled in the tables (``split = "loso"``), and the augmentation ``alone`` for each single
     transform. ``model`` left out means all of ``[models]``. Other keys: ``task``, and
-    ``epochs_share``, what all epochs are multiplied by.
+    ``epochs_factor``, what all epochs are multiplied by.
 ``[quick]``, ``[grids.NAME.quick]``
     What is different with ``--quick``; ``quick = false`` in a grid leaves it out.
-``[voices]``
-    ``epochs_share`` where FSDD is not at hand: fewer clips make fewer steps.
+``[synthetic]``
+    ``epochs_factor`` where FSDD is not at hand and synthetic speech takes its place: fewer clips
+    make fewer steps.
 """
 
 import itertools
@@ -31,40 +33,31 @@ from spoken_digits.lab.augmentation.policies import ALONE
 from spoken_digits.lab.data.corpora import Clip
 from spoken_digits.lab.data.splits import SPLITS, SplitError, named_splits
 from spoken_digits.lab.features import FRONT_ENDS
+from spoken_digits.lab.studies.study import Study
 from spoken_digits.lab.studies.tasks import TASKS
-from spoken_digits.lab.training.config import RECIPES, ConfigError, TrainConfig, read_recipe
+from spoken_digits.lab.training.config import ConfigError, TrainConfig
 from spoken_digits.lab.training.contrastive import PretrainConfig
 
-__all__ = ["Job", "Study", "plan", "read_study", "studies"]
+__all__ = ["Job", "check_sections", "plan"]
 
 MAIN = "results"  # the grid whose name needs no mention
-ORDER = ("models", "augmentation", "one-voice", "contrastive", "leave-one-out", "noise")
+SYNTHETIC = "voices"  # the corpus of synthetic speech that ships
 # Of one epoch of 2,000 clips on one core, about: for the order of runs and the time left.
 _SECONDS = {"cnn": 4.0, "lstm": 0.8, "temporal-cnn": 0.6, "rnn": 0.6}
 _OTHER_SECONDS, _LINEAR_SECONDS, _FIXED_SECONDS = 4.0, 4.0, 2.0
 _SECTIONS: dict[str, dict[str, type | tuple[type, ...]] | None] = {  # None: TrainConfig's keys
     "study": {"question": str, "task": str},
     "quick": None,
-    "voices": {"epochs_share": (float, int)},
+    "synthetic": {"epochs_factor": (float, int)},
     "defaults": None,
     "models": None,
     "grids": None,
 }
-_OWN = ("task", "epochs_share", "quick")  # a grid's keys that are not the recipe's
-
-
-@dataclass(frozen=True)
-class Study:
-    """A study's file, read: `name` is its file's, `sections` are its tables."""
-
-    name: str
-    question: str
-    sections: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a study, all that a worker needs to know.
+    """One run of a study, everything that a worker process needs.
 
     `grid` is the one that it belongs to, `family` the family of splits whose folds are pooled or
     nothing, `axes` the keys of its recipe that its directory's name must tell.
@@ -97,7 +90,7 @@ class Job:
         return self.study_dir / self.name
 
     def seconds(self, n_clips: int) -> float:
-        """Return roughly what it costs on one core, given the number of training clips."""
+        """Estimate the seconds that it takes on one core, from the number of training clips."""
         config = self.config
         if config.is_linear:
             return _LINEAR_SECONDS * n_clips / 2000
@@ -110,30 +103,22 @@ class Job:
         return _FIXED_SECONDS + epoch * config.epochs + (20.0 if self.task == "noise" else 0.0)
 
 
-def studies() -> tuple[str, ...]:
-    """Name the studies that ship, in the order in which a reader meets them."""
-    found = {path.stem for path in RECIPES.glob("*.toml") if "grids" in read_recipe(path)}
-    return tuple(name for name in ORDER if name in found) + tuple(sorted(found - set(ORDER)))
-
-
-def read_study(name: str) -> Study:
-    """Read a study that ships, or a TOML file; sections and keys are known and of their kind.
+def check_sections(name: str, sections: Mapping[str, Any]) -> None:
+    """Make sure that sections and keys are known and of their type.
 
     Raises
     ------
     ConfigError
-        When there is none, or it asks for what there is not.
+        When one is not; the message names section and key.
     """
-    recipe = read_recipe(name)
-    _check(name, recipe, dict.fromkeys(_SECTIONS, dict), ("study", "models", "grids"))
+    _check(name, sections, dict.fromkeys(_SECTIONS, dict), ("study", "models", "grids"))
     for section, keys in _SECTIONS.items():
         if keys is not None:
-            _check(f"{name}, {section}", recipe.get(section, {}), keys)
+            _check(f"{name}, {section}", sections.get(section, {}), keys)
     for section in ("models", "grids"):
-        _check(f"{name}, {section}", recipe[section], dict.fromkeys(recipe[section], dict))
-        if not recipe[section]:
+        _check(f"{name}, {section}", sections[section], dict.fromkeys(sections[section], dict))
+        if not sections[section]:
             raise ConfigError(f"{name}: no {section}; expected a section [{section}.NAME] for each")
-    return Study(Path(name).stem, recipe["study"].get("question", ""), recipe)
 
 
 def plan(
@@ -159,7 +144,9 @@ def plan(
             for config, task, family, axes in _grid(study, grid, corpus, clips, quick)
         ]
     if not jobs:
-        raise ConfigError(f"{study.name}: nothing to run on {corpus}; it needs the people of FSDD")
+        raise ConfigError(
+            f"{study.name}: nothing to run on {corpus}; it needs the speakers of FSDD"
+        )
     by_name: dict[str, Job] = {}
     for job in jobs:
         if by_name.setdefault(job.name, job) is not job:
@@ -181,13 +168,14 @@ def _grid(
         if change is False:
             return
         given |= {**sections.get("quick", {}), **change}
-    task = given.pop("task", sections["study"].get("task", "train"))
+    task = given.pop("task", sections.get("study", {}).get("task", "train"))
     if task not in TASKS:
         raise ConfigError(f"{where}: task = {task!r}: expected one of {', '.join(TASKS)}")
-    share = given.pop("epochs_share", 1.0)
-    if isinstance(share, bool) or not isinstance(share, float | int) or share <= 0:
-        raise ConfigError(f"{where}: epochs_share = {share!r}: expected a number above zero")
-    share *= sections.get(corpus, {}).get("epochs_share", 1.0)
+    factor = given.pop("epochs_factor", 1.0)
+    if isinstance(factor, bool) or not isinstance(factor, float | int) or factor <= 0:
+        raise ConfigError(f"{where}: epochs_factor = {factor!r}: expected a number above zero")
+    if corpus == SYNTHETIC:
+        factor *= sections.get("synthetic", {}).get("epochs_factor", 1.0)
     lists = {key: value if isinstance(value, list) else [value] for key, value in given.items()}
     for key, values in lists.items():
         if not values:
@@ -211,15 +199,15 @@ def _grid(
             delta = {**base, **dict(zip(lists, chosen, strict=True)), "split": split}
             if delta.get("extra") == corpus:
                 continue  # nothing is added to itself
-            yield _resolve(task, delta, share, where), task, family, named
+            yield _resolve(task, delta, factor, where), task, family, named
 
 
-def _resolve(task: str, delta: dict[str, Any], share: float, where: str) -> TrainConfig:
-    recipe = TASKS[task].recipe
+def _resolve(task: str, delta: dict[str, Any], factor: float, where: str) -> TrainConfig:
+    recipe: type[TrainConfig] = TASKS[task].recipe
     full = recipe.from_dict(delta, where)
     for key in ("epochs", "label_epochs", "label_steps"):
         if hasattr(full, key):
-            delta = {**delta, key: max(1, round(getattr(full, key) * share))}
+            delta = {**delta, key: max(1, round(getattr(full, key) * factor))}
     return recipe.from_dict(delta, where)
 
 
@@ -230,10 +218,10 @@ def _folds(names: Iterable[Any], corpus: str, clips: Sequence[Clip]) -> Iterator
         if not isinstance(name, str):
             raise ConfigError(f"split = {name!r}: expected the name of a split")
         family, _, fold = name.partition(":")
-        # Without FSDD there are no named people: synthetic voices are held out instead.
-        if corpus == "voices" and (name == "xsdr" or (fold and family in ("single", "loso"))):
+        # Without FSDD there are no named speakers: TTS voices are held out instead.
+        if corpus == SYNTHETIC and (name == "xsdr" or (fold and family in ("single", "loso"))):
             name = "synthetic"
-        if corpus == "voices" and family == "inner":
+        if corpus == SYNTHETIC and family == "inner":
             continue
         if family not in SPLITS:
             raise SplitError(f"split {name!r}: unknown, expected one of {', '.join(SPLITS)}")

@@ -1,4 +1,4 @@
-"""The recipe of a run: dataclass defaults, a TOML file of what differs, and what is refused."""
+"""The configuration of a run: dataclass defaults, and a TOML file of what differs."""
 
 import json
 import math
@@ -6,26 +6,74 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from spoken_digits.lab.augmentation.policies import ALONE, POLICIES, Policy, find_policy
 from spoken_digits.lab.data.corpora import CORPORA
 from spoken_digits.lab.features import FRONT_ENDS
 from spoken_digits.lab.models import MODELS
 
-__all__ = ["RECIPES", "ConfigError", "TrainConfig", "read_recipe"]
+__all__ = ["RECIPES", "ConfigError", "TomlConfig", "TrainConfig", "read_recipe"]
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 _OBJECTIVES = ("cross-entropy", "joint")
 
 
 class ConfigError(ValueError):
-    """A recipe or a run directory that asks for what there is not; the message names the key."""
+    """A bad configuration or run directory; the message names the key and the remedy."""
+
+
+class TomlConfig:
+    """Base of frozen dataclasses that are read from TOML: keys and kinds of values are checked.
+
+    Every field has a default, whose type is that of the field.
+    """
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            kind = type(field.default)
+            # TOML writes 1 where 1.0 is meant; true and false are never numbers here.
+            if isinstance(value, bool) or not isinstance(
+                value, (kind, int) if kind is float else kind
+            ):
+                raise ConfigError(f"{field.name} = {value!r}: expected {kind.__name__}")
+            if kind is float and not math.isfinite(float(getattr(self, field.name))):
+                raise ConfigError(f"{field.name} = {value!r}: expected a finite number")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str) -> Self:
+        """Build from keys and values; `where` names their source in errors."""
+        valid = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        if unknown := [key for key in values if key not in valid]:
+            raise ConfigError(
+                f"{where}: unknown key {', '.join(map(repr, unknown))}; "
+                f"the keys are {', '.join(valid)}"
+            )
+        try:
+            return cls(**values)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
+
+    @classmethod
+    def from_toml(cls, recipe: Path | str, **overrides: Any) -> Self:
+        """Read a recipe: a file, or the name of one that ships; `overrides` win over it."""
+        values = read_recipe(recipe)
+        if "study" in values:
+            raise ConfigError(
+                f"{recipe}: a study, not the recipe of one run; use spoken-digits study"
+            )
+        return cls.from_dict({**values, **overrides}, str(recipe))
+
+    def to_toml(self) -> str:
+        """Return every key, resolved, as TOML."""
+        # JSON's strings and numbers are TOML's.
+        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in asdict(self).items())  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """What a run is made of. The defaults are those of our strong model.
+class TrainConfig(TomlConfig):
+    """The configuration of a training run. The defaults are those of the strong model.
 
     Attributes
     ----------
@@ -40,30 +88,30 @@ class TrainConfig:
     epochs, batch_size
         Passes over the training clips, and clips in a batch.
     learning_rate, weight_decay
-        AdamW's (Loshchilov and Hutter 2019): the peak of a schedule that rises over the first
-        quarter and falls to zero along a cosine; decay of matrices alone. For the linear baselines
+        AdamW's (Loshchilov and Hutter 2019): the peak of a one-cycle schedule, see
+        `optimizer.make_schedule`; decay of matrices alone. For the linear baselines
         ``weight_decay`` is scikit-learn's ``alpha``.
     label_smoothing
-        Share of the target spread over all classes (Szegedy et al. 2016).
+        Probability of the target spread over all classes (Szegedy et al. 2016).
     objective
-        ``cross-entropy``, or ``joint``: `contrast_weight` times the supervised contrastive loss of
-        the batch is added, behind a projection that is thrown away after training (as CLAR does
-        with a contrastive loss of views, Al-Tahan and Mohsenzadeh 2021).
-    contrast_weight, contrast_temperature
+        ``cross-entropy``, or ``joint``: the supervised contrastive loss of the batch, times
+        `contrastive_weight`, is added, behind a projection that is discarded after training (as in
+        CLAR, Al-Tahan and Mohsenzadeh 2021).
+    contrastive_weight, contrastive_temperature
         Weight and temperature of that loss.
-    averaging
-        Decay a step of the moving average of the weights, the network that is kept.
+    ema_decay
+        Decay per step of the exponential moving average of the weights, the network that is kept.
     temperature
-        What the scores are divided by at the end (Guo et al. 2017); chosen on left-out training
+        What the scores are divided by at the end (Guo et al. 2017); chosen on held-out training
         speakers.
     device
         ``auto``, or a name torch knows.
-    clips_an_epoch
-        How many clips make an epoch where they are drawn by shares; 0 for as many as there are.
-    other_share
-        Share of them that is none of the labels. Above zero, the network has a class for these.
+    clips_per_epoch
+        Clips in an epoch where they are drawn by probability; 0 for as many as there are.
+    oov_fraction
+        Fraction of them that is out-of-vocabulary. Above zero, the network has a class for these.
     rejection_threshold
-        What an exported model says to reject below: log-odds of being one of the labels.
+        Log-odds of being one of the labels, below which an exported model rejects.
     """
 
     model: str = "cnn"
@@ -78,26 +126,17 @@ class TrainConfig:
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
     objective: str = "cross-entropy"
-    contrast_weight: float = 0.5
-    contrast_temperature: float = 0.1
-    averaging: float = 0.99
+    contrastive_weight: float = 0.5
+    contrastive_temperature: float = 0.1
+    ema_decay: float = 0.99
     temperature: float = 1.0
     device: str = "auto"
-    clips_an_epoch: int = 0
-    other_share: float = 0.0
+    clips_per_epoch: int = 0
+    oov_fraction: float = 0.0
     rejection_threshold: float = 0.0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            kind = type(field.default)
-            # TOML writes 1 where 1.0 is meant; true and false are never numbers here.
-            if isinstance(value, bool) or not isinstance(
-                value, (kind, int) if kind is float else kind
-            ):
-                raise ConfigError(f"{field.name} = {value!r}: expected {kind.__name__}")
-            if kind is float and not math.isfinite(float(getattr(self, field.name))):
-                raise ConfigError(f"{field.name} = {value!r}: expected a finite number")
+        super().__post_init__()
         if self.seed < 0:
             raise ConfigError(f"seed = {self.seed}: expected 0 or more")
         for key, valid in (
@@ -116,17 +155,17 @@ class TrainConfig:
             "batch_size",
             "learning_rate",
             "temperature",
-            "contrast_temperature",
+            "contrastive_temperature",
         ):
             if getattr(self, key) <= 0:
                 raise ConfigError(f"{key} = {getattr(self, key)}: expected more than zero")
         for key, below in (
             ("label_smoothing", 1),
-            ("averaging", 1),
+            ("ema_decay", 1),
             ("weight_decay", math.inf),
-            ("contrast_weight", math.inf),
-            ("clips_an_epoch", math.inf),
-            ("other_share", 1),
+            ("contrastive_weight", math.inf),
+            ("clips_per_epoch", math.inf),
+            ("oov_fraction", 1),
         ):
             if not 0 <= getattr(self, key) < below:
                 raise ConfigError(f"{key} = {getattr(self, key)}: expected 0 to below {below}")
@@ -147,35 +186,6 @@ class TrainConfig:
     def is_linear(self) -> bool:
         """Whether scikit-learn fits the model at once, without epochs."""
         return MODELS[self.model].linear is not None
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], where: str) -> "TrainConfig":
-        """Build from keys and values; `where` names their source in errors."""
-        valid = [field.name for field in fields(cls)]
-        if unknown := [key for key in values if key not in valid]:
-            raise ConfigError(
-                f"{where}: unknown key {', '.join(map(repr, unknown))}; "
-                f"the keys are {', '.join(valid)}"
-            )
-        try:
-            return cls(**values)
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from None
-
-    @classmethod
-    def from_toml(cls, recipe: Path | str, **overrides: Any) -> "TrainConfig":
-        """Read a recipe: a file, or the name of one that ships; `overrides` win over it."""
-        values = read_recipe(recipe)
-        if "study" in values:
-            raise ConfigError(
-                f"{recipe}: a study, not the recipe of one run; use spoken-digits study"
-            )
-        return cls.from_dict({**values, **overrides}, str(recipe))
-
-    def to_toml(self) -> str:
-        """Return every key, resolved, as TOML."""
-        # JSON's strings and numbers are TOML's.
-        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in asdict(self).items())
 
 
 def read_recipe(recipe: Path | str) -> dict[str, Any]:

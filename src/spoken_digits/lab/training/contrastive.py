@@ -1,60 +1,53 @@
-"""Contrastive pre-training: what can be learned without labels, and what it is worth.
+"""Contrastive pre-training: learning without labels, and its evaluation with few and many labels.
 
-A network learns to know a clip again in another voice: each clip is heard twice, changed in pitch,
-formants, tempo and channel, and the two must lie nearer to each other than to other clips
-(SimCLR, Chen et al. 2020). Then labels come in: a linear probe and nearest neighbours on the frozen
-embedding, and fine-tuning with few labels, beside the same network trained from scratch with the
-same labels.
+Two views of each clip, changed in pitch, formants, tempo and channel, must be nearer to each other
+than to other clips (SimCLR, Chen et al. 2020). Labels are used afterwards: a linear probe and
+nearest neighbors on the frozen embedding, and fine-tuning with few labels, compared with the same
+network trained from scratch with the same labels.
 
-What lies together after that is nearly always one word, but each voice has a corner of its own. So
-the embeddings of each speaker are brought to one place and one spread, and divided into as many
-clusters as there are words; a new network learns these as if they were labels, of all voices alike
-(deep clustering, Caron et al. 2018), and is probed as well.
+After pre-training, neighbors nearly always share a word, but each speaker has a region of its own.
+So the embeddings of each speaker are standardized, and divided into as many clusters as there are
+words; a new network learns the clusters as if they were labels (deep clustering, Caron et al. 2018)
+and is probed as well.
 
-No digit's label is used before that, but where one asks for it (`positives`). Who speaks is: a clip
-is told from others of its own speaker alone, so that a voice which the views did not change enough
-is no help.
+No label of a digit is used before that, unless `positives` asks for it. The labels of speakers are:
+a clip is compared with others of its own speaker alone, so that the speaker's voice, where the
+views leave it recognizable, does not help to match them.
 
 Shapes: B batch, N clips, D embedding, C classes.
 """
 
 import math
-import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from sklearn.cluster import KMeans
-from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler, normalize
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from spoken_digits.lab.augmentation.policies import POLICIES, augmented_log_mel
-from spoken_digits.lab.data.corpora import Clip
-from spoken_digits.lab.data.dataset import Dataset, IntArray, epoch_batches, prepare
-from spoken_digits.lab.data.splits import one_split
+from spoken_digits.lab.data.dataset import Dataset, IntArray, epoch_batches
 from spoken_digits.lab.features import FRONT_ENDS, LogMel
 from spoken_digits.lab.models import DigitNet
-from spoken_digits.lab.runs import write_whole
+from spoken_digits.lab.runs import claim, write_whole
 from spoken_digits.lab.training.config import ConfigError, TrainConfig
-from spoken_digits.lab.training.losses import nt_xent, share_matched, supervised_contrastive
-from spoken_digits.lab.training.optimizer import Descent, Progress
+from spoken_digits.lab.training.losses import matched_fraction, nt_xent, supervised_contrastive
+from spoken_digits.lab.training.optimizer import Progress, Step, Trainer
 from spoken_digits.lab.training.supervised import (
     build_network,
     build_projection,
-    claim,
+    fit_linear_probe,
     key_of,
     load_network,
     predict,
     resolve_device,
-    set_head,
     start_from,
     train,
 )
@@ -68,7 +61,6 @@ __all__ = [
     "fit_probe",
     "neighbor_scores",
     "pretrain",
-    "run_pretraining",
 ]
 
 _POSITIVES = ("clip", "digit")
@@ -81,23 +73,23 @@ FloatArray = NDArray[np.float32]
 class PretrainConfig(TrainConfig):
     """What pre-training is made of: the keys of `TrainConfig`, some with other defaults.
 
-    Of those keys `augmentation` is the policy that makes the views, `contrast_temperature` that of
-    the loss; `objective` and `contrast_weight` say nothing here. `label_smoothing` and
-    `temperature` are those of training with labels.
+    Of those keys `augmentation` is the policy of the views, `contrastive_temperature` that of the
+    loss; `objective` and `contrastive_weight` have no effect. `label_smoothing` and `temperature`
+    are those of training with labels.
 
     Attributes
     ----------
     positives
-        What is to lie near to a view: the other view of its ``clip`` (SimCLR, no labels), or all
-        views of its ``digit`` (supervised contrastive learning, Khosla et al. 2020).
-    probe_views, probe_strength
-        How often the probe hears each clip, augmented as for supervised training (the linear
-        evaluation of SimCLR augments too); scikit-learn's ``C`` of its logistic regression.
+        Positives of a view: the other view of its ``clip`` (SimCLR, no labels), or all views of its
+        ``digit`` (supervised contrastive learning, Khosla et al. 2020).
+    probe_views, probe_c
+        Augmented views of each clip that the probe is fitted to, as for supervised training (the
+        linear evaluation of SimCLR augments too); scikit-learn's ``C`` of its logistic regression.
     neighbors
-        How many of the nearest have a vote.
+        Number of nearest neighbors that vote.
     clusters, cluster_rounds
-        How many clusters are learned, and how often: from the second round on, those of the network
-        that learned the clusters before. No round leaves them out.
+        Number of clusters, and rounds of learning them: from the second round on, they are found in
+        the embedding of the round before. 0 rounds for none.
     label_augmentation, label_epochs, label_steps
         Training with labels, from pre-trained weights or from scratch: its policy, its passes over
         the clips, and the fewest batches, for which few clips are passed over more often.
@@ -108,10 +100,10 @@ class PretrainConfig(TrainConfig):
     augmentation: str = "views"
     epochs: int = 100
     batch_size: int = 64
-    contrast_temperature: float = 0.2
+    contrastive_temperature: float = 0.2
     positives: str = "clip"
     probe_views: int = 6
-    probe_strength: float = 0.1
+    probe_c: float = 0.1
     neighbors: int = 10
     clusters: int = 10
     cluster_rounds: int = 3
@@ -134,7 +126,7 @@ class PretrainConfig(TrainConfig):
         for key in (
             "neighbors",
             "probe_views",
-            "probe_strength",
+            "probe_c",
             "clusters",
             "label_epochs",
             "label_steps",
@@ -163,135 +155,118 @@ class PretrainConfig(TrainConfig):
 def contrastive_scores(
     config: PretrainConfig,
     dataset: Dataset,
-    rows: IntArray,
-    test_rows: IntArray,
+    indices: IntArray,
+    test_indices: IntArray,
     run_dir: Path,
     quiet: bool = False,
 ) -> dict[str, FloatArray]:
-    """Pre-train on some rows without their labels, then test what the labels make of it.
+    """Pre-train on some clips without their labels, then evaluate with labels.
 
-    Goes on where an earlier call in `run_dir` was cut off; what is finished there is read.
+    Resumes where an earlier call in `run_dir` was killed; what is finished there is read.
 
     Returns
     -------
-    Scores of the test rows (N, C), logits, for each condition: ``probe`` and ``knn`` with all
+    Scores of the test clips (N, C), logits, for each condition: ``probe`` and ``knn`` with all
     labels on the frozen embedding, ``untrained`` (the probe on a network that never learned), and,
     with 1, 5, 20 or all labels for each digit and speaker, ``clusters-1`` to ``clusters-all`` (the
     probe on a network that learned clusters), ``finetune-1`` to ``finetune-all``, and ``scratch-1``
     to ``scratch-all``.
     """
-    net = pretrain(config, dataset, rows, run_dir / "pretrain", quiet)
+    net = pretrain(config, dataset, indices, run_dir / "pretrain", quiet)
     backbone = {k: v for k, v in net.state_dict().items() if k.startswith("backbone.")}
     scores = {}
     for condition, frozen in (
         ("probe", net),
         ("untrained", build_network(config, len(dataset.label_names))),
     ):
-        fit_probe(config, frozen, dataset, rows)
-        scores[condition], _ = predict(frozen, dataset, test_rows)
-    scores["knn"] = neighbor_scores(config, net, dataset, rows, test_rows)
-    grouped = _learn_clusters(config, net, dataset, rows, run_dir, quiet)
+        fit_probe(config, frozen, dataset, indices)
+        scores[condition], _ = predict(frozen, dataset, test_indices)
+    scores["knn"] = neighbor_scores(config, net, dataset, indices, test_indices)
+    grouped = _learn_clusters(config, net, dataset, indices, run_dir, quiet)
     for count in LABELS:
-        chosen = choose_labels(dataset, rows, count, config.seed)
+        chosen = choose_labels(dataset, indices, count, config.seed)
         if grouped is not net:
             fit_probe(config, grouped, dataset, chosen)
-            scores[f"clusters-{count or 'all'}"], _ = predict(grouped, dataset, test_rows)
+            scores[f"clusters-{count or 'all'}"], _ = predict(grouped, dataset, test_indices)
         for start, weights in (("finetune", backbone), ("scratch", None)):
             condition = f"{start}-{count or 'all'}"
             trained = _trained(config, dataset, chosen, run_dir / condition, quiet, weights)
-            scores[condition], _ = predict(trained, dataset, test_rows)
+            scores[condition], _ = predict(trained, dataset, test_indices)
     return scores
 
 
 def _trained(
     config: PretrainConfig,
     dataset: Dataset,
-    rows: IntArray,
+    indices: IntArray,
     folder: Path,
     quiet: bool,
     initial: Mapping[str, Tensor] | None = None,
 ) -> DigitNet:
-    """Train with the labels of some rows, or take what an earlier call has finished."""
-    recipe = config.with_labels(len(rows))
+    """Train with the labels of some clips, or take what an earlier call has finished."""
+    recipe = config.with_labels(len(indices))
     if (folder / "model.safetensors").exists():
         claim(folder, recipe)
         return load_network(folder)[1]
-    return train(recipe, dataset, rows, folder, quiet=quiet, initial=initial)
+    return train(recipe, dataset, indices, folder, quiet=quiet, initial=initial)
 
 
 def _learn_clusters(
     config: PretrainConfig,
     net: DigitNet,
     dataset: Dataset,
-    rows: IntArray,
+    indices: IntArray,
     run_dir: Path,
     quiet: bool,
 ) -> DigitNet:
-    """Teach new networks the clusters of the one before; return the last, its head untaught."""
+    """Train new networks on the clusters of the one before; return the last, its head untrained."""
     for number in range(1, config.cluster_rounds + 1):
         targets = np.full_like(dataset.targets, config.clusters)
-        targets[rows] = cluster(net, dataset, rows, config.clusters, config.seed)
+        targets[indices] = cluster(net, dataset, indices, config.clusters, config.seed)
         names = tuple(map(str, range(config.clusters)))
         grouped = replace(dataset, targets=targets, label_names=names)
-        learned = _trained(config, grouped, rows, run_dir / f"clusters-{number}", quiet)
+        learned = _trained(config, grouped, indices, run_dir / f"clusters-{number}", quiet)
         net = build_network(config, len(dataset.label_names))
         start_from(net, {k: v for k, v in learned.state_dict().items() if "backbone." in k})
     return net
 
 
-def cluster(net: DigitNet, dataset: Dataset, rows: IntArray, count: int, seed: int) -> IntArray:
-    """Divide clips by what lies together, of all speakers alike: rows (N,) to clusters (N,).
+def cluster(net: DigitNet, dataset: Dataset, indices: IntArray, count: int, seed: int) -> IntArray:
+    """Cluster clips by their embeddings, standardized per speaker: indices (N,) to clusters (N,).
 
-    k-means (Lloyd 1982, the best of ten starts) of embeddings of length one, after those of each
-    speaker were brought to zero mean and unit deviation: what is left is the word. No label is
-    looked at, but who speaks.
+    k-means (Lloyd 1982, the best of ten starts) of embeddings of unit length, after those of each
+    speaker were brought to zero mean and unit variance. Labels of speakers are used, of digits
+    not.
     """
-    _, embedding = predict(net, dataset, rows)
+    _, embedding = predict(net, dataset, indices)
     standardized = embedding.astype(np.float64)
-    speakers = np.array([dataset.clips[row].speaker for row in rows])
+    speakers = np.array([dataset.clips[row].speaker for row in indices])
     for speaker in np.unique(speakers):
         own = speakers == speaker
         standardized[own] = StandardScaler().fit_transform(standardized[own])
     directions = normalize(standardized)
-    means = KMeans(min(count, len(rows)), n_init=10, random_state=seed)
+    means = KMeans(min(count, len(indices)), n_init=10, random_state=seed)
     found: IntArray = means.fit_predict(directions).astype(np.int64)
     return found
 
 
-def run_pretraining(
-    config: PretrainConfig, clips: Sequence[Clip], out: Path, quiet: bool = False
-) -> tuple[Path, str]:
-    """Pre-train on a corpus and probe; its run directory below `out`, and a line on the result."""
-    torch.set_num_threads(1)  # two on a busy machine are many times slower than one
-    split = one_split(config.split, clips)
-    dataset = prepare(clips, out / ".prepared")
-    rows, test_rows = dataset.indices(split.train), dataset.indices(split.test)
-    name = f"pretrain-{config.model}-{config.front_end}-{split.name}-s{config.seed}"
-    run_dir = out / name.replace(":", "-")
-    net = pretrain(config, dataset, rows, run_dir, quiet)
-    fit_probe(config, net, dataset, rows)
-    hits = predict(net, dataset, test_rows)[0].argmax(1) == dataset.targets[test_rows]
-    people = ", ".join(split.test_speakers)
-    return run_dir, f"{run_dir.name}: linear probe with all labels {hits.mean():.1%} ({people})"
-
-
 def pretrain(
-    config: PretrainConfig, dataset: Dataset, rows: IntArray, run_dir: Path, quiet: bool = False
+    config: PretrainConfig, dataset: Dataset, indices: IntArray, run_dir: Path, quiet: bool = False
 ) -> DigitNet:
-    """Teach a network to know clips again in other voices, or go on where a call was cut off.
+    """Pre-train a network by its contrastive loss, or resume where an earlier call was killed.
 
-    Labels are not looked at, unless `positives` asks for digits. Who speaks is known: `nt_xent`
-    compares each clip with others of its speaker. Writes the files that `train` writes; in the log,
-    ``pairs_matched`` is the share of views nearest to their partner, which tells how training goes
-    and not what was learned.
+    Labels are not used, unless `positives` asks for digits, but for speakers: `nt_xent` compares
+    each clip with others of its speaker. Writes the files that `train` writes; in the log,
+    ``pairs_matched`` is the fraction of views nearest to their partner, a training curve and no
+    result.
 
     Returns
     -------
-    The network, its moving average, with a head that has learned nothing: see `fit_probe`.
+    The network with averaged weights, its head untrained: see `fit_probe`.
 
     Raises
     ------
-    ConfigError
+    RunError
         When `run_dir` holds a run of another recipe.
     """
     device = resolve_device(config.device)
@@ -301,59 +276,68 @@ def pretrain(
     if model.exists():
         net.load_state_dict(load_file(model))
         return net.eval()
-    net.to(device)
-    projection = build_projection(config, net.backbone.dimension).to(device)
-    learner: nn.ModuleList = nn.ModuleList([net.backbone, projection])
-    descent = Descent(config, net, learner, run_dir)
-    front_end = LogMel(FRONT_ENDS[config.front_end]).to(device)
-    policy = config.policy
-    _, speaker_of = np.unique([dataset.clips[row].speaker for row in rows], return_inverse=True)
-
-    begun = len(descent.log)
-    with Progress(config, begun, quiet, "pairs_matched") as progress:
-        for epoch in range(begun, config.epochs):
-            began = time.perf_counter()
-            order = np.random.default_rng([config.seed, 1, epoch])
-            draws = torch.Generator(device).manual_seed(key_of(config.seed, 2, epoch))
-            batches = epoch_batches(dataset.lengths[rows], config.batch_size, order)
-            total_loss, matched = 0.0, 0.0
-            learner.train()
-            for step, batch in enumerate(batches):
-                speakers = torch.from_numpy(speaker_of[batch]).to(device)
-                twice = np.concatenate([rows[batch], rows[batch]])
-                waveform, lengths = (part.to(device) for part in dataset.batch(twice))
-                with device:  # what augmentation makes is made where the clips are
-                    log_mel, mask = augmented_log_mel(front_end, waveform, lengths, policy, draws)
-                embedding = net.backbone(log_mel, mask)  # (2B, D)
-                first, second = projection(embedding).chunk(2)
-                if config.positives == "clip":
-                    loss = nt_xent(first, second, config.contrast_temperature, speakers)
-                else:
-                    digits = torch.from_numpy(dataset.targets[twice]).to(device)
-                    both = torch.cat([first, second])
-                    loss = supervised_contrastive(both, digits, config.contrast_temperature)
-                descent.step(loss, step, len(batches))
-                total_loss += loss.item() * len(batch)
-                matched += share_matched(first, second, speakers) * len(batch)
-            row: dict[str, Any] = {
-                "epoch": epoch + 1,
-                "loss": round(total_loss / len(rows), 5),
-                "pairs_matched": round(matched / len(rows), 5),
-                "learning_rate": round(descent.learning_rate, 8),
-                "seconds": round(time.perf_counter() - began, 2),
-            }
-            descent.end_epoch(row)
-            progress.tell(row)
-    average = descent.average.cpu()
+    task = _Contrastive(config, net.to(device), dataset, indices)
+    steps = config.epochs * len(task.batches(0))
+    trainer = Trainer(config, net, task.learner, config.epochs, steps, run_dir)
+    title, done = f"{config.model} {config.split}", len(trainer.log)
+    with Progress(title, config.epochs, done, quiet, "pairs_matched") as progress:
+        trainer.fit(task.batches, task.step, progress)
+    average = trainer.average.cpu()
+    assert isinstance(average, DigitNet)
     write_whole(model, save(average.state_dict()))
     (run_dir / "checkpoint.safetensors").unlink(missing_ok=True)
     return average
 
 
-def fit_probe(config: PretrainConfig, net: DigitNet, dataset: Dataset, rows: IntArray) -> None:
+class _Contrastive:
+    """The batches and the loss of pre-training."""
+
+    def __init__(
+        self, config: PretrainConfig, net: DigitNet, dataset: Dataset, indices: IntArray
+    ) -> None:
+        self.config, self.net, self.dataset, self.indices = config, net, dataset, indices
+        self.device = net.head.weight.device
+        self.projection = build_projection(config, net.backbone.dimension).to(self.device)
+        self.learner = nn.ModuleList([net.backbone, self.projection])
+        self.front_end = LogMel(FRONT_ENDS[config.front_end]).to(self.device)
+        self.draws = Generator(self.device)
+        speakers = [clip.speaker for clip in dataset.clips]
+        self.speakers = torch.from_numpy(np.unique(speakers, return_inverse=True)[1])
+
+    def batches(self, epoch: int) -> list[IntArray]:
+        """Draw the batches of an epoch, and key the augmentation by it."""
+        order = np.random.default_rng([self.config.seed, 1, epoch])
+        self.draws.manual_seed(key_of(self.config.seed, 2, epoch))
+        lengths = self.dataset.lengths[self.indices]
+        batches = epoch_batches(lengths, self.config.batch_size, order)
+        return [self.indices[batch] for batch in batches]
+
+    def step(self, batch: IntArray) -> Step:
+        """Compute the loss of two views of each clip, and the fraction of pairs matched."""
+        config = self.config
+        speakers = self.speakers[torch.from_numpy(batch)].to(self.device)
+        twice = np.concatenate([batch, batch])
+        waveform, lengths = (part.to(self.device) for part in self.dataset.batch(twice))
+        with torch.no_grad(), self.device:  # augmentation makes its tensors on that device
+            log_mel, mask = augmented_log_mel(
+                self.front_end, waveform, lengths, config.policy, self.draws
+            )
+        embedding = self.net.backbone(log_mel, mask)  # (2B, D)
+        first, second = self.projection(embedding).chunk(2)
+        if config.positives == "clip":
+            loss = nt_xent(first, second, config.contrastive_temperature, speakers)
+        else:
+            digits = torch.from_numpy(self.dataset.targets[twice]).to(self.device)
+            both = torch.cat([first, second])
+            loss = supervised_contrastive(both, digits, config.contrastive_temperature)
+        matched = matched_fraction(first, second, speakers)
+        return loss, {"pairs_matched": matched}, len(batch)
+
+
+def fit_probe(config: PretrainConfig, net: DigitNet, dataset: Dataset, indices: IntArray) -> None:
     """Fit the head alone, by logistic regression on standardized embeddings that stay as they are.
 
-    Each clip is heard `probe_views` times, augmented.
+    Each clip gives `probe_views` augmented views.
     """
     front_end, policy = LogMel(FRONT_ENDS[config.front_end]), POLICIES[config.label_augmentation]
     draws = torch.Generator().manual_seed(key_of(config.seed, 5))
@@ -362,51 +346,47 @@ def fit_probe(config: PretrainConfig, net: DigitNet, dataset: Dataset, rows: Int
     with torch.inference_mode():
         for view in range(config.probe_views):
             order = np.random.default_rng([config.seed, 5, view])
-            for batch in epoch_batches(dataset.lengths[rows], config.batch_size, order):
-                waveform, lengths = dataset.batch(rows[batch])
+            for batch in epoch_batches(dataset.lengths[indices], config.batch_size, order):
+                waveform, lengths = dataset.batch(indices[batch])
                 log_mel, mask = augmented_log_mel(front_end, waveform, lengths, policy, draws)
                 embeddings.append(net.backbone(log_mel, mask).numpy())
-                targets.append(dataset.targets[rows[batch]])
-    features = np.concatenate(embeddings)
-    scaler = StandardScaler().fit(features)
-    classifier = LogisticRegression(C=config.probe_strength, max_iter=1000)
-    classifier.fit(scaler.transform(features), np.concatenate(targets))
-    set_head(net, scaler, classifier)
+                targets.append(dataset.targets[indices[batch]])
+    fit_linear_probe(net, np.concatenate(embeddings), np.concatenate(targets), config.probe_c)
 
 
 def neighbor_scores(
     config: PretrainConfig,
     net: DigitNet,
     dataset: Dataset,
-    rows: IntArray,
-    test_rows: IntArray,
+    indices: IntArray,
+    test_indices: IntArray,
 ) -> FloatArray:
-    """Let the nearest training clips vote, by the cosine of standardized embeddings: (N, C).
+    """Classify by nearest neighbors, by the cosine of standardized embeddings: (N, C).
 
-    The logarithm of each digit's share of votes, one more vote given to every digit (Laplace's rule
-    of succession), so that none is impossible.
+    The logarithm of each digit's fraction of votes, with one vote more for every digit (Laplace's
+    rule of succession), so that none is impossible.
     """
-    features, test_features = (predict(net, dataset, some)[1] for some in (rows, test_rows))
+    features, test_features = (predict(net, dataset, some)[1] for some in (indices, test_indices))
     scaler = StandardScaler().fit(features)
-    voters = KNeighborsClassifier(min(config.neighbors, len(rows)), metric="cosine")
-    voters.fit(scaler.transform(features), dataset.targets[rows])
+    voters = KNeighborsClassifier(min(config.neighbors, len(indices)), metric="cosine")
+    voters.fit(scaler.transform(features), dataset.targets[indices])
     n_classes = len(dataset.label_names)
-    votes = np.zeros((len(test_rows), n_classes))
+    votes = np.zeros((len(test_indices), n_classes))
     votes[:, voters.classes_] = voters.predict_proba(scaler.transform(test_features))
     votes *= voters.n_neighbors
     scores: FloatArray = np.log((votes + 1) / (voters.n_neighbors + n_classes)).astype(np.float32)
     return scores
 
 
-def choose_labels(dataset: Dataset, rows: IntArray, count: int, seed: int) -> IntArray:
-    """Choose so many rows of each digit and speaker, or all where there are fewer or `count` is 0.
+def choose_labels(dataset: Dataset, indices: IntArray, count: int, seed: int) -> IntArray:
+    """Choose `count` clips per digit and speaker, or all where there are fewer or `count` is 0.
 
-    Fewer are always among the more of the same seed.
+    With the same seed, a smaller choice is a subset of a larger one.
     """
     if count == 0:
-        return rows
+        return indices
     groups: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for row in rows:
+    for row in indices:
         groups[dataset.clips[row].speaker, int(dataset.targets[row])].append(int(row))
     generator = np.random.default_rng([seed, 4])
     chosen = [generator.permutation(groups[key])[:count] for key in sorted(groups)]

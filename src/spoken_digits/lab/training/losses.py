@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Projection", "nt_xent", "share_matched", "supervised_contrastive"]
+__all__ = ["Projection", "matched_fraction", "nt_xent", "supervised_contrastive"]
 
 
 class Projection(nn.Sequential):
@@ -60,7 +60,7 @@ def nt_xent(
     return functional.cross_entropy(cosines / temperature, partner)
 
 
-def share_matched(first: Tensor, second: Tensor, groups: Tensor | None = None) -> float:
+def matched_fraction(first: Tensor, second: Tensor, groups: Tensor | None = None) -> float:
     """Share of vectors that are nearest to their partner, of the candidates in `nt_xent`.
 
     It tells how training goes, and is no measure of what was learned.

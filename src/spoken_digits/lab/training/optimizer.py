@@ -1,43 +1,81 @@
-"""The way down that training and pre-training share: steps, their average, checkpoint and log."""
+"""The training loop of all networks: optimizer, schedule, averaged weights, checkpoint and log.
 
-import copy
+A checkpoint is written after every epoch and holds all of the state. A run that was killed at any
+moment resumes from its last epoch and ends, on a CPU, with the same bytes as one that was not.
+"""
+
 import json
-import math
 import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from spoken_digits.lab.models import DigitNet
 from spoken_digits.lab.runs import write_whole
-from spoken_digits.lab.training.config import ConfigError, TrainConfig
+from spoken_digits.lab.training.config import ConfigError
 
-__all__ = ["Descent", "Progress", "make_optimizer", "move_average", "one_cycle"]
+__all__ = ["Hyperparameters", "Progress", "Trainer", "ema", "make_optimizer", "make_schedule"]
+
+_CLIP_NORM = 5.0  # largest norm of the gradient of all parameters together
+
+Batch = TypeVar("Batch")
+# Loss and metrics of a batch (the metrics are means over it), and how many clips it has.
+Step = tuple[Tensor, dict[str, float], int]
 
 
-class Descent:
-    """A network on its way down a loss, and all that a run which was cut off goes on from.
+class Hyperparameters(Protocol):
+    """What `Trainer` reads of a recipe."""
+
+    @property
+    def seed(self) -> int:
+        """Key of everything random."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Peak of the schedule."""
+
+    @property
+    def weight_decay(self) -> float:
+        """AdamW's, of matrices."""
+
+    @property
+    def ema_decay(self) -> float:
+        """Decay per step of the moving average of the weights."""
+
+
+class Trainer:
+    """A network in training, its averaged weights, and the state that a killed run resumes from.
 
     Parameters
     ----------
     config
-        The recipe: the rate and its schedule, weight decay, averaging.
+        The recipe: seed, learning rate, weight decay, decay of the averaged weights.
     net
-        The network that is averaged.
+        The network whose weights are averaged.
     learner
-        What learns: that network or parts of it, and what is thrown away after training.
+        What is optimized: that network or parts of it, and what is thrown away after training.
+    epochs, steps
+        Length of the training, of which `steps` is the sum over all epochs; an epoch ends with a
+        line in the log and a checkpoint.
     run_dir
-        Where checkpoint and log go; from a checkpoint that lies there, training goes on.
+        Folder of `checkpoint.safetensors`, from which training resumes where it exists, and of
+        `log.jsonl`; None to write neither.
+    betas
+        AdamW's decay rates of the two moments.
 
     Attributes
     ----------
     average
-        The moving average of `net`, ready to evaluate.
+        The network with averaged weights, in evaluation mode.
     log
         A row for each epoch done.
 
@@ -48,81 +86,120 @@ class Descent:
     """
 
     def __init__(
-        self, config: TrainConfig, net: DigitNet, learner: nn.Module, run_dir: Path
+        self,
+        config: Hyperparameters,
+        net: nn.Module,
+        learner: nn.Module,
+        epochs: int,
+        steps: int,
+        run_dir: Path | None = None,
+        betas: tuple[float, float] = (0.9, 0.99),
     ) -> None:
         self.config, self.net, self.learner = config, net, learner
-        self.average = copy.deepcopy(net).eval()
-        self.optimizer = make_optimizer(learner, config.learning_rate, config.weight_decay)
-        self.path, self.log_path = run_dir / "checkpoint.safetensors", run_dir / "log.jsonl"
-        self.log: list[dict[str, Any]] = self._load() if self.path.exists() else []
+        self.epochs = epochs
+        self.optimizer = make_optimizer(learner, config.learning_rate, config.weight_decay, betas)
+        self.averaged = ema(net, config.ema_decay)
+        self.log: list[dict[str, Any]] = []
+        self.run_dir = run_dir
+        self.path = run_dir / "checkpoint.safetensors" if run_dir else None
+        if self.path and self.path.exists():
+            self._load(self.path)
+        steps_taken = int(self.averaged.n_averaged)
+        self.schedule = make_schedule(self.optimizer, config.learning_rate, steps, steps_taken)
 
     @property
-    def learning_rate(self) -> float:
-        """That of the last step."""
-        return float(self.optimizer.param_groups[0]["lr"])
+    def average(self) -> nn.Module:
+        """The network with averaged weights, in evaluation mode."""
+        return self.averaged.module.eval()
 
-    def step(self, loss: Tensor, step: int, steps: int) -> None:
-        """Go down the gradient of a loss: step number `step` of `steps` in this epoch."""
-        epoch = len(self.log)
-        done = (epoch + step / steps) / self.config.epochs
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * one_cycle(done)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.learner.parameters(), 5.0)
-        self.optimizer.step()
-        taken = epoch * steps + step
-        # Faster at first.
-        decay = min(self.config.averaging, (1 + taken) / (10 + taken))
-        move_average(self.average, self.net, decay)
+    def fit(
+        self,
+        batches: Callable[[int], Sequence[Batch]],
+        step: Callable[[Batch], Step],
+        progress: "Progress | None" = None,
+        watch: Callable[[], dict[str, float]] = dict,
+    ) -> None:
+        """Train until all epochs are done.
 
-    def end_epoch(self, row: dict[str, Any]) -> None:
-        """Log an epoch, and write the checkpoint from which the next one starts."""
+        Parameters
+        ----------
+        batches
+            From the number of an epoch, its batches; called when the epoch begins, so that what
+            `step` draws can be keyed by the epoch.
+        step
+            From a batch, its loss, its metrics and its number of clips.
+        progress
+            Where each line of the log is shown.
+        watch
+            More columns of the log, measured after each epoch.
+        """
+        for epoch in range(len(self.log), self.epochs):
+            began = time.perf_counter()
+            drawn = batches(epoch)
+            sums: defaultdict[str, float] = defaultdict(float)
+            clips = 0
+            self.learner.train()
+            # Dropout draws from torch's global generator: keyed here, and restored afterwards.
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(self.config.seed * 1_000_003 + epoch)
+                for batch in drawn:
+                    loss, metrics, n = step(batch)
+                    self.optimizer.zero_grad()
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    nn.utils.clip_grad_norm_(self.learner.parameters(), _CLIP_NORM)
+                    learning_rate = self.schedule.get_last_lr()[0]
+                    self.optimizer.step()
+                    self.schedule.step()
+                    self.averaged.update_parameters(self.net)
+                    for name, value in {"loss": float(loss.detach()), **metrics}.items():
+                        sums[name] += value * n
+                    clips += n
+            row: dict[str, Any] = {"epoch": epoch + 1}
+            row |= {name: round(total / clips, 5) for name, total in sums.items()}
+            row["learning_rate"] = round(float(learning_rate), 8)
+            row["seconds"] = round(time.perf_counter() - began, 2)
+            row |= {name: round(value, 5) for name, value in watch().items()}
+            self._end_epoch(row)
+            if progress:
+                progress.show(row)
+
+    def _end_epoch(self, row: dict[str, Any]) -> None:
         self.log.append(row)
-        # The log rides in the checkpoint as well: the two never disagree after a kill.
+        if self.run_dir is None or self.path is None:
+            return
+        # The log is in the checkpoint as well: the two never disagree after a kill.
         lines = "".join(json.dumps(row) + "\n" for row in self.log)
-        tensors = {key: value.contiguous() for key, value in self._tensors().items()}
-        write_whole(self.path, save(tensors, {"log": lines}))
-        write_whole(self.log_path, lines.encode())
-
-    def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"net.{k}": v for k, v in self.learner.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for name, parameter in self.learner.named_parameters():
-            for key, value in self.optimizer.state[parameter].items():
-                tensors[f"optimizer.{key}.{name}"] = value
-        return tensors
+        tensors |= {f"average.{k}": v for k, v in self.averaged.state_dict().items()}
+        state = self.optimizer.state_dict()
+        for index, moments in state["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
+        contiguous = {key: value.contiguous() for key, value in tensors.items()}
+        # The groups hold the learning rates that the schedule goes on from.
+        about = {"log": lines, "optimizer": json.dumps(state["param_groups"])}
+        write_whole(self.path, save(contiguous, about))
+        write_whole(self.run_dir / "log.jsonl", lines.encode())
 
-    def _load(self) -> list[dict[str, Any]]:
+    def _load(self, path: Path) -> None:
         try:
-            with safe_open(self.path, framework="pt") as file:
-                lines = file.metadata()["log"]
+            with safe_open(path, framework="pt") as file:
+                about = file.metadata()
+                self.log = [json.loads(line) for line in about["log"].splitlines()]
+                groups = json.loads(about["optimizer"])
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, TypeError):
-            raise ConfigError(f"{self.path}: damaged; remove it, and the run starts anew") from None
-        networks: dict[str, nn.Module] = {"net.": self.learner, "average.": self.average}
-        for prefix, net in networks.items():
-            net.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            )
-        for name, parameter in self.learner.named_parameters():
-            self.optimizer.state[parameter] = {
-                key: tensors[f"optimizer.{key}.{name}"].to(
-                    parameter.device if key != "step" else "cpu"
+            for prefix, module in (("net.", self.learner), ("average.", self.averaged)):
+                module.load_state_dict(
+                    {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
                 )
-                for key in ("step", "exp_avg", "exp_avg_sq")
-            }
-        return [json.loads(line) for line in lines.splitlines()]
-
-
-def one_cycle(done: float) -> float:
-    """Share of the peak learning rate when this share of the training is done.
-
-    Smith and Topin 2018: up over the first quarter, then down, along cosines; never below 1 %.
-    """
-    rising = 0.25
-    phase = done / rising if done < rising else 1 - (done - rising) / (1 - rising)
-    return 0.01 + 0.99 * (0.5 - 0.5 * math.cos(math.pi * phase))
+            moments: dict[int, dict[str, Tensor]] = {}
+            for key, value in tensors.items():
+                kind, _, rest = key.partition(".")
+                if kind == "optimizer":
+                    index, _, name = rest.partition(".")
+                    moments.setdefault(int(index), {})[name] = value
+            self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
+            raise ConfigError(f"{path}: damaged; remove it, and the run starts anew") from None
 
 
 def make_optimizer(
@@ -131,39 +208,69 @@ def make_optimizer(
     weight_decay: float,
     betas: tuple[float, float] = (0.9, 0.99),
 ) -> torch.optim.AdamW:
-    """Build AdamW of all parameters of `learner`; matrices alone decay."""
-    matrices = [p for p in learner.parameters() if p.ndim > 1]
-    vectors = [p for p in learner.parameters() if p.ndim <= 1]
+    """Build AdamW (Loshchilov and Hutter 2019) of all parameters; only matrices decay."""
+    parameters = [p for p in learner.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
-        {"params": matrices},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim > 1]},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, weight_decay=weight_decay)
+    return torch.optim.AdamW(
+        groups, lr=learning_rate, betas=betas, weight_decay=weight_decay, fused=True
+    )
 
 
-def move_average(average: nn.Module, net: nn.Module, decay: float) -> None:
-    """Move the average of a network's weights towards the network (Polyak and Juditsky 1992)."""
-    values = net.state_dict()
-    with torch.no_grad():
-        for name, mean in average.state_dict().items():
-            if mean.is_floating_point():  # not what counts batches
-                mean.lerp_(values[name], 1 - decay)
+def make_schedule(
+    optimizer: torch.optim.Optimizer, learning_rate: float, steps: int, steps_taken: int = 0
+) -> OneCycleLR:
+    """Build the one-cycle schedule (Smith and Topin 2018), after `steps_taken` of `steps`.
+
+    From 1 % of `learning_rate` to all of it over the first quarter of the steps, and back to 1 %
+    over the others, along cosines.
+    """
+    return OneCycleLR(
+        optimizer,
+        max_lr=learning_rate,
+        total_steps=max(5, steps),  # a quarter of four steps has no length: torch divides by it
+        pct_start=0.25,
+        anneal_strategy="cos",
+        cycle_momentum=False,
+        div_factor=100.0,
+        final_div_factor=1.0,
+        last_epoch=steps_taken - 1,
+    )
+
+
+def ema(net: nn.Module, decay: float) -> AveragedModel:
+    """Average weights and buffers exponentially (Polyak and Juditsky 1992).
+
+    The decay of update t is min(decay, (1 + t) / (10 + t)): short at first, while the weights move
+    fast.
+    """
+
+    def update(averages: Any, values: Any, t: Any) -> None:
+        n = int(t)
+        mean = get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))  # type: ignore[no-untyped-call]
+        mean(averages, values, t)
+
+    averaged = AveragedModel(net, multi_avg_fn=update, use_buffers=True)
+    averaged.eval()
+    return averaged
 
 
 class Progress:
-    """A bar on a terminal, a plain line now and then elsewhere, nothing when quiet."""
+    """A bar on a terminal, a line per tenth of the epochs elsewhere, nothing when quiet."""
 
     def __init__(
-        self, config: TrainConfig, done: int, quiet: bool, measure: str = "accuracy"
+        self, title: str, epochs: int, done: int, quiet: bool, metric: str | None = None
     ) -> None:
-        self.measure = measure
+        self.metric = metric
         terminal = sys.stderr.isatty()
         self.lines = not quiet and not terminal
-        self.every = max(1, config.epochs // 10)
+        self.every = max(1, epochs // 10)
         self.bar = tqdm(
-            total=config.epochs,
+            total=epochs,
             initial=done,
-            desc=f"{config.model} {config.split}",
+            desc=title,
             unit="epoch",
             disable=quiet or not terminal,
         )
@@ -174,16 +281,13 @@ class Progress:
     def __exit__(self, *exception: object) -> None:
         self.bar.close()
 
-    def tell(self, row: dict[str, Any]) -> None:
+    def show(self, row: dict[str, Any]) -> None:
         """Show one line of the log."""
-        self.bar.set_postfix(
-            {"loss": f"{row['loss']:.3f}", self.measure: f"{row[self.measure]:.1%}"}
-        )
+        shown = f"loss {row['loss']:.3f}"
+        if self.metric:
+            shown += f", training {self.metric} {row[self.metric]:.1%}"
+        self.bar.set_postfix_str(shown)
         self.bar.update()
         if self.lines and (row["epoch"] % self.every == 0 or row["epoch"] == self.bar.total):
-            print(
-                f"epoch {row['epoch']}/{self.bar.total}: loss {row['loss']:.3f}, "
-                f"training {self.measure} {row[self.measure]:.1%}, {row['seconds']:.1f} s",
-                file=sys.stderr,
-                flush=True,
-            )
+            text = f"epoch {row['epoch']}/{self.bar.total}: {shown}, {row['seconds']:.1f} s"
+            print(text, file=sys.stderr, flush=True)

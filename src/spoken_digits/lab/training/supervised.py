@@ -1,15 +1,14 @@
-"""Training: a recipe and clips in, a run directory with a network out.
+"""Training with labels: a recipe and clips in, a run directory with a network out.
 
-Everything random is keyed by (seed, epoch), and a checkpoint is written after every epoch, so a run
-that was killed goes on from its last epoch and ends, on a CPU, with the same bytes as one that was
-not. On a GPU all of it, augmentation too, runs there; the draws are others than a CPU's.
+Everything random is keyed by (seed, epoch), so a run that was killed resumes from its last epoch
+and ends, on a CPU, with the same bytes as one that was not. On a GPU all of it runs there, with
+augmentation; its random numbers differ from a CPU's.
 """
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,29 +17,30 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from spoken_digits.lab.augmentation.policies import augmented_log_mel
 from spoken_digits.lab.augmentation.spectrogram import mixup
-from spoken_digits.lab.data.dataset import Dataset, IntArray, draw_rows, epoch_batches
+from spoken_digits.lab.data.dataset import Dataset, IntArray, draw_indices, epoch_batches
 from spoken_digits.lab.features import FRONT_ENDS, LogMel
 from spoken_digits.lab.models import MODELS, DigitNet
-from spoken_digits.lab.runs import write_whole
-from spoken_digits.lab.training.config import ConfigError, TrainConfig
+from spoken_digits.lab.runs import claim, write_whole
+from spoken_digits.lab.training.config import ConfigError, TrainConfig, read_recipe
 from spoken_digits.lab.training.losses import Projection, supervised_contrastive
-from spoken_digits.lab.training.optimizer import Descent, Progress
+from spoken_digits.lab.training.optimizer import Progress, Step, Trainer
 
 __all__ = [
     "build_network",
     "build_projection",
-    "claim",
+    "fit_head",
+    "fit_linear_probe",
+    "initial_weights",
     "key_of",
     "load_network",
     "predict",
     "predict_all",
     "resolve_device",
-    "set_head",
     "start_from",
     "train",
 ]
@@ -51,19 +51,20 @@ _EVALUATION_BATCH = 128
 def build_network(config: TrainConfig, n_classes: int) -> DigitNet:
     """Build the network of a recipe with the initial weights of its seed."""
     front_end = FRONT_ENDS[config.front_end]
-    with _initial_weights(config.seed, 0):
+    with initial_weights(config.seed, 0):
         backbone = MODELS[config.model].backbone(front_end.n_mels)
-        return DigitNet(front_end, backbone, n_classes, rejects=config.other_share > 0)
+        return DigitNet(front_end, backbone, n_classes, rejects=config.oov_fraction > 0)
 
 
 def build_projection(config: TrainConfig, dimension: int) -> Projection:
     """Build what stands between embeddings (B, D) and a contrastive loss, as its seed has it."""
-    with _initial_weights(config.seed, 3):
+    with initial_weights(config.seed, 3):
         return Projection(dimension)
 
 
 @contextmanager
-def _initial_weights(*key: int) -> Iterator[None]:
+def initial_weights(*key: int) -> Iterator[None]:
+    """Key the initial weights of the networks that are built in this block."""
     # Modules draw their initial weights from torch's global generator: seeded for this block, and
     # put back, so that a caller's own stream is not touched.
     with torch.random.fork_rng(devices=[]):
@@ -74,16 +75,16 @@ def _initial_weights(*key: int) -> Iterator[None]:
 def train(
     config: TrainConfig,
     dataset: Dataset,
-    rows: IntArray,
+    indices: IntArray,
     run_dir: Path,
-    heldout_rows: IntArray | None = None,
+    heldout: IntArray | None = None,
     quiet: bool = False,
     *,
-    shares: NDArray[np.float64] | None = None,
+    probabilities: NDArray[np.float64] | None = None,
     background: Tensor | None = None,
     initial: Mapping[str, Tensor] | None = None,
 ) -> DigitNet:
-    """Train on some rows of a dataset, or go on where an earlier call was cut off.
+    """Train on some clips of a dataset, or resume where an earlier call was killed.
 
     Writes `config.toml`, `log.jsonl` (a line an epoch), `checkpoint.safetensors` while training and
     `model.safetensors` at the end, each whole or not at all.
@@ -92,17 +93,17 @@ def train(
     ----------
     config
         The recipe, resolved.
-    dataset, rows
+    dataset, indices
         Prepared clips and which of them to train on.
     run_dir
         Where the files go; made if it is missing.
-    heldout_rows
-        Clips whose accuracy is logged every epoch. They steer nothing; give training speakers left
-        out, never test speakers.
+    heldout
+        Indices of clips whose accuracy is logged every epoch. They steer nothing; give held-out
+        training speakers, never test speakers.
     quiet
         No progress on standard error.
-    shares
-        How often each of `rows` is drawn for an epoch; left out, each comes once.
+    probabilities
+        How often each of `indices` is drawn for an epoch; left out, each comes once.
     background
         Recorded noise (K,), for policies that add noise to samples.
     initial
@@ -111,20 +112,21 @@ def train(
     Raises
     ------
     ConfigError
+        When the checkpoint in `run_dir` is damaged.
+    RunError
         When `run_dir` holds a run of another recipe.
     """
     device = resolve_device(config.device)
     claim(run_dir, config)
     net = build_network(config, len(dataset.label_names))
     if config.is_linear:
-        _fit_linear(config, net, dataset, rows)
+        _fit_linear(config, net, dataset, indices)
         write_whole(run_dir / "log.jsonl", b"")
     else:
-        net.to(device)
         if initial is not None:
             start_from(net, initial)
-        drawn = rows, shares
-        net = _descend(config, net, dataset, drawn, run_dir, heldout_rows, quiet, background)
+        task = _Supervised(config, net.to(device), dataset, indices, probabilities, background)
+        net = _optimize(config, task, dataset, run_dir, heldout, quiet)
     with torch.no_grad():
         net.head.weight.div_(config.temperature)
         net.head.bias.div_(config.temperature)
@@ -133,103 +135,120 @@ def train(
     return net.eval()
 
 
-def _descend(
-    config: TrainConfig,
-    net: DigitNet,
-    dataset: Dataset,
-    drawn: tuple[IntArray, NDArray[np.float64] | None],
-    run_dir: Path,
-    heldout_rows: IntArray | None,
-    quiet: bool,
-    background: Tensor | None,
-) -> DigitNet:
-    device = net.head.weight.device
-    all_rows, shares = drawn
-    learner: nn.ModuleList = nn.ModuleList([net])
-    joint = config.objective == "joint"
-    if joint:
-        learner.append(build_projection(config, net.backbone.dimension).to(device))
-    descent = Descent(config, net, learner, run_dir)
-    front_end = LogMel(FRONT_ENDS[config.front_end]).to(device)
-    policy = config.policy
-    if background is not None:
-        background = background.to(device)
+class _Supervised:
+    """The batches and the loss of training with labels."""
 
-    begun = len(descent.log)
-    with Progress(config, begun, quiet) as progress:
-        for epoch in range(begun, config.epochs):
-            began = time.perf_counter()
-            order = np.random.default_rng([config.seed, 1, epoch])
-            draws = torch.Generator(device).manual_seed(key_of(config.seed, 2, epoch))
-            rows = all_rows
-            if shares is not None:
-                rows = all_rows[draw_rows(shares, config.clips_an_epoch or len(all_rows), order)]
-            batches = epoch_batches(dataset.lengths[rows], config.batch_size, order)
-            total_loss, right = 0.0, 0
-            net.train()
-            for step, batch in enumerate(batches):
-                targets = torch.from_numpy(dataset.targets[rows[batch]]).to(device)
-                waveform, lengths = (part.to(device) for part in dataset.batch(rows[batch]))
-                goals = targets
-                with device:  # what augmentation makes is made where the clips are
-                    log_mel, mask = augmented_log_mel(
-                        front_end, waveform, lengths, policy, draws, background
-                    )
-                    if policy.mixup_alpha:
-                        goals = functional.one_hot(targets, net.head.out_features).float()
-                        alpha = policy.mixup_alpha
-                        log_mel, mask, goals = mixup(log_mel, mask, goals, draws, alpha)
-                output = net.classify(log_mel, mask)
-                # Each member of a committee learns alone: what they get wrong differs the more.
-                members = net.member_scores(output.embedding)  # (members, B, C or C + 1)
-                loss = functional.cross_entropy(
-                    members.flatten(0, 1),
-                    torch.cat([goals] * len(members)),
-                    label_smoothing=config.label_smoothing,
-                )
-                if joint:
-                    contrast = supervised_contrastive(
-                        learner[1](output.embedding), targets, config.contrast_temperature
-                    )
-                    loss = loss + config.contrast_weight * contrast
-                descent.step(loss, step, len(batches))
-                total_loss += loss.item() * len(batch)
-                right += int((members.mean(0).argmax(1) == targets).sum())
-            row: dict[str, Any] = {
-                "epoch": epoch + 1,
-                "loss": round(total_loss / len(rows), 5),
-                "accuracy": round(right / len(rows), 5),
-                "learning_rate": round(descent.learning_rate, 8),
-                "seconds": round(time.perf_counter() - began, 2),
-            }
-            if heldout_rows is not None:
-                scores_heldout, _ = predict(descent.average, dataset, heldout_rows)
-                hits = scores_heldout.argmax(1) == dataset.targets[heldout_rows]
-                row["heldout_accuracy"] = round(float(hits.mean()), 5)
-            descent.end_epoch(row)
-            progress.tell(row)
-    return descent.average.cpu()
+    def __init__(
+        self,
+        config: TrainConfig,
+        net: DigitNet,
+        dataset: Dataset,
+        indices: IntArray,
+        probabilities: NDArray[np.float64] | None,
+        background: Tensor | None,
+    ) -> None:
+        self.config, self.net, self.dataset = config, net, dataset
+        self.indices, self.probabilities = indices, probabilities
+        self.device = net.head.weight.device
+        self.background = None if background is None else background.to(self.device)
+        self.front_end = LogMel(FRONT_ENDS[config.front_end]).to(self.device)
+        self.draws = Generator(self.device)
+        self.learner = nn.ModuleList([net])
+        if config.objective == "joint":
+            projection = build_projection(config, net.backbone.dimension)
+            self.learner.append(projection.to(self.device))
+
+    def batches(self, epoch: int) -> list[IntArray]:
+        """Draw the batches of an epoch, and key the augmentation by it."""
+        order = np.random.default_rng([self.config.seed, 1, epoch])
+        self.draws.manual_seed(key_of(self.config.seed, 2, epoch))
+        chosen = self.indices
+        if self.probabilities is not None:
+            count = self.config.clips_per_epoch or len(chosen)
+            chosen = chosen[draw_indices(self.probabilities, count, order)]
+        lengths = self.dataset.lengths[chosen]
+        return [chosen[batch] for batch in epoch_batches(lengths, self.config.batch_size, order)]
+
+    def step(self, batch: IntArray) -> Step:
+        """Compute loss and accuracy of a batch."""
+        config, policy = self.config, self.config.policy
+        labels = torch.from_numpy(self.dataset.targets[batch]).to(self.device)
+        waveform, lengths = (part.to(self.device) for part in self.dataset.batch(batch))
+        targets = labels
+        with torch.no_grad(), self.device:  # augmentation makes its tensors on that device
+            log_mel, mask = augmented_log_mel(
+                self.front_end, waveform, lengths, policy, self.draws, self.background
+            )
+            if policy.mixup_alpha:
+                targets = functional.one_hot(labels, self.net.head.out_features).float()
+                alpha = policy.mixup_alpha
+                log_mel, mask, targets = mixup(log_mel, mask, targets, self.draws, alpha)
+        embedding = self.net.backbone(log_mel, mask)
+        # Each member of an ensemble has a loss of its own: their errors differ more that way.
+        members = self.net.member_scores(embedding)  # (members, B, C or C + 1)
+        loss = functional.cross_entropy(
+            members.flatten(0, 1),
+            torch.cat([targets] * len(members)),
+            label_smoothing=config.label_smoothing,
+        )
+        if config.objective == "joint":
+            contrastive = supervised_contrastive(
+                self.learner[1](embedding), labels, config.contrastive_temperature
+            )
+            loss = loss + config.contrastive_weight * contrastive
+        hits = members.detach().mean(0).argmax(1) == labels
+        return loss, {"accuracy": float(hits.float().mean())}, len(batch)
+
+
+def _optimize(
+    config: TrainConfig,
+    task: _Supervised,
+    dataset: Dataset,
+    run_dir: Path,
+    heldout: IntArray | None,
+    quiet: bool,
+) -> DigitNet:
+    steps = config.epochs * len(task.batches(0))
+    trainer = Trainer(config, task.net, task.learner, config.epochs, steps, run_dir)
+
+    def heldout_accuracy() -> dict[str, float]:
+        if heldout is None:
+            return {}
+        scores, _ = predict(_average(trainer), dataset, heldout)
+        hits = scores.argmax(1) == dataset.targets[heldout]
+        return {"heldout_accuracy": float(hits.mean())}
+
+    title, done = f"{config.model} {config.split}", len(trainer.log)
+    with Progress(title, config.epochs, done, quiet, "accuracy") as progress:
+        trainer.fit(task.batches, task.step, progress, heldout_accuracy)
+    return _average(trainer).cpu()
+
+
+def _average(trainer: Trainer) -> DigitNet:
+    average = trainer.average
+    assert isinstance(average, DigitNet)
+    return average
 
 
 def predict(
-    net: DigitNet, dataset: Dataset, rows: IntArray
+    net: DigitNet, dataset: Dataset, indices: IntArray
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Scores (N, C) and embeddings (N, D) of some rows of a dataset, in their order."""
-    scores, embeddings, _ = predict_all(net, dataset, rows)
+    """Compute scores (N, C) and embeddings (N, D) of some clips of a dataset, in their order."""
+    scores, embeddings, _ = predict_all(net, dataset, indices)
     return scores, embeddings
 
 
 def predict_all(
-    net: DigitNet, dataset: Dataset, rows: IntArray
+    net: DigitNet, dataset: Dataset, indices: IntArray
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """As `predict`, and the rejection scores (N,): NaN of a network that rejects nothing."""
+    """As `predict`, and the rejection scores (N,): NaN of a network without that output."""
     device = net.head.weight.device
-    by_length = np.argsort(dataset.lengths[rows], kind="stable")
+    by_length = np.argsort(dataset.lengths[indices], kind="stable")
     scores, embeddings, rejections = [], [], []
     net.eval()
     with torch.inference_mode():
-        for start in range(0, len(rows), _EVALUATION_BATCH):
-            waveform, lengths = dataset.batch(rows[by_length[start : start + _EVALUATION_BATCH]])
+        for start in range(0, len(indices), _EVALUATION_BATCH):
+            waveform, lengths = dataset.batch(indices[by_length[start : start + _EVALUATION_BATCH]])
             output = net(waveform.to(device), lengths.to(device))
             scores.append(output.scores.cpu().numpy())
             embeddings.append(output.embedding.cpu().numpy())
@@ -266,28 +285,20 @@ def load_network(run_dir: Path) -> tuple[TrainConfig, DigitNet]:
             f"{run_dir}: no model.safetensors, expected the folder of a finished run; "
             "train it first, or name one below runs/"
         )
-    config = TrainConfig.from_toml(run_dir / "config.toml")
+    # A kind of task may add keys of its own, which the network does not depend on.
+    keys = {field.name for field in fields(TrainConfig)}
+    values = read_recipe(run_dir / "config.toml")
+    known = {key: value for key, value in values.items() if key in keys}
+    config = TrainConfig.from_dict(known, str(run_dir / "config.toml"))
     try:
         weights = load_file(model)
-        net = build_network(config, len(weights["head.bias"]) - (config.other_share > 0))
+        net = build_network(config, len(weights["head.bias"]) - (config.oov_fraction > 0))
         net.load_state_dict(weights)
     except (SafetensorError, KeyError, RuntimeError):
         raise ConfigError(
             f"{model}: damaged, or not of the network that config.toml names; train the run again"
         ) from None
     return config, net.eval()
-
-
-def claim(run_dir: Path, config: TrainConfig) -> None:
-    """Write `config.toml`, or make sure that what lies there is the same recipe."""
-    path = run_dir / "config.toml"
-    if path.exists():
-        if path.read_text(encoding="utf-8") != config.to_toml():
-            raise ConfigError(
-                f"{run_dir}: holds a run of another recipe; remove it or choose another folder"
-            )
-        return
-    write_whole(path, config.to_toml().encode())
 
 
 def key_of(*parts: int) -> int:
@@ -306,25 +317,49 @@ def resolve_device(name: str) -> torch.device:
         raise ConfigError(f"device = {name!r}: {reason}; use auto or cpu") from None
 
 
-def _fit_linear(config: TrainConfig, net: DigitNet, dataset: Dataset, rows: IntArray) -> None:
-    """Fit the head with scikit-learn, and fold the scaling of the features into its weights."""
-    _, features = predict(net, dataset, rows)
-    scaler = StandardScaler().fit(features)
+def _fit_linear(config: TrainConfig, net: DigitNet, dataset: Dataset, indices: IntArray) -> None:
+    """Fit the head of a network that has no other weights."""
+    _, features = predict(net, dataset, indices)
     if MODELS[config.model].linear == "hinge":
         classifier = SGDClassifier(
             loss="hinge", alpha=config.weight_decay, random_state=config.seed
         )
+        fit_head(net, features, dataset.targets[indices], classifier)
     else:
-        C = 1 / (config.weight_decay * len(rows))  # the same meaning as SGD's alpha
-        classifier = LogisticRegression(C=C, max_iter=1000, random_state=config.seed)
-    classifier.fit(scaler.transform(features), dataset.targets[rows])
-    set_head(net, scaler, classifier)
+        # scikit-learn's C of the same regularization as SGDClassifier's alpha.
+        C = 1 / (config.weight_decay * len(indices))
+        fit_linear_probe(net, features, dataset.targets[indices], C)
 
 
-def set_head(
-    net: DigitNet, scaler: StandardScaler, classifier: SGDClassifier | LogisticRegression
+def fit_linear_probe(
+    net: DigitNet, features: NDArray[np.float32], targets: IntArray, C: float
 ) -> None:
-    """Make a linear classifier of scaled embeddings the head of a network."""
+    """Make the head of a network a logistic regression of embeddings that stay as they are.
+
+    Parameters
+    ----------
+    net
+        The network; its head is overwritten.
+    features, targets
+        Embeddings (N, D), standardized here, and their classes (N,).
+    C
+        scikit-learn's inverse strength of the regularization.
+    """
+    fit_head(net, features, targets, LogisticRegression(C=C, max_iter=1000))
+
+
+def fit_head(
+    net: DigitNet,
+    features: NDArray[np.float32],
+    targets: IntArray,
+    classifier: SGDClassifier | LogisticRegression,
+) -> None:
+    """Fit a linear classifier to standardized features, and make it the head of a network.
+
+    The scaling of the features is folded into the weights.
+    """
+    scaler = StandardScaler().fit(features)
+    classifier.fit(scaler.transform(features), targets)
     weight = classifier.coef_ / scaler.scale_
     with torch.no_grad():
         net.head.weight.copy_(torch.from_numpy(weight))

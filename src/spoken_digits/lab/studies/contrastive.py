@@ -1,0 +1,253 @@
+"""The study of contrastive pre-training: without labels, with few, and with all."""
+
+from dataclasses import replace
+
+from spoken_digits.lab.studies.presentation import Cell, Column, Picture, Point, Series, Table
+from spoken_digits.lab.studies.results import Comparison, Condition, Method, Row, StudyResult
+from spoken_digits.lab.studies.sentences import (
+    accuracy_cell,
+    accuracy_words,
+    change_cell,
+    change_note,
+    comparison_sentence,
+    percent,
+)
+from spoken_digits.lab.studies.study import Study
+from spoken_digits.lab.studies.titles import (
+    augmentation_title,
+    condition_title,
+    labels_title,
+    objective_title,
+)
+
+__all__ = ["STUDY"]
+
+SUPERVISED = "supervised"  # the grid whose positive pairs are clips of one digit
+STARTS = {
+    "scratch": "from scratch",
+    "finetune": "SimCLR, fine-tuned",
+    "clusters": "SimCLR, then clusters, linear probe",
+}
+
+
+def _reference(method: Method) -> Method | None:
+    condition = method.condition
+    if condition.kind in ("clusters", "finetune"):
+        return replace(method, condition=Condition("scratch", condition.level))
+    if condition.kind in ("probe", "knn"):
+        return replace(method, condition=Condition("untrained"))
+    if method.objective == "joint":
+        return replace(method, objective="cross-entropy")
+    return None
+
+
+def _sentences(result: StudyResult) -> tuple[str, ...]:
+    sentences = []
+    embeddings = _embeddings(result)
+    if embeddings:
+        parts = [f"{name} {accuracy_words(row)}" for name, row in embeddings]
+        sentences.append(
+            f"Accuracy on unseen speakers of a linear probe with all labels: {'; '.join(parts)}."
+        )
+    return (*sentences, *(_sentence(c) for c in result.comparisons))
+
+
+def _sentence(comparison: Comparison) -> str:
+    method, reference = comparison.method, comparison.reference
+    if method.task != "contrastive":
+        where = f"all labels, {objective_title(method.objective)}"
+        return comparison_sentence(
+            comparison, where, f"with {objective_title(reference.objective)} alone"
+        )
+    by = " (supervised pairs)" if method.grid == SUPERVISED else ""
+    return comparison_sentence(
+        comparison,
+        f"{_labelled(method.condition)}{by}",
+        f"for {condition_title(Condition(reference.condition.kind))}"
+        if reference.condition.kind == "untrained"
+        else "from scratch",
+    )
+
+
+def _labelled(condition: Condition) -> str:
+    """Return a condition in words, its labels spelled out where they are counted."""
+    words = condition_title(condition)
+    return f"{words} of each digit and speaker" if condition.level is not None else words
+
+
+def _find(result: StudyResult, kind: str, grid: str = "results") -> Row | None:
+    """Return the row of a condition with all labels."""
+    rows = result.select(task="contrastive", grid=grid, condition=Condition(kind))
+    return rows[0] if rows else None
+
+
+def _embeddings(result: StudyResult) -> list[tuple[str, Row]]:
+    """Name the embeddings that a linear probe was fitted on with all labels."""
+    named = (
+        ("untrained network", _find(result, "untrained")),
+        ("SimCLR", _find(result, "probe")),
+        ("SimCLR, then clusters", _find(result, "clusters")),
+        ("supervised pairs", _find(result, "probe", SUPERVISED)),
+    )
+    return [(name, row) for name, row in named if row]
+
+
+def _tables(result: StudyResult) -> tuple[Table, ...]:
+    tables = []
+    if embeddings := _embeddings(result):
+        body = []
+        for name, row in embeddings:
+            low, high = row.wilson_interval
+            texts = f"{percent(low)} to {percent(high)}", str(len(row.seeds))
+            body.append((Cell(name), accuracy_cell(row), *map(Cell, texts)))
+        tables.append(
+            Table(
+                "Linear probe with all labels, by what the embedding was learned from",
+                (
+                    Column("Embedding", "left"),
+                    Column("accuracy, %"),
+                    Column("95 % over clips"),
+                    Column("seeds"),
+                ),
+                tuple(body),
+                "Mean over speakers ± standard deviation over seeds; the interval (Wilson) holds "
+                "for these speakers only. SimCLR and clusters use no label; supervised pairs are "
+                "two clips of one digit.",
+            )
+        )
+    if curve := _labels_table(result):
+        tables.append(curve)
+    joint = [c for c in result.comparisons if c.method.task != "contrastive"]
+    if joint:
+        body = []
+        for c in joint:
+            accuracies = percent(c.reference_accuracy), percent(c.accuracy)
+            name = augmentation_title(c.method.augmentation)
+            body.append((Cell(name), *map(Cell, accuracies), change_cell(c)))
+        tables.append(
+            Table(
+                "The contrastive loss beside cross-entropy, all labels",
+                (
+                    Column("Augmentation", "left"),
+                    Column("cross-entropy, %"),
+                    Column("both losses, %"),
+                    Column("change"),
+                ),
+                tuple(body),
+                change_note(joint),
+            )
+        )
+    return tuple(tables)
+
+
+def _labels_table(result: StudyResult) -> Table | None:
+    scratch = [r for r in _started(result, "scratch") if r.method.grid != SUPERVISED]
+    if not scratch:
+        return None
+    starts = [start for start in STARTS if start != "scratch" and _started(result, start)]
+    body, used = [], []
+    for row in scratch:
+        line = [Cell(labels_title(row.method.condition)), accuracy_cell(row)]
+        for start in starts:
+            condition = Condition(start, row.method.condition.level)
+            one = result.compared(replace(row.method, condition=condition))
+            used += [one] if one else []
+            line.append(change_cell(one))
+        body.append(tuple(line))
+    return Table(
+        "Few labels: change of accuracy against training from scratch",
+        (
+            Column("Labels of each digit and training speaker", "left"),
+            Column("from scratch, %"),
+            *(Column(f"{STARTS[start]}: change") for start in starts),
+        ),
+        tuple(body),
+        change_note(used) if used else "",
+    )
+
+
+def _started(result: StudyResult, start: str) -> list[Row]:
+    """Return the rows of a start, fewest labels first and all labels last."""
+    rows = [
+        row
+        for row in result.select(task="contrastive", grid="results")
+        if row.method.condition.kind == start
+    ]
+    return sorted(rows, key=lambda row: row.method.condition.level or float("inf"))
+
+
+def _pictures(result: StudyResult) -> tuple[Picture, ...]:
+    found = {start: rows for start in STARTS if (rows := _started(result, start))}
+    counts = sorted(
+        {
+            level
+            for rows in found.values()
+            for row in rows
+            if (level := row.method.condition.level) is not None
+        }
+    )
+    if not counts:
+        return ()
+    everything = 2.0 * counts[-1]  # all labels, a step to the right of the largest number
+    series = []
+    for start, rows in found.items():
+        marks = tuple(
+            Point(row.method.condition.level or everything, row.accuracy, *row.wilson_interval)
+            for row in rows
+        )
+        series.append(Series(STARTS[start], marks))
+    ticks = {count: f"{count:g}" for count in counts} | {everything: "all"}
+    picture = Picture(
+        kind="curve",
+        title="Accuracy over the number of labels",
+        caption="Mean over seeds and speakers. Shaded: 95 % over clips, for these speakers only.",
+        x_label="labels of each digit and training speaker",
+        y_label="accuracy, %",
+        series=tuple(series),
+        ticks=tuple(ticks.items()),
+        is_log=True,
+        reference=1 / len(result.label_names),
+        reference_label="chance",
+    )
+    return (picture,)
+
+
+STUDY = Study(
+    name="contrastive",
+    question="What does contrastive pre-training bring without labels, with few, and with all?",
+    sections={
+        "models": {"cnn-single": {}},
+        "grids": {
+            "results": {
+                "task": "contrastive",
+                "split": "xsdr",
+                "epochs": 200,
+                "seed": [0, 1, 2, 3, 4],
+                "quick": {"cluster_rounds": 1, "epochs": 60, "probe_views": 1},
+            },
+            # Pre-training with labels, by the same means; one seed, a hint.
+            SUPERVISED: {
+                "task": "contrastive",
+                "positives": "digit",
+                "cluster_rounds": 0,
+                "split": "xsdr",
+                "seed": 0,
+                "quick": {"epochs": 60, "probe_views": 1},
+            },
+            # The loss beside cross-entropy, with all labels.
+            "joint": {
+                "split": "xsdr",
+                "objective": ["cross-entropy", "joint"],
+                "epochs": 30,
+                "temperature": 0.5,
+                "seed": [0, 1, 2],
+            },
+        },
+        "quick": {"seed": [0], "epochs_factor": 0.05},
+        "synthetic": {"epochs_factor": 4.0},
+    },
+    reference=_reference,
+    sentences=_sentences,
+    tables=_tables,
+    pictures=_pictures,
+)

@@ -1,0 +1,48 @@
+"""What a study is: a question, its grids of runs, and how its result is told and shown.
+
+A study that ships is one file of this folder and one line in `registry.STUDIES`. Needs no torch.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spoken_digits.lab.studies.presentation import Picture, Table
+from spoken_digits.lab.studies.results import Method, StudyResult
+
+__all__ = ["Study"]
+
+
+def _nothing(_: StudyResult) -> tuple[()]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study: what is asked, what is run for it, and how the answer is told and shown.
+
+    Attributes
+    ----------
+    name
+        Name on the command line, and of the file under results/.
+    question
+        What it asks, one sentence.
+    sections
+        Its runs, in the form of a TOML file; see `grid`.
+    reference
+        The method that another is compared with; None where there is none, and None in place of
+        the function for the strong model of the same study.
+    sentences
+        The answer: sentences with measure, condition, number and interval, the first one alone
+        enough for a list of studies.
+    tables, pictures
+        What is shown below, in this order; the first of each is enough for an overview.
+    """
+
+    name: str
+    question: str
+    sections: Mapping[str, Any]
+    reference: Callable[[Method], Method | None] | None = None
+    sentences: Callable[[StudyResult], tuple[str, ...]] = _nothing
+    tables: Callable[[StudyResult], tuple[Table, ...]] = _nothing
+    pictures: Callable[[StudyResult], tuple[Picture, ...]] = _nothing
