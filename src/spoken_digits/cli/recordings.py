@@ -135,10 +135,10 @@ def _make_strings(arguments: argparse.Namespace) -> int:
         read_words,
         write_strings,
     )
-    from spoken_digits.lab.evaluation.exported import read_test
+    from spoken_digits.lab.evaluation.exported import read_test_set
 
     style = StringStyle(arguments.min_digits, arguments.max_digits)
-    name, clips = read_test(arguments.corpus, arguments.split, arguments.data)
+    name, clips = read_test_set(arguments.corpus, arguments.split, arguments.data)
     print(f"of {name}", file=sys.stderr)
     strings = make_strings(read_words(clips), arguments.count, style, arguments.seed)
     print(write_strings(strings, arguments.output))
