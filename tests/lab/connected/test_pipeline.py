@@ -74,7 +74,9 @@ def test_test_speakers_were_not_trained_on(data):
         assert {clip.label for clip in crowd} == set("0123456789")
 
 
-def test_the_command_trains_evaluates_and_makes_strings(data, readers, capsys, tmp_path):
+def test_the_command_trains_evaluates_and_makes_strings(
+    data, flite_festival_voices, capsys, tmp_path
+):
     pytest.importorskip("espeakng_loader", reason="needs the extra synth")
     where = ["--data", str(data)]
     train = ["strings", "train", "-o", "s.onnx", "--split", "xsdr", "--steps", "2", *where]
@@ -116,8 +118,8 @@ def test_the_command_trains_evaluates_and_makes_strings(data, readers, capsys, t
     assert results["strings"]["all of the split"]["strings"] == 8
     trained_on = json.loads(results["model"]["training_data"])
     assert trained_on["train_speakers"] == list(XSDR_TRAIN)
-    assert trained_on["tts_voices"] == [reader.speaker for reader in readers]
-    assert trained_on["phrases"] == 12 + 4 + 3 * len(readers)
+    assert trained_on["tts_voices"] == [v.speaker for v in flite_festival_voices]
+    assert trained_on["phrases"] == 12 + 4 + 3 * len(flite_festival_voices)
     assert set(results["false_digits"]) == {
         f"{2 * sum(map(is_held_out, CROWD))} words",
         "pink_noise",
@@ -184,7 +186,7 @@ def test_without_the_corpora_the_remedy_is_told(tmp_path, capsys):
     assert "corpus fetch" in capsys.readouterr().err
 
 
-def test_the_help_names_the_packages_of_the_readers(capsys):
+def test_the_help_names_the_packages_of_flite_and_festival(capsys):
     with pytest.raises(SystemExit):
         main(["strings", "train", "--help"])
     assert PACKAGES in " ".join(capsys.readouterr().out.split())

@@ -139,7 +139,7 @@ def _voices(context: RunContext) -> Path:
     folder = context.cache / "voices"
     if not folder.exists():
         _say(f"making {len(ALL_VOICES)} TTS voices, once; about a minute")
-        make_voices(folder, ALL_VOICES, takes=VOICE_TAKES, others=VOICE_OTHERS)
+        make_voices(folder, ALL_VOICES, takes=VOICE_TAKES, oov_words=VOICE_OTHERS)
     return folder
 
 

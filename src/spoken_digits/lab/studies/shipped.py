@@ -307,10 +307,10 @@ def _scores_for_rejection(
     return [
         ScoreForRejection(
             name,
-            auroc=float(np.mean([result.metrics.compared[name][0] for result in found])),
-            eer=float(np.mean([result.metrics.compared[name][1] for result in found])),
+            auroc=float(np.mean([result.metrics.scores[name].auroc for result in found])),
+            eer=float(np.mean([result.metrics.scores[name].eer for result in found])),
         )
-        for name in found[0].metrics.compared
+        for name in found[0].metrics.scores
     ]
 
 
