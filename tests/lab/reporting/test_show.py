@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from spoken_digits.audio import AudioError
-from spoken_digits.lab.reporting.show import show
+from spoken_digits.lab.reporting.recordings import show
 
 
 def chirp(path, low_hz: float, high_hz: float) -> None:

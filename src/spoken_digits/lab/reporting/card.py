@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from spoken_digits.lab.reporting.tables import (
-    Table,
     count,
     interval,
     listed,
     percent,
+    table,
     to_markdown,
 )
 from spoken_digits.lab.runs import write_whole
+from spoken_digits.lab.studies.presentation import Table
 from spoken_digits.recognize import SHIPPED_MODEL, Recognizer
 
 __all__ = ["model_card", "update_card"]
@@ -125,7 +126,7 @@ def _corpus(name: str) -> str:
 def _training(corpora: Mapping[str, Mapping[str, int]]) -> Table:
     """Return a row a corpus."""
     keys = list(dict.fromkeys(key for counts in corpora.values() for key in counts))
-    return Table(
+    return table(
         ("corpus", *(key.replace("_", " ") for key in keys)),
         tuple(
             (_corpus(name), *(count(counts[key]) if key in counts else "" for key in keys))
@@ -136,7 +137,7 @@ def _training(corpora: Mapping[str, Mapping[str, int]]) -> Table:
 
 def _accuracy(shipped: Result) -> Table:
     """Return a row for everything that was held out."""
-    return Table(
+    return table(
         ("held out", "clips", "speakers", "accuracy, %", "macro F1, %", "calibration error, %"),
         tuple(
             (
@@ -157,7 +158,7 @@ def _held_out(text: str) -> str:
 
 def _people(shipped: Result) -> Table:
     """Return a row a speaker of FSDD."""
-    return Table(
+    return table(
         ("speaker", "FSDD held out whole, %", "held out with one other speaker, %"),
         tuple(
             (name, percent(row["left_out_with_the_corpus"]), percent(row["accuracy"]))
@@ -172,7 +173,7 @@ def _recall(shipped: Result) -> Table:
     for row in shipped["recall_by_digit"]:
         cells.setdefault(row["corpus"], {})[str(row["digit"])] = row
     digits = list(dict.fromkeys(digit for row in cells.values() for digit in row))
-    return Table(
+    return table(
         ("recall, %", *digits),
         tuple(
             (
@@ -194,7 +195,7 @@ def _degraded(shipped: Result) -> Table:
     for row in shipped["spoiled_recordings"]:
         cells.setdefault(row["condition"], {})[row["corpus"]] = percent(row["accuracy"])
     names = list(dict.fromkeys(row["corpus"] for row in shipped["spoiled_recordings"]))
-    return Table(
+    return table(
         ("condition", *(f"{_corpus(name)}, %" for name in names)),
         tuple((what, *(row.get(name, "") for name in names)) for what, row in cells.items()),
     )
@@ -203,7 +204,7 @@ def _degraded(shipped: Result) -> Table:
 def _unseen_words(shipped: Result) -> Table:
     """Return a row a score, by which digits are told from words that were in no training."""
     names = {"own": "output for rejection (in use)"}
-    return Table(
+    return table(
         ("score", "AUROC, %", "equal error rate, %"),
         tuple(
             (names.get(row["score"], row["score"]), percent(row["auroc"]), percent(row["eer"]))
@@ -213,7 +214,7 @@ def _unseen_words(shipped: Result) -> Table:
 
 
 def _thresholds(rejection: Result) -> Table:
-    return Table(
+    return table(
         (
             "threshold",
             "digits accepted, %",
@@ -249,7 +250,7 @@ def _variants(shipped: Result) -> Table:
     }
     rows = shipped["variants"]
     kept = [key for key in keys if any(key in row for row in rows)]
-    return Table(
+    return table(
         ("variant", "parameters", "file, MB", *(keys[key] for key in kept)),
         tuple(
             (
@@ -266,7 +267,7 @@ def _variants(shipped: Result) -> Table:
 def _troubled(endpoints: Result) -> Table:
     """Return a row a condition, a column a corpus."""
     tables: Mapping[str, Sequence[Result]] = endpoints["tables"]
-    return Table(
+    return table(
         ("recording", *(f"{_corpus(name)}, %" for name in tables)),
         tuple(
             (
@@ -286,7 +287,7 @@ def _strings(scored: Result | None) -> dict[str, Any] | None:
     known = ("speech_commands", "all of the split")
     names = {"speech_commands": "held-out speakers of Speech Commands", known[1]: "both of FSDD"}
     return {
-        "table": Table(
+        "table": table(
             ("speaker", "strings", "digit error rate, %", "strings entirely right, %"),
             tuple(
                 (
@@ -313,7 +314,7 @@ def _own_words(measured: Result | None) -> dict[str, Any] | None:
     """Return what recordings of new words are worth, a row for each number and start."""
     if measured is None:
         return None
-    table = Table(
+    rows = table(
         ("recordings per word", "training", "accuracy, %", "lowest to highest draw, %"),
         tuple(
             (
@@ -326,7 +327,7 @@ def _own_words(measured: Result | None) -> dict[str, Any] | None:
         ),
         left=2,
     )
-    return {key: measured[key] for key in ("words", "draws", "command")} | {"table": table}
+    return {key: measured[key] for key in ("words", "draws", "command")} | {"table": rows}
 
 
 def _benchmarks(benchmarks: Result) -> Table | None:
@@ -338,7 +339,7 @@ def _benchmarks(benchmarks: Result) -> Table | None:
     ]
     if not chosen:
         return None
-    return Table(
+    return table(
         ("measure", "this model", "PocketSphinx 5"),
         tuple(
             (

@@ -1,107 +1,105 @@
 """Tables and numbers of every document: one writer for Markdown and HTML, one format a quantity.
 
-Fractions are 0 to 1 and are written in percent with one decimal; differences of two of them in
-percentage points, with their sign.
+Fractions are 0 to 1 and are written in percent with one decimal.
 """
 
 import html
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from spoken_digits.lab.studies.presentation import Cell, Column, Table
 
 __all__ = [
-    "Table",
     "count",
     "duration",
     "interval",
     "listed",
-    "milliseconds",
-    "p_value",
     "percent",
-    "percent_sd",
-    "points",
-    "points_interval",
+    "seconds",
+    "table",
     "to_html",
     "to_markdown",
 ]
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of finished words.
-
-    Attributes
-    ----------
-    head
-        Titles of the columns.
-    rows
-        Cells, row by row, as many as there are titles.
-    left
-        How many columns are aligned left, the first ones; the others hold numbers.
-    best
-        Index of the row that is set in bold, if any.
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    left: int = 1,
+    title: str = "",
+    note: str = "",
+) -> Table:
+    """Return a table of plain words whose first `left` columns hold words, the others numbers.
 
     Raises
     ------
     ValueError
         When a row has more or fewer cells than there are titles.
     """
-
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    left: int = 1
-    best: int | None = None
-
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row) != len(self.head):
-                raise ValueError(
-                    f"row {row}: {len(row)} cells, expected {len(self.head)}: {self.head}"
-                )
+    columns = tuple(
+        Column(words, "left" if number < left else "right") for number, words in enumerate(head)
+    )
+    return Table(title, columns, tuple(tuple(map(Cell, row)) for row in rows), note)
 
 
-def to_markdown(table: Table) -> str:
-    """Write a table in Markdown."""
-    rule = ["---"] * table.left + ["---:"] * (len(table.head) - table.left)
-    rows = [[cell.replace("|", "/") for cell in row] for row in table.rows]
-    if table.best is not None:
-        rows[table.best] = [f"**{cell}**" if cell else "" for cell in rows[table.best]]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (table.head, rule, *rows))
+def to_markdown(written: Table) -> str:
+    """Write a table in Markdown, its title above and its note below where it has them."""
+    rows = [
+        [column.title for column in written.columns],
+        ["---:" if column.align == "right" else "---" for column in written.columns],
+        *([cell.text.replace("|", "/") for cell in row] for row in written.rows),
+    ]
+    lines = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    return "\n\n".join(filter(None, [_sentence(written.title, "**"), lines, written.note]))
 
 
-def to_html(table: Table, caption: str = "") -> str:
+def to_html(written: Table) -> str:
     """Write a table in HTML; what stands in its cells is text, never markup."""
-    lines = ["<table>"]
-    if caption:
-        lines.append(f"<caption>{html.escape(caption)}</caption>")
+    lines = ['<div class="wide"><table>']
+    if written.title or written.note:
+        said = " ".join(
+            filter(None, [_sentence(html.escape(written.title), "<b>"), html.escape(written.note)])
+        )
+        lines.append(f"<caption>{said}</caption>")
     titles = "".join(
-        f'<th scope="col"{_side(k, table)}>{html.escape(title)}</th>'
-        for k, title in enumerate(table.head)
+        f'<th scope="col"{_side(column)}>{html.escape(column.title)}</th>'
+        for column in written.columns
     )
     lines += [f"<thead><tr>{titles}</tr></thead>", "<tbody>"]
-    for number, row in enumerate(table.rows):
+    for row in written.rows:
         cells = "".join(
-            f'<th scope="row">{html.escape(cell)}</th>'
-            if k == 0
-            else f"<td{_side(k, table)}>{html.escape(cell)}</td>"
-            for k, cell in enumerate(row)
+            _html_cell(cell, column, is_head=number == 0)
+            for number, (cell, column) in enumerate(zip(row, written.columns, strict=True))
         )
-        mark = ' class="best"' if number == table.best else ""
-        lines.append(f"<tr{mark}>{cells}</tr>")
-    return "\n".join([*lines, "</tbody>", "</table>"])
+        lines.append(f"<tr>{cells}</tr>")
+    return "\n".join([*lines, "</tbody>", "</table></div>"])
 
 
-def _side(column: int, table: Table) -> str:
-    return ' class="left"' if 0 < column < table.left else ""
+def _html_cell(cell: Cell, column: Column, is_head: bool) -> str:
+    words = html.escape(cell.text)
+    if is_head:
+        return f'<th scope="row">{words}</th>'
+    mark = f' data-verdict="{cell.verdict}"' if cell.verdict else ""
+    return f"<td{_side(column)}{mark}>{words}</td>"
 
 
-def percent(fraction: float | None, decimals: int = 1) -> str:
+def _side(column: Column) -> str:
+    return "" if column.align == "right" else ' class="left"'
+
+
+def _sentence(words: str, mark: str) -> str:
+    """Set a title in bold, with a full stop where it has none."""
+    if not words:
+        return ""
+    stop = "" if words[-1] in ".?!" else "."
+    return f"{mark}{words}{stop}{mark.replace('<', '</')}"
+
+
+# Numbers
+
+
+def percent(fraction: float | None) -> str:
     """Write a fraction in percent, without the sign; nothing for None."""
-    return "" if fraction is None else f"{100 * fraction:.{decimals}f}"
-
-
-def percent_sd(mean: float, sd: float | None) -> str:
-    """Write a mean, and its standard deviation where there is one, in percent."""
-    return percent(mean) if sd is None else f"{percent(mean)} ± {percent(sd)}"
+    return "" if fraction is None else f"{100 * fraction:.1f}"
 
 
 def interval(limits: Sequence[float] | None) -> str:
@@ -109,36 +107,21 @@ def interval(limits: Sequence[float] | None) -> str:
     return f"{percent(min(limits))} to {percent(max(limits))}" if limits else ""
 
 
-def points(difference: float) -> str:
-    """Write a difference of two fractions in percentage points, with its sign."""
-    return f"{100 * difference:+.1f}"
-
-
-def points_interval(limits: Sequence[float] | None) -> str:
-    """Write the two ends of an interval of a difference in points; nothing for None."""
-    return f"{points(min(limits))} to {points(max(limits))}" if limits else ""
-
-
-def p_value(p: float | None) -> str:
-    """Write a p-value; a dash for None."""
-    return "–" if p is None else "< 0.0001" if p < 1e-4 else f"{p:.2g}"
-
-
 def count(number: int) -> str:
     """Write a whole number with its thousands apart."""
     return f"{number:,}"
 
 
-def milliseconds(seconds: float) -> str:
-    """Write a time below a second in milliseconds, a longer one in seconds."""
-    return f"{1000 * seconds:.2g} ms" if seconds < 0.1 else f"{seconds:.2g} s"
+def seconds(value: float) -> str:
+    """Write a short time with two digits: "1.0 ms", "1.1 s"."""
+    return f"{1000 * value:#.2g} ms" if value < 0.1 else f"{value:#.2g} s"
 
 
-def duration(seconds: float) -> str:
-    """Write a time in hours and minutes."""
-    hours, minutes = divmod(round(seconds / 60), 60)
+def duration(value: float) -> str:
+    """Write a time in seconds as hours and minutes."""
+    hours, minutes = divmod(round(value / 60), 60)
     return (
-        f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
+        f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{value:.0f} s"
     )
 
 
