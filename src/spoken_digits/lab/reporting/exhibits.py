@@ -36,6 +36,7 @@ __all__ = [
     "Mistake",
     "collect",
     "embedding_maps",
+    "merged",
     "read_exhibits",
     "worst_mistakes",
     "write_exhibits",
@@ -132,6 +133,19 @@ def write_exhibits(path: Path | str, exhibits: Exhibits) -> None:
     silent = tuple(replace(mistake, sound=None) for mistake in exhibits.mistakes)
     content = asdict(replace(exhibits, mistakes=silent))
     write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def merged(old: Exhibits, new: Exhibits) -> Exhibits:
+    """Return what is published when some studies are published again.
+
+    Errors, curves and spectrograms are of one study: they are replaced when the new ones are of the
+    same model, or nothing was there. Embeddings are replaced by their titles; others stay.
+    """
+    if old.of not in ("", new.of):
+        new = replace(old, embeddings=new.embeddings)
+    titles = {embedding.title for embedding in new.embeddings}
+    kept = tuple(e for e in old.embeddings if e.title not in titles)
+    return replace(new, embeddings=kept + new.embeddings)
 
 
 def collect(

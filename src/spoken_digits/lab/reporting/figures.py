@@ -152,10 +152,12 @@ def _ranked(picture: Picture) -> Drawn:
             ax.set_axisbelow(True)
             if len(panels) > 1:
                 ax.set_title(panel[0].name)
-        for ax in axes[-1]:
-            ax.set_xlabel(picture.y_label)
-        for ax in list(axes.flat)[len(panels) :]:
-            ax.set_axis_off()
+        for number, ax in enumerate(axes.flat):
+            if number >= len(panels):
+                ax.set_axis_off()
+            elif number + columns >= len(panels):  # the lowest of its column
+                ax.set_xlabel(picture.y_label)
+                ax.tick_params(axis="x", labelbottom=True)
         if together and len(panels[0]) > 1:
             figure.legend(loc="outside upper right", ncols=len(panels[0]), handletextpad=0.2)
 
@@ -171,7 +173,7 @@ def _bars(picture: Picture) -> Drawn:
         ax = figure.subplots()
         for k, series in enumerate(picture.series):
             color = COLORS[k % len(COLORS)]
-            ax.barh([], [], color=color, label=series.name)
+            ax.plot([], [], "s", color=color, markersize=8, label=series.name)
             for point in series.points:
                 if point.y is None:
                     continue

@@ -4,14 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spoken_digits.lab.reporting.card import model_card
-from spoken_digits.lab.reporting.exhibits import EXHIBITS, Exhibits, write_exhibits
+from spoken_digits.lab.reporting.exhibits import (
+    EXHIBITS,
+    Exhibits,
+    merged,
+    read_exhibits,
+    write_exhibits,
+)
 from spoken_digits.lab.reporting.html import published_report
 from spoken_digits.lab.reporting.readme import results_document, update_readme
 from spoken_digits.lab.runs import write_whole
+from spoken_digits.lab.studies.registry import STUDIES
 from spoken_digits.lab.studies.results import write_result
 from spoken_digits.lab.studies.summary import summarize
 
-__all__ = ["publish", "write_documents"]
+__all__ = ["publish", "studies_in", "write_documents"]
 
 
 def publish(studies: Sequence[Path], exhibits: Exhibits | None, root: Path | str) -> list[Path]:
@@ -22,7 +29,7 @@ def publish(studies: Sequence[Path], exhibits: Exhibits | None, root: Path | str
     studies
         Folders of runs.
     exhibits
-        What is shown of their runs; None keeps what was published before.
+        What is shown of their runs, see `exhibits.merged`; None keeps what was published before.
     root
         The source tree.
     """
@@ -34,7 +41,7 @@ def publish(studies: Sequence[Path], exhibits: Exhibits | None, root: Path | str
         write_result(written[-1], result)
     if exhibits is not None:
         written.append(results / EXHIBITS)
-        write_exhibits(written[-1], exhibits)
+        write_exhibits(written[-1], merged(read_exhibits(written[-1]), exhibits))
     return [*written, *write_documents(root)]
 
 
@@ -67,3 +74,20 @@ def write_documents(root: Path | str) -> list[Path]:
             write_whole(path, text.encode())
             changed.append(path)
     return changed
+
+
+def studies_in(folder: Path | str) -> list[Path]:
+    """Return the directories in `folder` that hold a study that ships, in order.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is none.
+    """
+    found = [path for name in STUDIES if (path := Path(folder, name)).is_dir()]
+    if not found:
+        raise FileNotFoundError(
+            f"{folder}: no study here, expected one of {', '.join(STUDIES)}; run "
+            "`spoken-digits study` first, or name the directories"
+        )
+    return found

@@ -114,7 +114,8 @@ def count(number: int) -> str:
 
 def seconds(value: float) -> str:
     """Write a short time with two digits: "1.0 ms", "1.1 s"."""
-    return f"{1000 * value:#.2g} ms" if value < 0.1 else f"{value:#.2g} s"
+    number, unit = (1000 * value, "ms") if value < 0.1 else (value, "s")
+    return f"{f'{number:#.2g}'.rstrip('.')} {unit}"
 
 
 def duration(value: float) -> str:
