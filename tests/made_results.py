@@ -88,7 +88,7 @@ def result(study, rows, **changes):
     fields |= {"name": study, "label_names": DIGITS, "rows": tuple(rows)}
     own = {key: value for key, value in changes.items() if key in StudyResult.__annotations__}
     origin = {key: value for key, value in changes.items() if key not in own}
-    provenance = replace(ORIGIN, command=f"spoken-digits study {study}", **origin)
+    provenance = replace(ORIGIN, **{"command": f"spoken-digits study {study}", **origin})
     return StudyResult(**{"study": study, "provenance": provenance, **fields, **own})
 
 

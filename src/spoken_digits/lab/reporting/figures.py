@@ -375,7 +375,10 @@ def rejection_curves(evaluation: Mapping[str, Any]) -> str:
         roc.plot([0, 100], [100, 0], ":", color="#666666", linewidth=1)
         rate = 100 * evaluation["eer"]
         roc.plot(rate, 100 - rate, "o", color=INK)
-        roc.annotate(f" equal error rate, {rate:.1f} %", (rate, 100 - rate), va="top")
+        roc.annotate(
+            f"equal error rate, {rate:.1f} %", (rate, 100 - rate), (8, -14),
+            textcoords="offset points",
+        )  # fmt: skip
         roc.set(xlabel="other words accepted, %", ylabel="digits accepted, %", ylim=(0, 101))
         roc.set_title(f"AUROC {100 * evaluation['auroc']:.1f} %")
         for key, text, color in (
