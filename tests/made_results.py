@@ -101,8 +101,8 @@ MODELS = result(
         row(0.938),
     ],
 )
-ONE_VOICE = result(
-    "one-voice",
+ONE_SPEAKER = result(
+    "one-speaker",
     [
         row(0.767, split="single", training_speakers=1, sources={"george": source(0.75, 0.7508)}),
         row(

@@ -74,8 +74,8 @@ def test_one_speakers_trouble_with_one_word_does_not_fill_the_page():
 def run_of(directory, tests, **changes):
     """Return a finished run as reporting sees it."""
     fields = {"model": "cnn", "front_end": "ours", "split": "xsdr", "task": "train", "log": ()}
-    fields |= {"is_inner": False, "is_sweep": False, "directory": directory, "predictions": tests}
-    fields |= {"conditions": {"test": tests}, "method": lambda condition: METHOD}
+    fields |= {"is_inner": False, "grid": "results", "directory": directory, "predictions": tests}
+    fields |= {"conditions": {METHOD.condition: tests}, "method": lambda condition: METHOD}
     return SimpleNamespace(**(fields | changes))
 
 
@@ -113,7 +113,7 @@ def test_curves_are_drawn_of_logs_and_a_held_out_speaker_is_told_apart(tmp_path)
     runs = [run_of(tmp_path, tests, log=log), run_of(tmp_path, tests, log=inner, is_inner=True)]
     shown = exhibits.collect([result("models", [row(0.9)])], {"models": runs}, {}, False)
     assert "held-out training speaker" in shown.curves
-    sweeps = [run_of(tmp_path, tests, log=log, is_sweep=True)]
+    sweeps = [run_of(tmp_path, tests, log=log, grid="learning-rate")]
     assert exhibits.collect([result("models", [row(0.9)])], {"models": sweeps}, {}, False).curves is None
 
 

@@ -1,6 +1,7 @@
 """Figures: what is drawn of a picture is what the picture says, read back from the SVG."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ def point(x, y, spread=0.02):
 
 def picture(kind, series, **more):
     made = tuple(Series(name, tuple(points)) for name, points in series.items())
-    return Picture(kind, "A title", "A caption.", "what", "accuracy, %", made, **more)
+    axes = ("accuracy, %", "what") if kind == "ranked" else ("what", "accuracy, %")
+    return Picture(kind, "A title", "A caption.", *axes, made, **more)
 
 
 def words(svg):
@@ -60,7 +62,7 @@ HEAT = picture(
 def test_every_kind_is_told_in_words_and_the_same_each_time(shown):
     svg = figures.draw(shown, "name")
     told = re.search(r'aria-label="([^"]*)"', svg)[1]
-    assert told.startswith("A title accuracy, %: ")
+    assert told.startswith("A title; accuracy, %: ")
     for series in shown.series:
         assert series.name in told
         for p in series.points:
@@ -70,9 +72,12 @@ def test_every_kind_is_told_in_words_and_the_same_each_time(shown):
     assert not ids & set(re.findall(r'\bid="([^"]+)"', figures.draw(shown, "other")))
 
 
-def test_a_curve_names_its_places_its_lines_and_its_level():
+def test_a_curve_names_its_places_its_lines_and_a_level_that_is_near():
     found = words(figures.draw(CURVE, "c"))
-    assert {"1", "5", "all", "fine-tuned", "from scratch", "dotted: chance"} <= set(found)
+    assert {"1", "5", "all", "fine-tuned", "from scratch"} <= set(found)
+    assert "dotted: chance" not in found  # 10 % is far below: the curves would lie flat
+    near = replace(CURVE, reference=0.7, reference_label="untrained")
+    assert "dotted: untrained" in words(figures.draw(near, "c"))
 
 
 def test_bars_bear_their_numbers_and_nothing_where_nothing_was_measured():

@@ -12,13 +12,13 @@ from typing import Any
 from spoken_digits.lab.reporting.tables import (
     count,
     interval,
-    listed,
-    percent,
+    percent_or_blank,
     table,
     to_markdown,
 )
 from spoken_digits.lab.runs import write_whole
 from spoken_digits.lab.studies.presentation import Table
+from spoken_digits.lab.studies.sentences import listed, percent
 from spoken_digits.recognize import SHIPPED_MODEL, Recognizer
 
 __all__ = ["model_card", "update_card"]
@@ -257,7 +257,7 @@ def _variants(shipped: Result) -> Table:
                 row["variant"],
                 count(row["parameters"]),
                 f"{row['file_bytes'] / 1e6:.2f}",
-                *(percent(row.get(key)) for key in kept),
+                *(percent_or_blank(row.get(key)) for key in kept),
             )
             for row in rows
         ),

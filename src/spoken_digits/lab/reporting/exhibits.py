@@ -23,6 +23,7 @@ from spoken_digits.lab.features import FRONT_ENDS
 from spoken_digits.lab.models import MODELS, DigitNet
 from spoken_digits.lab.reporting import figures, recordings
 from spoken_digits.lab.runs import write_whole
+from spoken_digits.lab.studies.models import SWEEPS
 from spoken_digits.lab.studies.results import StudyResult
 from spoken_digits.lab.studies.summary import Run
 from spoken_digits.lab.studies.titles import model_title
@@ -255,7 +256,7 @@ def _curves(runs: Iterable[Run]) -> list[figures.Curves]:
     """Gather training curves, and a held-out speaker's where a run left out a training speaker."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        if run.log and not run.is_sweep:
+        if run.log and run.grid not in SWEEPS.values():
             groups.setdefault((run.model, run.front_end), []).append(run)
 
     def lines(runs: Iterable[Run], key: str) -> tuple[NDArray[np.float64], ...]:

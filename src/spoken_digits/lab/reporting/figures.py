@@ -73,7 +73,14 @@ def draw(picture: Picture, name: str) -> str:
         f"{series.name} {', '.join(_spoken(point) for point in series.points)}"
         for series in picture.series
     )
-    return svg(name, size, paint, f"{picture.title} {picture.y_label}: {told}.")
+    return svg(name, size, paint, f"{picture.title}; {_values(picture)}: {told}.")
+
+
+def _values(picture: Picture) -> str:
+    """Name what the values of a picture are: beside which axis that stands depends on its kind."""
+    if picture.kind == "heatmap":
+        return "accuracy, %"
+    return picture.x_label if picture.kind == "ranked" else picture.y_label
 
 
 def _spoken(point: Point) -> str:
@@ -105,14 +112,15 @@ def _curve(picture: Picture) -> Drawn:
             ax.minorticks_off()
         if picture.ticks:
             ax.set_xticks([x for x, _ in picture.ticks], [word for _, word in picture.ticks])
-        _mark_level(ax, picture, ax.axhline)
+        if _is_near(picture):
+            _mark_level(ax, picture, ax.axhline)
         ax.set(xlabel=picture.x_label, ylabel=picture.y_label)
         ax.grid()
         ax.set_axisbelow(True)
         if len(picture.series) > 1:
             figure.legend(loc="outside lower center", ncols=2)
 
-    return (7.2, 3.9 + 0.11 * len(picture.series)), paint
+    return (6.3, 3.6 + 0.11 * len(picture.series)), paint
 
 
 def _ranked(picture: Picture) -> Drawn:
@@ -156,29 +164,31 @@ def _ranked(picture: Picture) -> Drawn:
             if number >= len(panels):
                 ax.set_axis_off()
             elif number + columns >= len(panels):  # the lowest of its column
-                ax.set_xlabel(picture.y_label)
+                ax.set_xlabel(_values(picture))
                 ax.tick_params(axis="x", labelbottom=True)
         if together and len(panels[0]) > 1:
             figure.legend(loc="outside upper right", ncols=len(panels[0]), handletextpad=0.2)
 
-    return (4.1 + 3.4 * columns, n_rows * (1 + 0.26 * longest)), paint
+    return (2.9 + 3.4 * columns, n_rows * (1 + 0.24 * longest)), paint
 
 
 def _bars(picture: Picture) -> Drawn:
     """Draw groups of horizontal bars, a group a word, the number beside each."""
-    words = list(dict.fromkeys(str(p.x) for series in picture.series for p in series.points))
-    width = 0.8 / len(picture.series)
+    bars: dict[str, list[tuple[int, Point]]] = {}
+    for k, series in enumerate(picture.series):
+        for point in series.points:
+            lane = bars.setdefault(str(point.x), [])
+            if point.y is not None:
+                lane.append((k, point))
+    width = 0.8 / max(map(len, bars.values()))
 
     def paint(figure: "Figure") -> None:
         ax = figure.subplots()
-        for k, series in enumerate(picture.series):
-            color = COLORS[k % len(COLORS)]
-            ax.plot([], [], "s", color=color, markersize=8, label=series.name)
-            for point in series.points:
-                if point.y is None:
-                    continue
-                at = words.index(str(point.x)) + (k - (len(picture.series) - 1) / 2) * width
-                ax.barh(at, 100 * point.y, 0.9 * width, color=color)
+        for row, lane in enumerate(bars.values()):
+            for number, (k, point) in enumerate(lane):
+                assert point.y is not None
+                at = row + (number - (len(lane) - 1) / 2) * width
+                ax.barh(at, 100 * point.y, 0.9 * width, color=COLORS[k % len(COLORS)])
                 end = point.y
                 if point.low is not None and point.high is not None:
                     ends = [100 * point.low, 100 * point.high]
@@ -186,17 +196,19 @@ def _bars(picture: Picture) -> Drawn:
                     end = max(end, point.high)
                 ax.text(100 * end + 0.6, at, f"{100 * point.y:.1f}", va="center", fontsize=8)
         _mark_level(ax, picture, ax.axvline)
-        ax.set_yticks(range(len(words)), words)
-        ax.set(xlabel=picture.y_label, ylim=(len(words) - 0.5, -0.5))
+        ax.set_yticks(range(len(bars)), list(bars))
+        ax.set(xlabel=_values(picture), ylim=(len(bars) - 0.5, -0.5))
         ax.margins(x=0.06)
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="x")
         ax.set_axisbelow(True)
+        for k, series in enumerate(picture.series):
+            ax.plot([], [], "s", color=COLORS[k % len(COLORS)], markersize=8, label=series.name)
         if len(picture.series) > 1:
             figure.legend(loc="outside upper right", ncols=len(picture.series))
 
-    lanes = max(0.34, 0.2 * len(picture.series))
-    return (8.6, 1.0 + lanes * len(words)), paint
+    lanes = max(0.34, 0.2 * max(map(len, bars.values())))
+    return (8.6, 1.0 + lanes * len(bars)), paint
 
 
 def _heatmap(picture: Picture) -> Drawn:
@@ -219,10 +231,10 @@ def _heatmap(picture: Picture) -> Drawn:
                 ax.text(column, row, f"{value:.0f}", ha="center", va="center", color=color)
         ax.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
         ax.set_yticks(range(len(picture.series)), [series.name for series in picture.series])
-        ax.set(xlabel=picture.x_label)
+        ax.set(xlabel=picture.x_label, ylabel=picture.y_label)
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
-        figure.colorbar(image, ax=ax, label=picture.y_label, shrink=0.8, pad=0.02)
+        figure.colorbar(image, ax=ax, label=_values(picture), shrink=0.8, pad=0.02)
 
     return (2.6 + 0.55 * len(columns), 1.3 + 0.42 * len(picture.series)), paint
 
@@ -237,6 +249,15 @@ def _mark_level(ax: "Axes", picture: Picture, line: Callable[..., Any]) -> None:
             f"dotted: {picture.reference_label}", (1, 1), xycoords="axes fraction", ha="right",
             va="bottom", fontsize=8, color="#555555",
         )  # fmt: skip
+
+
+def _is_near(picture: Picture) -> bool:
+    """Whether the level lies no further from the values than they from one another."""
+    values = [p.y for series in picture.series for p in series.points if p.y is not None]
+    if picture.reference is None or not values:
+        return False
+    spread = max(values) - min(values)
+    return min(values) - spread <= picture.reference <= max(values) + spread
 
 
 def _percents(fractions: Any) -> FloatArray:

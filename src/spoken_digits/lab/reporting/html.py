@@ -22,12 +22,19 @@ from spoken_digits.lab.reporting.exhibits import (
     collect,
     read_exhibits,
 )
-from spoken_digits.lab.reporting.readme import headline, in_order, provenance_line, sentences
-from spoken_digits.lab.reporting.tables import count, duration, percent, table, to_html
+from spoken_digits.lab.reporting.readme import headline, sentences
+from spoken_digits.lab.reporting.tables import (
+    count,
+    duration,
+    percent_or_blank,
+    table,
+    to_html,
+)
 from spoken_digits.lab.runs import write_whole
 from spoken_digits.lab.studies.presentation import Table
-from spoken_digits.lab.studies.registry import STUDIES
+from spoken_digits.lab.studies.registry import in_order, study_of
 from spoken_digits.lab.studies.results import Row, StudyResult, read_result, read_results
+from spoken_digits.lab.studies.sentences import percent, provenance_words
 from spoken_digits.lab.studies.summary import Run, read_runs, summarize
 from spoken_digits.lab.studies.titles import title
 
@@ -66,7 +73,7 @@ def write_report(
     """
     sources = [studies] if isinstance(studies, Path | str) else list(studies)
     loaded = [_load(Path(source)) for source in sources]
-    results = in_order(result for result, _ in loaded)
+    results = in_order(tuple(result for result, _ in loaded))
     runs_of = {result.name: runs for result, runs in loaded}
     missing = [line for result in results for line in _missing(result, len(results) > 1)]
     clips: Recordings = {}
@@ -139,17 +146,18 @@ def _page(
 
 def _section(result: StudyResult, detailed: bool) -> dict[str, Any]:
     """Gather what the template shows of a study; what needs details, of the best row."""
-    study = STUDIES.get(result.study)
+    study = study_of(result)
     best = result.best
     return {
         "result": result,
-        "sentences": sentences(result),
+        # A number and its sign of percent stay on one line.
+        "sentences": [said.replace(" %", "\u00a0%") for said in sentences(result)],
         "pictures": [
             (picture, figures.draw(picture, f"{result.name}-{number}"))
-            for number, picture in enumerate(study.pictures(result) if study else ())
+            for number, picture in enumerate(study.pictures(result))
         ],
-        "tables": study.tables(result) if study else (_all_rows(result),),
-        "provenance": provenance_line(result.provenance),
+        "tables": study.tables(result),
+        "provenance": provenance_words(result.provenance),
         "details": [
             _speakers(best),
             _labels(result, best),
@@ -163,22 +171,6 @@ def _section(result: StudyResult, detailed: bool) -> dict[str, Any]:
         if detailed
         else None,
     }
-
-
-def _all_rows(result: StudyResult) -> Table:
-    """Return a row a method, for a study of one's own that describes no table."""
-    methods = [row.method for row in result.rows]
-    return table(
-        ("method", "accuracy, %", "worst speaker"),
-        [
-            (
-                title(row.method, methods),
-                percent(row.accuracy),
-                f"{row.worst_speaker} {percent(row.per_speaker[row.worst_speaker].accuracy)}",
-            )
-            for row in result.rows
-        ],
-    )
 
 
 def _speakers(row: Row) -> Table:
@@ -223,7 +215,7 @@ def _embeddings(exhibits: Exhibits) -> Table:
         [
             (
                 e.title,
-                percent(e.speaker_probe),
+                percent_or_blank(e.speaker_probe),
                 "" if e.digit_silhouette is None else f"{e.digit_silhouette:.3f}",
                 "" if e.speaker_silhouette is None else f"{e.speaker_silhouette:.3f}",
             )

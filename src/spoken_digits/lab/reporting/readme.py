@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from spoken_digits.lab.data.splits import XSDR_TEST
-from spoken_digits.lab.reporting.tables import count, listed, percent, seconds, table, to_markdown
+from spoken_digits.lab.reporting.tables import percent_or_blank, seconds, table, to_markdown
 from spoken_digits.lab.runs import write_whole
 from spoken_digits.lab.studies.presentation import Table
-from spoken_digits.lab.studies.registry import STUDIES
-from spoken_digits.lab.studies.results import Provenance, StudyResult, read_results
+from spoken_digits.lab.studies.generic import GENERIC
+from spoken_digits.lab.studies.models import ORIGINAL
+from spoken_digits.lab.studies.registry import in_order, study_of
+from spoken_digits.lab.studies.results import StudyResult, read_results
+from spoken_digits.lab.studies.sentences import percent, provenance_words
 
 __all__ = [
     "headline",
-    "in_order",
-    "provenance_line",
     "replace_between",
     "results_document",
     "sentences",
@@ -27,7 +28,6 @@ __all__ = [
 ]
 
 NOT_MEASURED = "not measured"
-HASH_DIGITS = 8
 _NOTE = (
     "Accuracy is on all 1,000 clips of lucas and yweweler, two German speakers who are in no "
     "training; in brackets on the 503 of them in the original study's test list, where that study "
@@ -39,25 +39,11 @@ _NOTE = (
 )
 
 
-def in_order(results: Iterable[StudyResult]) -> list[StudyResult]:
-    """Sort results as `STUDIES` lists them, others behind them by name."""
-    order = list(STUDIES)
-    return sorted(
-        results,
-        key=lambda r: (order.index(r.study) if r.study in order else len(order), r.name),
-    )
-
-
 def sentences(result: StudyResult) -> tuple[str, ...]:
-    """Return what a study answers: its own sentences, or which row is best where it has none."""
-    said = STUDIES[result.study].sentences(result) if result.study in STUDIES else ()
-    if not said:
-        said = (f"The best accuracy is {percent(result.best.accuracy)} %.",)
-    return tuple(f"On synthetic speech: {s}" for s in said) if _is_synthetic(result) else said
-
-
-def _is_synthetic(result: StudyResult) -> bool:
-    return result.provenance.is_synthetic
+    """Return what a study answers, at least its best row; of synthetic speech that is said first."""
+    said = study_of(result).sentences(result) or GENERIC.sentences(result)[:1]
+    lead = "On synthetic speech: " if result.provenance.is_synthetic else ""
+    return tuple(f"{lead}{sentence}" for sentence in said)
 
 
 # The README
@@ -77,7 +63,7 @@ def headline(results_dir: Path | str) -> Table:
         _read(folder / f"{name}.json")
         for name in ("references", "shipped", "strings", "benchmarks")
     )
-    original, whisper = references["original_study"], references["whisper_base"]
+    whisper = references["whisper_base"]
     best = studies["models"].best
     beside_sphinx = {row["what"]: row for row in benchmarks["pocketsphinx"]["rows"]}
     sphinx_right = _of(beside_sphinx, "503 digits", "recognized")
@@ -89,19 +75,19 @@ def headline(results_dir: Path | str) -> Table:
     people = shipped["fsdd_speakers"]
     held_out = sum(people[name]["accuracy"] for name in XSDR_TEST) / len(XSDR_TEST)
     of_strings = strings["strings"]["all of the split"]
-    george = _george_with_synthetic(studies["one-voice"])
-    listed_accuracy = percent(best.listed_accuracy)
+    george = _george_with_synthetic(studies["one-speaker"])
+    listed_accuracy = percent_or_blank(best.listed_accuracy)
     rows = [
         (
             "accuracy on unseen speakers: trained on FSDD alone (four speakers)",
             f"{percent(best.accuracy)} % ({listed_accuracy} %)",
-            f"{percent(max(original['accuracy'].values()))} %",
+            f"{percent(max(ORIGINAL.values()))} %",
             "–",
             "–",
         ),
         (
             "… on FSDD and synthetic speech",
-            f"{NOT_MEASURED}; one speaker (george) and synthetic speech: {percent(george)} %",
+            f"{NOT_MEASURED}; one speaker (george) and synthetic speech: {percent_or_blank(george)} %",
             "–",
             "–",
             "–",
@@ -148,8 +134,10 @@ def headline(results_dir: Path | str) -> Table:
 
 
 def study_lines(results: Iterable[StudyResult]) -> str:
-    """Return a line a study: its name, and the first sentence of its answer."""
-    return "\n".join(f"- **{r.name}**: {sentences(r)[0]}" for r in in_order(results))
+    """Return a line a study: its name, its question, and the first sentence of its answer."""
+    return "\n".join(
+        f"- **{r.name}**: *{r.question}* {sentences(r)[0]}" for r in in_order(tuple(results))
+    )
 
 
 def update_readme(readme: Path | str, results_dir: Path | str) -> bool:
@@ -202,30 +190,11 @@ def results_document(results_dir: Path | str) -> str:
     for result in in_order(read_results(results_dir)):
         lines += ["", f"## {result.question}", ""]
         lines += [f"- {sentence}" for sentence in sentences(result)]
-        if result.study in STUDIES:
-            for shown in STUDIES[result.study].tables(result):
-                lines += ["", to_markdown(shown)]
-        lines += ["", f"{provenance_line(result.provenance)} [results/{result.name}.json]"
-                      f"(../results/{result.name}.json)"]  # fmt: skip
+        for shown in study_of(result).tables(result):
+            lines += ["", to_markdown(shown)]
+        link = f"[results/{result.name}.json](../results/{result.name}.json)"
+        lines += ["", f"{provenance_words(result.provenance)} {link}"]
     return "\n".join([*lines, ""])
-
-
-def provenance_line(origin: Provenance) -> str:
-    """Say in one line where the numbers of a study come from."""
-    seeds = ", ".join(map(str, origin.seeds))
-    commits = ", ".join(f"`{commit[:HASH_DIGITS]}`" for commit in origin.commits)
-    overlap = set(origin.training_speakers) & set(origin.test_speakers)
-    trained = (
-        "each network is tested on speakers outside its training"
-        if overlap
-        else f"trained on {listed(origin.training_speakers)}, tested on"
-        f" {listed(origin.test_speakers)}"
-    )
-    return (
-        f"{origin.corpus} ({origin.licence}), SHA-256 `{origin.sha256[:HASH_DIGITS]}`, "
-        f"{count(origin.clips_tested)} clips tested; {trained}; seed{'s' * (len(origin.seeds) > 1)} "
-        f"{seeds}; commit{'s' * (len(origin.commits) > 1)} {commits}; `{origin.command}`."
-    )
 
 
 def _read(path: Path) -> Mapping[str, Any]:

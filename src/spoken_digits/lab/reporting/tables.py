@@ -1,19 +1,19 @@
-"""Tables and numbers of every document: one writer for Markdown and HTML, one format a quantity.
+"""Tables of every document: one writer for Markdown and HTML, and formats of numbers in them.
 
-Fractions are 0 to 1 and are written in percent with one decimal.
+Fractions, differences and p-values are written as in `studies.sentences`.
 """
 
 import html
 from collections.abc import Iterable, Sequence
 
 from spoken_digits.lab.studies.presentation import Cell, Column, Table
+from spoken_digits.lab.studies.sentences import percent
 
 __all__ = [
     "count",
     "duration",
     "interval",
-    "listed",
-    "percent",
+    "percent_or_blank",
     "seconds",
     "table",
     "to_html",
@@ -97,9 +97,9 @@ def _sentence(words: str, mark: str) -> str:
 # Numbers
 
 
-def percent(fraction: float | None) -> str:
+def percent_or_blank(fraction: float | None) -> str:
     """Write a fraction in percent, without the sign; nothing for None."""
-    return "" if fraction is None else f"{100 * fraction:.1f}"
+    return "" if fraction is None else percent(fraction)
 
 
 def interval(limits: Sequence[float] | None) -> str:
@@ -124,9 +124,3 @@ def duration(value: float) -> str:
     return (
         f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{value:.0f} s"
     )
-
-
-def listed(words: Iterable[str]) -> str:
-    """Join words with commas and an "and"."""
-    *most, last = words
-    return f"{', '.join(most)} and {last}" if most else last
