@@ -19,6 +19,7 @@ from spoken_digits.lab.data import corpora
 from spoken_digits.lab.data.splits import XSDR_TEST, XSDR_TRAIN
 from spoken_digits.lab.evaluation.schema import CrossValidationResult, RunEvaluation
 from spoken_digits.lab.reporting import html as report
+from spoken_digits.lab.reporting import publish
 from spoken_digits.lab.studies import run as study
 from spoken_digits.lab.studies import tasks
 from spoken_digits.lab.tts import espeak as voices
@@ -223,7 +224,7 @@ def test_an_extra_that_is_missing_is_named_with_its_command(files, monkeypatch, 
             raise ModuleNotFoundError("No module named 'torch'", name="torch")
         return real(name, *rest)
 
-    for name in ("spoken_digits.lab.reporting.show", "spoken_digits.lab.features", "torch"):
+    for name in ("spoken_digits.lab.reporting.recordings", "spoken_digits.lab.features", "torch"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setattr(builtins, "__import__", without_torch)
     assert main(["show", "a.wav"]) == 1
@@ -284,21 +285,26 @@ def test_study_hands_on_its_options_and_ends_with_the_report(here, monkeypatch, 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "report: models-None-o/models-False-tcp:/127.0.0.1:8786/report.html"
     assert len(lines) == 6
+    assert main(["study", "shipped"]) == 0
+    assert capsys.readouterr().out == "results: shipped-None-None-False-None/summary.json\n"
 
 
 def test_report_publishes_only_when_told(here, monkeypatch, capsys):
     written = []
     monkeypatch.setattr(report, "write_report", lambda *a: written.append(a))
-    monkeypatch.setattr(report, "publish", lambda *a: [written.append(a), Path("results/x")][1:])
+    monkeypatch.setattr(publish, "publish", lambda *a: [written.append(a), Path("results/x")][1:])
     Path("README.md").touch()
     assert main(["report"]) == 0
     assert written == [([Path("runs/models")], Path("runs/models/report.html"), None)]
     assert main(["report", "runs/other", "--publish"]) == 0
-    assert written[-1] == ([Path("runs/other")], None, "results", "README.md", None)
+    assert written[-1] == ([Path("runs/other")], None, ".")
     assert capsys.readouterr().out.splitlines()[-2:] == [
-        "results: results/x",
         "report: runs/other/report.html",
+        "written: results/x",
     ]
+    assert main(["report", "--publish"]) == 0
+    assert written[-1] == ([], None, ".")
+    assert capsys.readouterr().out == "written: results/x\n"
 
 
 def test_report_takes_several_studies_or_all_of_them(here, monkeypatch, capsys):

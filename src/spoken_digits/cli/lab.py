@@ -186,8 +186,14 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _train_custom_words(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.release.finetune import custom_words_config, read_custom_words
+    from spoken_digits.lab.release.finetune import (
+        custom_words_config,
+        read_custom_words,
+        read_start,
+    )
 
+    if arguments.start:
+        read_start(arguments.start)  # complains before the recordings are read
     given = _overrides(arguments)
     clips = read_custom_words(arguments.corpus, arguments.data)
     overrides = given | ({"start": arguments.start} if arguments.start else {})
@@ -327,7 +333,7 @@ def _export(arguments: argparse.Namespace) -> int:
 def _study(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.reporting.html import write_report
     from spoken_digits.lab.studies.executor import compute_on_one_thread
-    from spoken_digits.lab.studies.registry import read_study, studies
+    from spoken_digits.lab.studies.registry import RELEASE_STUDIES, studies
     from spoken_digits.lab.studies.run import StudyError, run_study
 
     compute_on_one_thread()
@@ -340,7 +346,7 @@ def _study(arguments: argparse.Namespace) -> int:
             )
         except StudyError as error:
             return complain(str(error))
-        if read_study(name).summarize:
+        if name in RELEASE_STUDIES:
             print(f"results: {folder / 'summary.json'}", flush=True)
             continue
         report = folder / "report.html"
