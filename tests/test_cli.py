@@ -153,7 +153,10 @@ def test_all_well_is_status_0(files, toy, capsys):
         (["corpus", "check", "audiomnist"], "audiomnist"),
         (["corpus", "check", "own.csv"], "own.csv, line 2: no label; fill it in"),
         (["train", "--corpus", "own"], "eleven: one word, expected two or more to tell apart"),
-        (["train", "--from", "shipped"], "--from: needs --corpus, the words to learn"),
+        (
+            ["train", "--from", "shipped"],
+            "--from: needs --corpus, recordings of the words to recognize",
+        ),
         (["train", "--corpus", "own", "--from", "no.safetensors"], "no.safetensors: no such file"),
         (["corpus", "check", "a.wav"], "a.wav: no such corpus, folder or table; expected"),
         (["corpus", "list", "--data", "nowhere"], "nowhere: no such folder, expected one that"),

@@ -82,7 +82,7 @@ def export(run_dir: Path | str, output: Path | str | None = None, int8: bool = F
     run_dir
         Folder of a finished run.
     output
-        File to write; left out, ``digits.onnx`` in `run_dir`, or ``digits-int8.onnx``.
+        File to write; by default ``digits.onnx`` in `run_dir`, or ``digits-int8.onnx``.
     int8
         Whether to put the network into 8 bits, see `quantize`.
 
@@ -222,7 +222,7 @@ def quantize(content: bytes) -> bytes:
 
     Returns
     -------
-    ONNX of the same inputs, outputs and metadata; ``precision`` says ``int8``
+    ONNX of the same inputs, outputs and metadata, but for ``precision``, which is ``int8``.
 
     Raises
     ------

@@ -17,7 +17,9 @@ from spoken_digits.lab.studies.results import read_results, write_result
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "results"
-README = "# Top\n<!-- results:begin -->\nstale words\n<!-- results:end -->\n<!-- studies:begin -->\n"
+README = (
+    "# Top\n<!-- results:begin -->\nstale words\n<!-- results:end -->\n<!-- studies:begin -->\n"
+)
 README += "<!-- studies:end -->\nbottom\n"
 
 
@@ -57,7 +59,9 @@ def test_the_headline_holds_the_numbers_of_its_files(tree):
     assert of("everything licensed") == [f"{100 * mean:.1f} %", "–", "80.9 %", "93.8 %"]
     both = json.loads((RESULTS / "strings.json").read_text())["strings"]["all of the split"]
     wrong = both["substitutions"] + both["insertions"] + both["deletions"]
-    expected = f"{100 * wrong / both['digits']:.1f} %; {100 * both['whole'] / both['strings']:.1f} %"
+    expected = (
+        f"{100 * wrong / both['digits']:.1f} %; {100 * both['whole'] / both['strings']:.1f} %"
+    )
     assert of("strings", "digit error")[0] == expected
     assert of("time per clip")[1:] == ["–", "5.5 ms", "1.1 s"]
     assert of("size")[3] == "145 MB"
@@ -163,7 +167,8 @@ def test_tables_hold_no_grid_names_and_no_hashes():
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+    "name",
+    ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))],
 )
 def test_what_a_document_names_is_there(name):
     """Links within the repository, their headings, and files that stand in code."""

@@ -156,7 +156,7 @@ def run_strings(config: StringsConfig, context: RunContext) -> RunEvaluation:
     Raises
     ------
     CorpusError
-        When a corpus, or a program of the TTS voices, is not at hand.
+        When a corpus, or a program of the TTS voices, is missing.
     ExportError
         When ONNX and torch disagree.
     ImportError
@@ -241,7 +241,7 @@ def _write_environment(
 
 
 def export_run(directory: Path, output: Path | str | None = None) -> Path:
-    """Write a finished run as ONNX; left out, to ``strings.onnx`` in it. Return the file.
+    """Write a finished run as ONNX, by default as ``strings.onnx`` in its folder.
 
     Raises
     ------
@@ -352,13 +352,13 @@ def _strings_of_speakers(
 
 
 def _strings_of_crowd(data: Path | str | None, seed: int) -> list[DigitString]:
-    """Make strings of the held-out speakers of Speech Commands, who say a few digits each."""
+    """Make strings of digits of all held-out speakers of Speech Commands, who have few each."""
     clips = evaluation_clips(None, data)
     counts = Counter(clip.label for clip in clips)
-    fewest = _MIN_FRACTION * max(counts.values(), default=0)
+    min_clips = _MIN_FRACTION * max(counts.values(), default=0)
     crowd = [
         DigitString(s.samples, s.digits, s.starts, s.ends, "crowd", s.corpus)
-        for s in read_words(clip for clip in clips if counts[clip.label] >= fewest)
+        for s in read_words(clip for clip in clips if counts[clip.label] >= min_clips)
     ]
     return make_strings(crowd, STRINGS_PER_SPEAKER, TEST_STYLE, seed)
 
@@ -381,7 +381,7 @@ _ABOUT = ("training_data", "recipe", "parameters", "threshold", "command", "comm
 
 
 def describe_models(transcriber: Transcriber) -> dict[str, dict[str, str | None]]:
-    """Return what the files of a transcriber say of themselves, that for single digits too."""
+    """Return metadata of a transcriber's files, for the record of an evaluation."""
     models = {"model": {key: transcriber.metadata.get(key) for key in _ABOUT}}
     if recognizer := transcriber.recognizer:
         models["digits_model"] = {key: recognizer.metadata.get(key) for key in _ABOUT}
