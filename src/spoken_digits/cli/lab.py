@@ -113,16 +113,15 @@ def add_verbs(verbs: Any) -> None:
     verb = add_verb(
         verbs, "report", _report, "write the report of one study or of several", "train,report"
     )
-    text = "folders of studies' runs, or all: every study in runs/ (default: runs/models)"
-    verb.add_argument(
-        "studies",
-        metavar="STUDY_DIR",
-        nargs="*",
-        type=Path,
-        default=[Path("runs", "models")],
-        help=text,
+    text = (
+        "folders of studies' runs, or all: every study in runs/ (default: runs/models; with "
+        "--publish none, only the documents)"
     )
-    text = "also write results/ and the README's tables, in the source tree"
+    verb.add_argument("studies", metavar="STUDY_DIR", nargs="*", type=Path, help=text)
+    text = (
+        "also write results/, and from it README, docs/results.md, MODEL_CARD.md and the published "
+        "report, in the source tree"
+    )
     verb.add_argument("--publish", action="store_true", help=text)
     add_data(verb)
 
@@ -348,25 +347,27 @@ def _study(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.release.card import update_card
-    from spoken_digits.lab.reporting.html import publish, write_report
-    from spoken_digits.lab.reporting.readme import studies_in
+    from spoken_digits.lab.reporting.html import write_report
+    from spoken_digits.lab.reporting.publish import publish, studies_in
 
     if arguments.publish and not Path("README.md").is_file():
         return complain(
-            "no README.md here to publish to; --publish writes results/ and the README of the "
+            "no README.md here to publish to; --publish writes results/ and the documents of the "
             "source tree: run it there"
         )
     studies = arguments.studies
     if [study.name for study in studies] == ["all"] and not studies[0].exists():
         studies = studies_in("runs")
-    folder = studies[0] if len(studies) == 1 else studies[0].parent
-    maps = write_report(studies, folder / "report.html", arguments.data)
+    elif not studies and not arguments.publish:
+        studies = [Path("runs", "models")]
+    exhibits = None
+    if studies:
+        folder = studies[0] if len(studies) == 1 else studies[0].parent
+        exhibits = write_report(studies, folder / "report.html", arguments.data)
+        print(f"report: {folder / 'report.html'}")
     if arguments.publish:
-        for path in publish(studies, maps, "results", "README.md", arguments.data):
-            print(f"results: {path}")
-        update_card("MODEL_CARD.md", "results")
-    print(f"report: {folder / 'report.html'}")
+        for path in publish(studies, exhibits, "."):
+            print(f"written: {path}")
     return 0
 
 

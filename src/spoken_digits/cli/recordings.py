@@ -60,7 +60,7 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.reporting.show import show
+    from spoken_digits.lab.reporting.recordings import show
 
     print(show(arguments.file, arguments.output or f"{Path(arguments.file).stem}.png"))
     return 0

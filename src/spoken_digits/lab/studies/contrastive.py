@@ -60,13 +60,9 @@ def _sentence(comparison: Comparison) -> str:
             comparison, where, f"with {objective_title(reference.objective)} alone"
         )
     by = " (supervised pairs)" if method.grid == SUPERVISED else ""
-    return comparison_sentence(
-        comparison,
-        f"{_labelled(method.condition)}{by}",
-        f"for {condition_title(Condition(reference.condition.kind))}"
-        if reference.condition.kind == "untrained"
-        else "from scratch",
-    )
+    untrained = reference.condition.kind == "untrained"
+    against = "for a linear probe of the untrained network" if untrained else "from scratch"
+    return comparison_sentence(comparison, f"{_labelled(method.condition)}{by}", against)
 
 
 def _labelled(condition: Condition) -> str:
