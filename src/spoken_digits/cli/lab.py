@@ -327,7 +327,7 @@ def _export(arguments: argparse.Namespace) -> int:
 def _study(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.reporting.html import write_report
     from spoken_digits.lab.studies.executor import compute_on_one_thread
-    from spoken_digits.lab.studies.registry import studies
+    from spoken_digits.lab.studies.registry import read_study, studies
     from spoken_digits.lab.studies.run import StudyError, run_study
 
     compute_on_one_thread()
@@ -340,6 +340,9 @@ def _study(arguments: argparse.Namespace) -> int:
             )
         except StudyError as error:
             return complain(str(error))
+        if read_study(name).summarize:
+            print(f"results: {folder / 'summary.json'}", flush=True)
+            continue
         report = folder / "report.html"
         write_report(folder, report, arguments.data)
         print(f"report: {report}", flush=True)
