@@ -217,22 +217,22 @@ def _thresholds(rejection: Result) -> Table:
     return table(
         (
             "threshold",
-            "digits accepted, %",
-            "accepted and right, %",
-            "other words accepted, %",
+            "false rejects, %",
+            "digits accepted and correct, %",
+            "false accepts, %",
             "false alarms per hour of noise",
         ),
         tuple(
             (
-                f"{cut['threshold']:.2f}",
-                percent(cut["digits_accepted"]),
-                percent(cut["digits_right"]),
-                percent(cut["others_accepted"]),
+                f"{point['threshold']:.2f}",
+                percent(point["false_reject_rate"]),
+                percent(point["accuracy"]),
+                percent(point["false_accept_rate"]),
                 ""
-                if cut["noise_alarms_per_hour"] is None
-                else f"{cut['noise_alarms_per_hour']:.0f}",
+                if point["noise_false_alarms_per_hour"] is None
+                else f"{point['noise_false_alarms_per_hour']:.0f}",
             )
-            for cut in rejection["cuts"]
+            for point in rejection["operating_points"]
         ),
         left=0,
     )

@@ -236,7 +236,7 @@ def _rejection(shipped: Path) -> dict[str, Any]:
     first = folds[0]
     return {
         "figure": figures.rejection_curves({**first["rejection"], "default": in_use}),
-        "others": first["rejection"]["others"],
+        "oov": first["rejection"]["oov"],
         "words": first["words"],
         "table": table(
             ("score", "AUROC, %", "equal error rate, %"),
