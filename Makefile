@@ -7,7 +7,7 @@ IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
 	$$name -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $$name && break; done)
 
-.PHONY: help study test lint bench report card notebook web clean
+.PHONY: help study test lint bench docs notebook web clean
 .NOTPARALLEL:
 
 help:
@@ -16,8 +16,7 @@ help:
 	@echo "make study QUICK=1  the same in minutes: one seed, fewer epochs"
 	@echo "make test           run the tests"
 	@echo "make lint           style, types and the layers of the code"
-	@echo "make report         write the report again; publish it in results/ and the README"
-	@echo "make card           write MODEL_CARD.md again, from the model and results/"
+	@echo "make docs           write README tables, docs/results.md, MODEL_CARD.md and report from results/"
 	@echo "make notebook       run notebooks/experiments.py into a notebook, in a minute"
 	@echo "make bench          time it against its peers"
 	@echo "make web            bring what the page of spoken-digits serve needs; wants npm"
@@ -26,11 +25,8 @@ help:
 study: $(VENV)/.installed-train,report,study
 	$(BIN)/spoken-digits study $(STUDY) $(if $(QUICK),--quick)
 
-report: $(VENV)/.installed-train,report
+docs: $(VENV)/.installed-train,report
 	$(BIN)/spoken-digits report --publish
-
-card: $(VENV)/.installed-train,report
-	$(BIN)/python -m spoken_digits.lab.release.card
 
 notebook: $(VENV)/.installed-train,report
 	$(BIN)/python notebooks/make_experiments.py

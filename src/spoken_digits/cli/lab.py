@@ -113,16 +113,15 @@ def add_verbs(verbs: Any) -> None:
     verb = add_verb(
         verbs, "report", _report, "write the report of one study or of several", "train,report"
     )
-    text = "folders of studies' runs, or all: every study in runs/ (default: runs/models)"
-    verb.add_argument(
-        "studies",
-        metavar="STUDY_DIR",
-        nargs="*",
-        type=Path,
-        default=[Path("runs", "models")],
-        help=text,
+    text = (
+        "folders of studies' runs, or all: every study in runs/ (default: runs/models; with "
+        "--publish none, only the documents)"
     )
-    text = "also write results/ and the README's tables, in the source tree"
+    verb.add_argument("studies", metavar="STUDY_DIR", nargs="*", type=Path, help=text)
+    text = (
+        "also write results/, and from it README, docs/results.md, MODEL_CARD.md and the published "
+        "report, in the source tree"
+    )
     verb.add_argument("--publish", action="store_true", help=text)
     add_data(verb)
 
@@ -260,25 +259,30 @@ def _run(
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.evaluation.exported import describe, heard_before, judge, read_test
+    from spoken_digits.lab.evaluation.exported import (
+        describe_evaluation,
+        evaluate_model,
+        read_test_set,
+        seen_speakers,
+    )
 
     recognizer = load(arguments.model)
     if arguments.rejection:
         return _evaluate_rejection(recognizer, arguments)
-    name, clips = read_test(arguments.corpus, arguments.split, arguments.data)
-    _warn_of(heard_before(recognizer, clips), arguments.model)
-    evaluation = judge(recognizer, clips)
+    name, clips = read_test_set(arguments.corpus, arguments.split, arguments.data)
+    _warn_of(seen_speakers(recognizer, clips), arguments.model)
+    evaluation = evaluate_model(recognizer, clips)
     if arguments.json:
         print(json.dumps(evaluation.to_dict()))
     else:
-        print(f"{arguments.model} on {name}\n\n{describe(evaluation)}")
+        print(f"{arguments.model} on {name}\n\n{describe_evaluation(evaluation)}")
     return 0
 
 
 def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.data.corpora import data_hash, read_corpus
     from spoken_digits.lab.data.noise import find_noises
-    from spoken_digits.lab.evaluation.exported import heard_before
+    from spoken_digits.lab.evaluation.exported import seen_speakers
     from spoken_digits.lab.evaluation.rejection import (
         describe_rejection,
         evaluate_rejection,
@@ -288,7 +292,7 @@ def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -
 
     name = arguments.corpus or "speech_commands"
     clips = read_corpus(name, arguments.data)
-    known = heard_before(recognizer, clips)
+    known = seen_speakers(recognizer, clips)
     _warn_of(known, arguments.model)
     noise = score_noise(recognizer, find_noises(arguments.data))
     evaluation = evaluate_rejection(score_clips(recognizer, clips), recognizer.threshold, noise)
@@ -300,7 +304,7 @@ def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -
     if arguments.json:
         model = {"sha256": hashlib.sha256(recognizer.path.read_bytes()).hexdigest()}
         origin = {"command": arguments.command, "model": model, "corpus": name}
-        origin |= {"hash": data_hash(clips), "heard_before": len(known)}
+        origin |= {"hash": data_hash(clips), "seen_speakers": len(known)}
         print(json.dumps(origin | evaluation.to_dict()))
     else:
         print(f"{arguments.model} on {name}\n\n{describe_rejection(evaluation)}")
@@ -323,7 +327,7 @@ def _export(arguments: argparse.Namespace) -> int:
 def _study(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.reporting.html import write_report
     from spoken_digits.lab.studies.executor import compute_on_one_thread
-    from spoken_digits.lab.studies.registry import studies
+    from spoken_digits.lab.studies.registry import read_study, studies
     from spoken_digits.lab.studies.run import StudyError, run_study
 
     compute_on_one_thread()
@@ -336,6 +340,9 @@ def _study(arguments: argparse.Namespace) -> int:
             )
         except StudyError as error:
             return complain(str(error))
+        if read_study(name).summarize:
+            print(f"results: {folder / 'summary.json'}", flush=True)
+            continue
         report = folder / "report.html"
         write_report(folder, report, arguments.data)
         print(f"report: {report}", flush=True)
@@ -343,25 +350,27 @@ def _study(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.release.card import update_card
-    from spoken_digits.lab.reporting.html import publish, write_report
-    from spoken_digits.lab.reporting.readme import studies_in
+    from spoken_digits.lab.reporting.html import write_report
+    from spoken_digits.lab.reporting.publish import publish, studies_in
 
     if arguments.publish and not Path("README.md").is_file():
         return complain(
-            "no README.md here to publish to; --publish writes results/ and the README of the "
+            "no README.md here to publish to; --publish writes results/ and the documents of the "
             "source tree: run it there"
         )
     studies = arguments.studies
     if [study.name for study in studies] == ["all"] and not studies[0].exists():
         studies = studies_in("runs")
-    folder = studies[0] if len(studies) == 1 else studies[0].parent
-    maps = write_report(studies, folder / "report.html", arguments.data)
+    elif not studies and not arguments.publish:
+        studies = [Path("runs", "models")]
+    exhibits = None
+    if studies:
+        folder = studies[0] if len(studies) == 1 else studies[0].parent
+        exhibits = write_report(studies, folder / "report.html", arguments.data)
+        print(f"report: {folder / 'report.html'}")
     if arguments.publish:
-        for path in publish(studies, maps, "results", "README.md", arguments.data):
-            print(f"results: {path}")
-        update_card("MODEL_CARD.md", "results")
-    print(f"report: {folder / 'report.html'}")
+        for path in publish(studies, exhibits, "."):
+            print(f"written: {path}")
     return 0
 
 

@@ -1,138 +1,292 @@
-"""Exhibits: what a report shows that needs the recordings, or the networks themselves.
+"""Exhibits: what a report shows that needs the runs of a study, or the networks themselves.
 
-Spectrograms, the worst errors with their sound, and embeddings on a plane. Each function returns
-what was found; drawing it is `figures`' part.
+Training curves, the worst errors, and embeddings on a plane. They are kept under results/ as numbers
+and SVG, so that the report can be made again where no run is at hand; sounds are never kept.
 """
 
-import base64
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from scipy import special
 
-from spoken_digits.audio import read_audio, to_clip
 from spoken_digits.lab.data.corpora import Clip
 from spoken_digits.lab.data.dataset import prepare
 from spoken_digits.lab.evaluation.embeddings import EmbeddingMap, map_embeddings
 from spoken_digits.lab.evaluation.metrics import Predictions
-from spoken_digits.lab.features import FRONT_ENDS, log_mel, mel_filter_bank
-from spoken_digits.lab.models import DigitNet
-from spoken_digits.lab.reporting.figures import Spectrogram
+from spoken_digits.lab.features import FRONT_ENDS
+from spoken_digits.lab.models import MODELS, DigitNet
+from spoken_digits.lab.reporting import figures, recordings
+from spoken_digits.lab.runs import write_whole
+from spoken_digits.lab.studies.models import SWEEPS
+from spoken_digits.lab.studies.results import StudyResult
+from spoken_digits.lab.studies.summary import Run
+from spoken_digits.lab.studies.titles import model_title
 from spoken_digits.lab.training.contrastive import PretrainConfig
 from spoken_digits.lab.training.supervised import build_network, load_network, predict
 
 __all__ = [
-    "FRONT_END",
+    "EXHIBITS",
+    "Embedding",
+    "Exhibits",
     "Mistake",
-    "band_hz",
-    "digit_spectrograms",
+    "collect",
     "embedding_maps",
-    "sound",
-    "spectrogram",
+    "merged",
+    "read_exhibits",
     "worst_mistakes",
+    "write_exhibits",
 ]
 
-FRONT_END = FRONT_ENDS["ours"]  # what spectrograms are drawn with
-ALIKE = 2  # mistakes that are shown of one digit and speaker at most
+EXHIBITS = "exhibits.json"  # under results/
+# What lies in the directory of a contrastive run; of several that fit, the last.
+PRETRAINED = {
+    "SimCLR, no labels": "pretrain",
+    "Clusters learned after SimCLR, no labels": "clusters-*",
+    "SimCLR, then fine-tuned with all labels": "finetune-all",
+    "From scratch with all labels": "scratch-all",
+}
+MAPPED = ("models", "contrastive")  # studies whose embeddings are worth a picture
+SHOWN = 12  # errors
+ALIKE = 2  # errors that are shown of one digit and speaker at most
+
+# By name and label: where each word has a folder, as in the synthetic speech, names repeat.
+Recordings = Mapping[tuple[str, str], Clip]
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A clip that a method hears wrong, and how sure of that it is, 0 to 1."""
+    """A clip that a method gets wrong.
+
+    `confidence` is the mean probability of the wrong label over `networks` networks, of which
+    `wrong` get it wrong. `figure` is SVG, `sound` a ``data:`` address; either may be missing.
+    """
 
     file: str
     speaker: str
     spoken: str
-    heard: str
+    recognized: str
     confidence: float
-    wrong: int  # of the method's networks
+    wrong: int
+    networks: int
+    figure: str | None = None
+    sound: str | None = None
 
 
-def worst_mistakes(networks: Sequence[Predictions], most: int = 12) -> list[Mistake]:
-    """Return the clips that the mean of a method's networks is surest to hear as something else.
+@dataclass(frozen=True)
+class Embedding:
+    """Embeddings of a network on a plane (SVG), and what they tell apart, see `EmbeddingMap`."""
 
-    The networks' probabilities are averaged. At most two clips of a digit and speaker are taken:
-    one voice's trouble with one word would fill the page.
+    title: str
+    clips: int
+    speakers: int
+    speaker_probe: float | None
+    digit_silhouette: float | None
+    speaker_silhouette: float | None
+    figure: str
+
+    @classmethod
+    def of(cls, drawn: EmbeddingMap) -> Self:
+        """Keep of a map what is shown."""
+        return cls(
+            drawn.title,
+            drawn.clips,
+            drawn.n_speakers,
+            drawn.speaker_probe,
+            drawn.digit_silhouette,
+            drawn.speaker_silhouette,
+            figures.embedding_map(drawn),
+        )
+
+
+@dataclass(frozen=True)
+class Exhibits:
+    """What is shown of runs and recordings; `of` names the method whose errors they are."""
+
+    command: str = ""
+    commits: tuple[str, ...] = ()
+    of: str = ""
+    curves: str | None = None
+    spectrograms: str | None = None
+    mistakes: tuple[Mistake, ...] = ()
+    embeddings: tuple[Embedding, ...] = ()
+
+
+def read_exhibits(path: Path | str) -> Exhibits:
+    """Read what `write_exhibits` wrote; without the file there is nothing to show."""
+    path = Path(path)
+    if not path.is_file():
+        return Exhibits()
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    kept["commits"] = tuple(kept["commits"])
+    kept["mistakes"] = tuple(Mistake(**mistake) for mistake in kept["mistakes"])
+    kept["embeddings"] = tuple(Embedding(**embedding) for embedding in kept["embeddings"])
+    return Exhibits(**kept)
+
+
+def write_exhibits(path: Path | str, exhibits: Exhibits) -> None:
+    """Keep exhibits as JSON, without sounds."""
+    silent = tuple(replace(mistake, sound=None) for mistake in exhibits.mistakes)
+    content = asdict(replace(exhibits, mistakes=silent))
+    write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def merged(old: Exhibits, new: Exhibits) -> Exhibits:
+    """Return what is published when some studies are published again.
+
+    Errors, curves and spectrograms are of one study: they are replaced when the new ones are of the
+    same model, or nothing was there. Embeddings are replaced by their titles; others stay.
+    """
+    if old.of not in ("", new.of):
+        new = replace(old, embeddings=new.embeddings)
+    titles = {embedding.title for embedding in new.embeddings}
+    kept = tuple(e for e in old.embeddings if e.title not in titles)
+    return replace(new, embeddings=kept + new.embeddings)
+
+
+def collect(
+    results: Sequence[StudyResult],
+    runs_of: Mapping[str, Sequence[Run]],
+    clips: Recordings,
+    with_sound: bool,
+) -> Exhibits:
+    """Gather what the runs of some studies have to show; the first study's errors and curves.
+
+    Parameters
+    ----------
+    results
+        The studies in the order of the report.
+    runs_of
+        Their runs, by the name of the study's folder.
+    clips
+        The recordings at hand, for pictures, sounds and embeddings.
+    with_sound
+        Whether errors get their recording.
+    """
+    first = results[0]
+    runs = runs_of[first.name]
+    curves = _curves(runs)
+    return Exhibits(
+        command=first.provenance.command,
+        commits=first.provenance.commits,
+        of=model_title(first.best.method.model),
+        curves=figures.learning_curves(curves) if curves else None,
+        spectrograms=_spectrograms(first, clips),
+        mistakes=tuple(_mistakes(first, runs, clips, with_sound)),
+        embeddings=tuple(Embedding.of(drawn) for drawn in _maps(results, runs_of, clips))
+        if clips
+        else (),
+    )
+
+
+# Errors
+
+
+def worst_mistakes(networks: Sequence[Predictions], most: int = SHOWN) -> list[Mistake]:
+    """Return the wrong clips with the highest mean probability of the wrong label.
+
+    Probabilities are averaged over the networks of a method. At most two clips of a digit and
+    speaker are taken, so that one speaker's difficulty with one word does not fill the page.
 
     Parameters
     ----------
     networks
-        What each network said of the same clips in the same order.
+        Predictions of each network on the same clips in the same order.
     most
         How many to return at most.
     """
     first = networks[0]
     probabilities = np.mean([special.softmax(n.scores, axis=1) for n in networks], axis=0)  # (N, C)
-    heard = probabilities.argmax(axis=1)
+    recognized = probabilities.argmax(axis=1)
     wrong = np.sum([~network.correct for network in networks], axis=0)
-    confidence = probabilities[np.arange(len(first)), heard]
+    confidence = probabilities[np.arange(len(first)), recognized]
     order = np.lexsort((first.files, -confidence))  # ties by name
     taken: dict[tuple[str, str], int] = {}
     mistakes: list[Mistake] = []
-    for row in order[heard[order] != first.labels[order]]:
-        spoken, speaker = first.label_names[first.labels[row]], str(first.speakers[row])
+    for index in order[recognized[order] != first.labels[order]]:
+        spoken, speaker = first.label_names[first.labels[index]], str(first.speakers[index])
         taken[spoken, speaker] = taken.get((spoken, speaker), 0) + 1
         if taken[spoken, speaker] <= ALIKE and len(mistakes) < most:
             mistakes.append(
                 Mistake(
-                    file=str(first.files[row]),
+                    file=str(first.files[index]),
                     speaker=speaker,
                     spoken=spoken,
-                    heard=first.label_names[heard[row]],
-                    confidence=float(confidence[row]),
-                    wrong=int(wrong[row]),
+                    recognized=first.label_names[recognized[index]],
+                    confidence=float(confidence[index]),
+                    wrong=int(wrong[index]),
+                    networks=len(networks),
                 )
             )
     return mistakes
 
 
-def sound(path: Path) -> str:
-    """Return a recording as a ``data:`` address of WAV, 16 bits at its own rate."""
-    samples, rate = read_audio(path)
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format="WAV", subtype="PCM_16")
-    return f"data:audio/wav;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+def _mistakes(
+    result: StudyResult, runs: Sequence[Run], clips: Recordings, with_sound: bool
+) -> list[Mistake]:
+    """Return the worst errors of a study's best row, with their pictures where clips are given."""
+    by_split: dict[str, list[Predictions]] = {}
+    best = result.best.method
+    for run in runs:
+        for condition, predictions in run.conditions.items():
+            if run.method(condition) == best:
+                by_split.setdefault(run.split, []).append(predictions)
+    found = [m for networks in by_split.values() for m in worst_mistakes(networks)]
+    found.sort(key=lambda mistake: -mistake.confidence)
+    shown = []
+    for mistake in found[:SHOWN]:
+        clip = clips.get((mistake.file, mistake.spoken))
+        if clip:
+            picture = recordings.draw_small(recordings.spectrogram(clip.file, mistake.file))
+            heard = recordings.sound(clip.file) if with_sound else None
+            mistake = replace(mistake, figure=picture, sound=heard)
+        shown.append(mistake)
+    return shown
 
 
-def band_hz() -> NDArray[np.float64]:
-    """Return the frequency at which each band of `FRONT_END` hears best: (M,)."""
-    peaks = mel_filter_bank(FRONT_END).argmax(axis=1)
-    return np.asarray(peaks * FRONT_END.sample_rate / FRONT_END.n_fft, np.float64)
+# Training
 
 
-def spectrogram(path: Path, title: str) -> Spectrogram:
-    """Return the log-mel spectrogram (M, T) of a recording, as a network sees it."""
-    return Spectrogram(title, log_mel(to_clip(*read_audio(path)), FRONT_END))
+def _curves(runs: Iterable[Run]) -> list[figures.Curves]:
+    """Gather training curves, and a held-out speaker's where a run left out a training speaker."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        if run.log and run.grid not in SWEEPS.values():
+            groups.setdefault((run.model, run.front_end), []).append(run)
 
+    def lines(runs: Iterable[Run], key: str) -> tuple[NDArray[np.float64], ...]:
+        logged = [[epoch[key] for epoch in run.log if key in epoch] for run in runs]
+        return tuple(np.array(line) for line in logged if line)
 
-def digit_spectrograms(
-    corpus: Mapping[str, Any], clips: Sequence[Clip], labels: Sequence[str]
-) -> list[Spectrogram]:
-    """Return a clip of each label, spoken by the first training speaker.
-
-    Raises
-    ------
-    AudioError, ValueError
-        When a recording cannot be read, or none has one of the labels.
-    """
-    speaker = corpus["train_speakers"][0]
-    theirs = [clip for clip in clips if clip.speaker == speaker]
-    found = {label: next((c for c in theirs if c.label == label), None) for label in labels}
-    pictures = [
-        spectrogram(clip.file, f"{label} ({clip.file.name})")
-        for label, clip in found.items()
-        if clip
+    return [
+        figures.Curves(
+            MODELS[model].title,
+            FRONT_ENDS[front_end].n_mels,
+            loss=lines((run for run in group if not run.is_inner), "loss"),
+            accuracy=lines((run for run in group if not run.is_inner), "accuracy"),
+            heldout_accuracy=lines((run for run in group if run.is_inner), "heldout_accuracy"),
+        )
+        for (model, front_end), group in groups.items()
     ]
-    if not pictures:
-        raise ValueError(f"{corpus['corpus']}: no clip of {speaker} has one of the labels")
-    return pictures
+
+
+# Spectrograms and embeddings
+
+
+def _spectrograms(result: StudyResult, clips: Recordings) -> str | None:
+    """Draw a clip of each digit by the first training speaker, where recordings are at hand."""
+    try:
+        pictures = recordings.digit_spectrograms(
+            result.provenance.training_speakers[0], tuple(clips.values()), result.label_names
+        )
+    except ValueError:
+        return None
+    return recordings.draw_spectrograms(pictures)
 
 
 def embedding_maps(
@@ -147,7 +301,7 @@ def embedding_maps(
     clips
         Clips of speakers that none of the networks was trained on.
     labels
-        Names of the classes, as the networks know them.
+        Names of the classes, in the order of the networks' outputs.
     cache
         Folder of prepared clips, see `dataset.prepare`.
 
@@ -156,16 +310,42 @@ def embedding_maps(
     AudioError, ConfigError
         When a recording cannot be read, or a run is damaged.
     """
-    dataset, rows = None, np.arange(len(clips))
+    dataset, indices = None, np.arange(len(clips))
     for title, directory in runs.items():
         if not (directory / "model.safetensors").exists():
             continue
         if dataset is None:
             dataset = prepare(clips, cache, labels)
-        _, embeddings = predict(_network(directory), dataset, rows)
+        _, embeddings = predict(_network(directory), dataset, indices)
         yield map_embeddings(
             title, embeddings, [c.label for c in clips], [c.speaker for c in clips]
         )
+
+
+def _maps(
+    results: Sequence[StudyResult], runs_of: Mapping[str, Sequence[Run]], clips: Recordings
+) -> Iterator[EmbeddingMap]:
+    """Map one network, the first seed's, of each model with the best row's front end."""
+    for result in results:
+        runs = [run for run in runs_of[result.name] if not run.is_inner]
+        if result.study not in MAPPED or not runs:
+            continue
+        chosen: dict[str, Path] = {}
+        for run in runs:
+            if run.task == "contrastive":
+                for title, part in PRETRAINED.items():
+                    for last in sorted(run.directory.glob(part))[-1:]:
+                        chosen.setdefault(title, last)
+            elif run.front_end == result.best.method.front_end:
+                model = MODELS[run.model]
+                # Of a linear model its input vectors, whatever classifier is fitted on them.
+                title = f"Input, {model.title.split(', ', 1)[-1]}" if model.linear else model.title
+                chosen.setdefault(title, run.directory)
+        tests = runs[0].predictions
+        named = zip(tests.files, (tests.label_names[label] for label in tests.labels), strict=True)
+        tested = [clips[key] for key in named if key in clips]
+        cache = runs[0].directory.parent / ".prepared"
+        yield from embedding_maps(chosen, tested, result.label_names, cache)
 
 
 def _network(directory: Path) -> DigitNet:

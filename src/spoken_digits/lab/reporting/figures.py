@@ -1,7 +1,8 @@
 """Figures of a report, as SVG to stand inside an HTML page: the same numbers give the same bytes.
 
-Colors are Okabe and Ito's, shades of one hue, or cividis: legible to the color-blind and in print.
-Shapes: C classes, M mel bands, T frames, E epochs.
+`draw` renders the `Picture` that a study describes; the others draw matrices, training curves and
+embeddings. Colors are Okabe and Ito's, shades of one hue, or cividis: legible to the color-blind
+and in print. Shapes: C classes, E epochs.
 """
 
 import html
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spoken_digits.lab.evaluation.embeddings import EmbeddingMap
+from spoken_digits.lab.studies.presentation import Picture, Point
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,18 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Curves",
-    "Line",
-    "Spectrogram",
     "confusion_matrix",
+    "draw",
     "embedding_map",
-    "heat_map",
-    "interval_strip",
     "learning_curves",
-    "line_plot",
     "rejection_curves",
-    "small_spectrogram",
-    "speaker_strip",
-    "spectrograms",
+    "svg",
 ]
 
 FloatArray = NDArray[np.float64]
@@ -70,172 +66,210 @@ class Curves:
     heldout_accuracy: tuple[FloatArray, ...]
 
 
-@dataclass(frozen=True)
-class Spectrogram:
-    """Log-mel spectrogram (M, T) of one clip, under its title."""
-
-    title: str
-    log_mel: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Line:
-    """A curve (n,) over positions `x`, with an interval where `low` and `high` are given."""
-
-    title: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
+def draw(picture: Picture, name: str) -> str:
+    """Draw a picture that a study describes; `name` makes its ids differ from those of others."""
+    size, paint = _KINDS[picture.kind](picture)
+    told = "; ".join(
+        f"{series.name} {', '.join(_spoken(point) for point in series.points)}"
+        for series in picture.series
+    )
+    return svg(name, size, paint, f"{picture.title}; {_values(picture)}: {told}.")
 
 
-def speaker_strip(rows: Sequence[Mapping[str, Any]], chance: float, name: str = "strip") -> str:
-    """Draw each speaker's accuracy in each of a summary's rows: seeds small, their mean large."""
-    speakers = sorted(rows[0]["per_speaker_seed"])
-    told_apart = len(speakers) <= len(COLORS)
+def _values(picture: Picture) -> str:
+    """Name what the values of a picture are: beside which axis that stands depends on its kind."""
+    if picture.kind == "heatmap":
+        return "accuracy, %"
+    return picture.x_label if picture.kind == "ranked" else picture.y_label
 
-    def draw(figure: "Figure") -> None:
+
+def _spoken(point: Point) -> str:
+    value = "not measured" if point.y is None else f"{100 * point.y:.1f}"
+    return f"{point.x} {value}" if isinstance(point.x, str) else value
+
+
+Painter = Callable[["Figure"], None]
+Drawn = tuple[tuple[float, float], Painter]
+
+
+def _curve(picture: Picture) -> Drawn:
+    """Draw a line a series, its interval shaded."""
+
+    def paint(figure: "Figure") -> None:
         ax = figure.subplots()
-        for y, row in enumerate(rows):
-            if y % 2:
-                ax.axhspan(y - 0.5, y + 0.5, color="#f4f4f4", linewidth=0)
-            for k, speaker in enumerate(speakers):
-                values = 100 * np.array(row["per_speaker_seed"][speaker])
-                color, marker = (COLORS[k], MARKERS[k]) if told_apart else (COLORS[0], "o")
-                lane = y + 0.6 * ((k + 0.5) / len(speakers) - 0.5)
-                spread = lane + np.linspace(-0.1, 0.1, len(values))
-                if len(values) > 1:
-                    ax.plot(values, spread, ".", color=color, alpha=0.45, markersize=4)
-                ax.plot(
-                    values.mean(), lane, marker, color=color, markersize=6.5, markeredgecolor="w"
-                )
-            mean = 100 * row["accuracy_mean"]
-            ax.plot([mean, mean], [y - 0.34, y + 0.34], color=INK, linewidth=1.4)
-            ax.text(1.01, y, f"{mean:.1f}", va="center", transform=ax.get_yaxis_transform())
-            if not told_apart:
-                worst = row["worst_speaker"]
-                at = 100 * row["per_speaker"][worst]["accuracy"]
-                ax.text(at - 1, y, worst, va="center", ha="right", fontsize=8)
-        ax.axvline(100 * chance, color="#666666", linestyle=":", linewidth=1)
-        ax.text(100 * chance + 0.7, -0.55, "chance", va="bottom", fontsize=8, color="#555555")
-        ax.text(1.01, -0.55, "mean", va="bottom", transform=ax.get_yaxis_transform(), fontsize=8)
-        ax.set_yticks(range(len(rows)), [row["title"] for row in rows])
-        ax.set(xlim=(0, 101), ylim=(len(rows) - 0.5, -0.5), xlabel="accuracy, %")
+        for k, series in enumerate(picture.series):
+            known = [point for point in series.points if point.y is not None]
+            x = [float(point.x) for point in known]
+            color = MORE_COLORS[k % len(MORE_COLORS)]
+            if known and all(point.low is not None for point in known):
+                low, high = (_percents(getattr(p, end) for p in known) for end in ("low", "high"))
+                ax.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
+            style = "-" if k < len(COLORS) else "--"
+            y = _percents(point.y for point in known)
+            ax.plot(x, y, style, marker=MARKERS[k % len(MARKERS)], color=color, label=series.name)
+        if picture.is_log:
+            ax.set_xscale("log")
+            ax.minorticks_off()
+        if picture.ticks:
+            ax.set_xticks([x for x, _ in picture.ticks], [word for _, word in picture.ticks])
+        if _is_near(picture):
+            _mark_level(ax, picture, ax.axhline)
+        ax.set(xlabel=picture.x_label, ylabel=picture.y_label)
+        ax.grid()
+        ax.set_axisbelow(True)
+        if len(picture.series) > 1:
+            figure.legend(loc="outside lower center", ncols=2)
+
+    return (6.3, 3.6 + 0.11 * len(picture.series)), paint
+
+
+def _ranked(picture: Picture) -> Drawn:
+    """Draw a mark with its interval for each word, series beside one another in panels."""
+    words = [tuple(point.x for point in series.points) for series in picture.series]
+    together = len(set(words)) == 1 and len(words) <= 3
+    panels = [picture.series] if together else [(series,) for series in picture.series]
+    columns = min(len(panels), 2)
+    n_rows = -(-len(panels) // columns)
+    longest = max(len(names) for names in words)
+
+    def paint(figure: "Figure") -> None:
+        axes = figure.subplots(n_rows, columns, squeeze=False, sharex=True)
+        for ax, panel in zip(axes.flat, panels, strict=False):
+            names = [str(point.x) for point in panel[0].points]
+            for k, series in enumerate(panel):
+                lane = (k - (len(panel) - 1) / 2) * 0.26
+                color = COLORS[k % len(COLORS)]
+                for row, point in enumerate(series.points):
+                    if point.y is None:
+                        continue
+                    if point.low is not None and point.high is not None:
+                        ends = [100 * point.low, 100 * point.high]
+                        ax.plot(ends, [row + lane] * 2, color=color, alpha=0.45, linewidth=3)
+                    marker = MARKERS[k % len(MARKERS)]
+                    ax.plot(
+                        100 * point.y, row + lane, marker, color=color, markeredgecolor="w",
+                        markersize=7, label=series.name if row == 0 else None,
+                    )  # fmt: skip
+            for row in range(1, len(names), 2):
+                ax.axhspan(row - 0.5, row + 0.5, color="#f4f4f4", linewidth=0, zorder=0)
+            _mark_level(ax, picture, ax.axvline)
+            ax.set_yticks(range(len(names)), names)
+            ax.set(ylim=(len(names) - 0.5, -0.5))
+            ax.tick_params(axis="y", length=0)
+            ax.grid(axis="x")
+            ax.set_axisbelow(True)
+            if len(panels) > 1:
+                ax.set_title(panel[0].name)
+        for number, ax in enumerate(axes.flat):
+            if number >= len(panels):
+                ax.set_axis_off()
+            elif number + columns >= len(panels):  # the lowest of its column
+                ax.set_xlabel(_values(picture))
+                ax.tick_params(axis="x", labelbottom=True)
+        if together and len(panels[0]) > 1:
+            figure.legend(loc="outside upper right", ncols=len(panels[0]), handletextpad=0.2)
+
+    return (2.9 + 3.4 * columns, n_rows * (1 + 0.24 * longest)), paint
+
+
+def _bars(picture: Picture) -> Drawn:
+    """Draw groups of horizontal bars, a group a word, the number beside each."""
+    bars: dict[str, list[tuple[int, Point]]] = {}
+    for k, series in enumerate(picture.series):
+        for point in series.points:
+            lane = bars.setdefault(str(point.x), [])
+            if point.y is not None:
+                lane.append((k, point))
+    width = 0.8 / max(map(len, bars.values()))
+
+    def paint(figure: "Figure") -> None:
+        ax = figure.subplots()
+        for row, lane in enumerate(bars.values()):
+            for number, (k, point) in enumerate(lane):
+                assert point.y is not None
+                at = row + (number - (len(lane) - 1) / 2) * width
+                ax.barh(at, 100 * point.y, 0.9 * width, color=COLORS[k % len(COLORS)])
+                end = point.y
+                if point.low is not None and point.high is not None:
+                    ends = [100 * point.low, 100 * point.high]
+                    ax.plot(ends, [at, at], color=INK, linewidth=1)
+                    end = max(end, point.high)
+                ax.text(100 * end + 0.6, at, f"{100 * point.y:.1f}", va="center", fontsize=8)
+        _mark_level(ax, picture, ax.axvline)
+        ax.set_yticks(range(len(bars)), list(bars))
+        ax.set(xlabel=_values(picture), ylim=(len(bars) - 0.5, -0.5))
+        ax.margins(x=0.06)
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="x")
         ax.set_axisbelow(True)
-        if told_apart:
-            for k, speaker in enumerate(speakers):
-                ax.plot([], [], MARKERS[k], color=COLORS[k], label=speaker)
-            figure.legend(loc="outside upper right", ncols=len(speakers), handletextpad=0.1)
+        for k, series in enumerate(picture.series):
+            ax.plot([], [], "s", color=COLORS[k % len(COLORS)], markersize=8, label=series.name)
+        if len(picture.series) > 1:
+            figure.legend(loc="outside upper right", ncols=len(picture.series))
 
-    means = "; ".join(f"{row['title']} {100 * row['accuracy_mean']:.1f} %" for row in rows)
-    return _svg(name, (10, 1 + 0.36 * len(rows)), draw, f"Accuracy for each speaker. {means}.")
-
-
-def interval_strip(
-    name: str, rows: Sequence[Mapping[str, Any]], chance: float, baseline: str | None = None
-) -> str:
-    """Draw the mean of each of a summary's rows with its interval over speakers.
-
-    Speakers are small marks. `baseline` is the title of the row that a dotted line is drawn from.
-    """
-    lowest = 100 * min(min(_speaker_means(row)) for row in rows)
-
-    def draw(figure: "Figure") -> None:
-        ax = figure.subplots()
-        for y, row in enumerate(rows):
-            low, high = (100 * edge for edge in row["speaker_interval"])
-            mean = 100 * row["accuracy_mean"]
-            if y % 2:
-                ax.axhspan(y - 0.5, y + 0.5, color="#f4f4f4", linewidth=0)
-            ax.plot([low, high], [y, y], color=COLORS[0], linewidth=4, solid_capstyle="butt")
-            speakers = [100 * value for value in _speaker_means(row)]
-            ax.plot(speakers, [y] * len(speakers), "|", color=COLORS[1], markersize=11, mew=1.6)
-            ax.plot(mean, y, "o", color=INK, markersize=6.5, markeredgecolor="w")
-            ax.text(1.01, y, f"{mean:.1f}", va="center", transform=ax.get_yaxis_transform())
-            if row["title"] == baseline:
-                ax.axvline(mean, color="#666666", linestyle=":", linewidth=1)
-        ax.set_yticks(range(len(rows)), [row["title"] for row in rows])
-        start = max(0.0, 10 * np.floor(lowest / 10 - 0.2))
-        ax.set(xlim=(start, 100.6), ylim=(len(rows) - 0.5, -0.5), xlabel="accuracy, %")
-        if start <= 100 * chance:
-            ax.axvline(100 * chance, color="#666666", linestyle="--", linewidth=1)
-        ax.tick_params(axis="y", length=0)
-        ax.grid(axis="x")
-        ax.set_axisbelow(True)
-        ax.plot([], [], "o", color=INK, label="mean")
-        ax.plot([], [], color=COLORS[0], linewidth=4, label="95 % over speakers")
-        ax.plot([], [], "|", color=COLORS[1], markersize=11, mew=1.6, ls="", label="a speaker")
-        figure.legend(loc="outside upper right", ncols=3)
-
-    means = "; ".join(f"{row['title']} {100 * row['accuracy_mean']:.1f} %" for row in rows)
-    size = (8, 1 + 0.3 * len(rows))
-    return _svg(f"interval {name}", size, draw, f"Accuracy with intervals. {means}.")
+    lanes = max(0.34, 0.2 * max(map(len, bars.values())))
+    return (8.6, 1.0 + lanes * len(bars)), paint
 
 
-def heat_map(title: str, sources: Sequence[str], targets: Sequence[str], shares: ArrayLike) -> str:
-    """Draw shares (sources, targets), 0 to 1, as percent; what is not a number stays empty."""
-    table = 100 * np.asarray(shares, np.float64)
+def _heatmap(picture: Picture) -> Drawn:
+    """Draw a row a series; what has no value stays empty."""
+    columns = list(dict.fromkeys(str(p.x) for series in picture.series for p in series.points))
+    table = np.full((len(picture.series), len(columns)), np.nan)
+    for row, series in enumerate(picture.series):
+        for point in series.points:
+            if point.y is not None:
+                table[row, columns.index(str(point.x))] = 100 * point.y
 
-    def draw(figure: "Figure") -> None:
+    def paint(figure: "Figure") -> None:
         ax = figure.subplots()
         shown = np.ma.masked_invalid(table)
         # Perceptually even and safe for the color-blind; dark is high, as ink is on paper.
         image = ax.imshow(shown, cmap="cividis_r", vmin=0, vmax=100, interpolation="none")
-        for (source, target), share in np.ndenumerate(table):
-            if np.isfinite(share):
-                color = "white" if share > 48 else INK
-                ax.text(target, source, f"{share:.0f}", ha="center", va="center", color=color)
-        ax.set_xticks(range(len(targets)), targets, rotation=30, ha="right")
-        ax.set_yticks(range(len(sources)), sources)
-        ax.set(xlabel="heard in", ylabel="trained on")
-        ax.set_title(title)
+        for (row, column), value in np.ndenumerate(table):
+            if np.isfinite(value):
+                color = "white" if value > 48 else INK
+                ax.text(column, row, f"{value:.0f}", ha="center", va="center", color=color)
+        ax.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+        ax.set_yticks(range(len(picture.series)), [series.name for series in picture.series])
+        ax.set(xlabel=picture.x_label, ylabel=picture.y_label)
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
-        figure.colorbar(image, ax=ax, label="accuracy, %", shrink=0.8, pad=0.02)
+        figure.colorbar(image, ax=ax, label=_values(picture), shrink=0.8, pad=0.02)
 
-    size = (2.1 + 0.5 * len(targets), 1.3 + 0.42 * len(sources))
-    mean = np.nanmean(table)
-    alt = f"{title}: accuracy by training and test speaker; mean {mean:.1f} %."
-    return _svg(f"heat {title}", size, draw, alt)
+    return (2.6 + 0.55 * len(columns), 1.3 + 0.42 * len(picture.series)), paint
 
 
-def line_plot(
-    name: str,
-    curves: Sequence[Line],
-    x_label: str,
-    x_ticks: Mapping[float, str],
-    chance: float | None = None,
-    log_x: bool = False,
-) -> str:
-    """Draw accuracies, 0 to 1, over what was varied; `x_ticks` names the positions."""
+def _mark_level(ax: "Axes", picture: Picture, line: Callable[..., Any]) -> None:
+    """Mark the level that values are read against; its name goes into the legend's place."""
+    if picture.reference is None:
+        return
+    line(100 * picture.reference, color="#666666", linestyle=":", linewidth=1.2)
+    if picture.reference_label:
+        ax.annotate(
+            f"dotted: {picture.reference_label}", (1, 1), xycoords="axes fraction", ha="right",
+            va="bottom", fontsize=8, color="#555555",
+        )  # fmt: skip
 
-    def draw(figure: "Figure") -> None:
-        ax = figure.subplots()
-        for k, curve in enumerate(curves):
-            color = MORE_COLORS[k % len(MORE_COLORS)]
-            marker = MARKERS[k % len(MARKERS)]
-            if curve.low:
-                low, high = 100 * np.array(curve.low), 100 * np.array(curve.high)
-                ax.fill_between(curve.x, low, high, color=color, alpha=0.12, linewidth=0)
-            dashes = "-" if k < len(COLORS) else "--"
-            y = 100 * np.array(curve.y)
-            ax.plot(curve.x, y, dashes, marker=marker, color=color, label=curve.title)
-        if chance is not None:
-            ax.axhline(100 * chance, color="#666666", linestyle=":", linewidth=1)
-        if log_x:
-            ax.set_xscale("log")
-            ax.minorticks_off()
-        ax.set_xticks(list(x_ticks), list(x_ticks.values()))
-        ax.set(xlabel=x_label, ylabel="accuracy, %", ylim=(0, 102))
-        ax.grid()
-        ax.set_axisbelow(True)
-        figure.legend(loc="outside lower center", ncols=2)
 
-    lines = "; ".join(f"{c.title} {', '.join(f'{100 * y:.0f}' for y in c.y)} %" for c in curves)
-    size = (6.4, 3.6 + 0.1 * len(curves))
-    return _svg(f"lines {name}", size, draw, f"Accuracy over {x_label}. {lines}.")
+def _is_near(picture: Picture) -> bool:
+    """Whether the level lies no further from the values than they from one another."""
+    values = [p.y for series in picture.series for p in series.points if p.y is not None]
+    if picture.reference is None or not values:
+        return False
+    spread = max(values) - min(values)
+    return min(values) - spread <= picture.reference <= max(values) + spread
+
+
+def _percents(fractions: Any) -> FloatArray:
+    return 100 * np.array(list(fractions), np.float64)
+
+
+_KINDS: dict[str, Callable[[Picture], Drawn]] = {
+    "curve": _curve,
+    "bars": _bars,
+    "ranked": _ranked,
+    "heatmap": _heatmap,
+}
 
 
 def embedding_map(drawn: EmbeddingMap) -> str:
@@ -243,7 +277,7 @@ def embedding_map(drawn: EmbeddingMap) -> str:
     digits, speakers = (sorted(set(names.tolist())) for names in (drawn.labels, drawn.speakers))
     told_apart = len(speakers) <= len(COLORS)
 
-    def draw(figure: "Figure") -> None:
+    def paint(figure: "Figure") -> None:
         axes = figure.subplots(2, 2)
         for (left, right), place, name in zip(
             axes, (drawn.tsne, drawn.pca), ("t-SNE", "PCA"), strict=True
@@ -274,29 +308,29 @@ def embedding_map(drawn: EmbeddingMap) -> str:
         f"Embeddings of {drawn.title} on a plane, {len(drawn.labels)} clips: by t-SNE and by "
         "principal components, colored by digit and by speaker."
     )
-    return _svg(f"embedding-{drawn.title}", (4.6, 4.7), draw, alt)
+    return svg(f"embedding-{drawn.title}", (4.6, 4.7), paint, alt)
 
 
 def confusion_matrix(name: str, counts: ArrayLike, labels: Sequence[str]) -> str:
-    """Draw counts (C, C), truth in rows; the shade is the root of the row's share."""
+    """Draw counts (C, C), truth in rows; the shade is the root of the fraction of its row."""
     table = np.asarray(counts, np.float64)
     form = "{:.0f}".format if (table == table.round()).all() else "{:.1f}".format
     shade = np.sqrt(table / np.maximum(table.sum(axis=1, keepdims=True), 1))
 
-    def draw(figure: "Figure") -> None:
+    def paint(figure: "Figure") -> None:
         from matplotlib.colors import LinearSegmentedColormap
 
         ax = figure.subplots()
         blues = LinearSegmentedColormap.from_list("blues", ["#ffffff", COLORS[0]])
         ax.imshow(shade, cmap=blues, vmin=0, vmax=1, interpolation="none")
-        for (truth, heard), count in np.ndenumerate(table):
+        for (truth, found), count in np.ndenumerate(table):
             if count:
-                color = "white" if shade[truth, heard] > 0.6 else INK
-                ax.text(heard, truth, form(count), ha="center", va="center", color=color)
+                color = "white" if shade[truth, found] > 0.6 else INK
+                ax.text(found, truth, form(count), ha="center", va="center", color=color)
         ticks = range(len(labels))
         ax.set_xticks(ticks, labels)
         ax.set_yticks(ticks, labels)
-        ax.set(xlabel="heard", ylabel="spoken")
+        ax.set(xlabel="recognized", ylabel="spoken")
         ax.tick_params(which="both", length=0)
         ax.set_xticks(np.arange(len(labels) + 1) - 0.5, minor=True)
         ax.set_yticks(np.arange(len(labels) + 1) - 0.5, minor=True)
@@ -304,9 +338,9 @@ def confusion_matrix(name: str, counts: ArrayLike, labels: Sequence[str]) -> str
         ax.spines[:].set_visible(False)
 
     side = 0.6 + 0.42 * len(labels)
-    share = table.trace() / max(table.sum(), 1)
-    alt = f"Confusion matrix of {name}: {100 * share:.1f} % of clips lie on the diagonal."
-    return _svg(f"confusion-{name}", (side, side - 0.1), draw, alt)
+    diagonal = table.trace() / max(table.sum(), 1)
+    alt = f"Confusion matrix of {name}: {100 * diagonal:.1f} % of clips lie on the diagonal."
+    return svg(f"confusion-{name}", (side, side - 0.1), paint, alt)
 
 
 def learning_curves(curves: Sequence[Curves], name: str = "curves") -> str:
@@ -323,7 +357,7 @@ def learning_curves(curves: Sequence[Curves], name: str = "curves") -> str:
             mean = np.mean([network[:shared] for network in networks], axis=0)
             ax.plot(np.arange(1, shared + 1), mean, style, color=color, linewidth=1.7)
 
-    def draw(figure: "Figure") -> None:
+    def paint(figure: "Figure") -> None:
         axes = figure.subplots(2, len(models), sharex="col", sharey="row", squeeze=False)
         for curve in curves:
             loss, accuracy = axes[:, models.index(curve.model)]
@@ -348,43 +382,7 @@ def learning_curves(curves: Sequence[Curves], name: str = "curves") -> str:
         figure.legend(loc="outside upper center", ncols=4)
 
     names = ", ".join(models)
-    return _svg(name, (10, 4.6), draw, f"Loss and accuracy after each epoch of {names}.")
-
-
-def spectrograms(pictures: Sequence[Spectrogram], band_hz: FloatArray, hop_ms: float) -> str:
-    """Draw log-mel spectrograms on one scale of level and time; `band_hz` (M,) names the bands."""
-    low, high = np.quantile(np.concatenate([p.log_mel.ravel() for p in pictures]), [0.02, 0.998])
-    columns, longest = 5, max(p.log_mel.shape[1] for p in pictures)
-    n_rows = -(-len(pictures) // columns)
-    marks_hz = np.array([250, 500, 1000, 2000, 3500])
-
-    def draw(figure: "Figure") -> None:
-        axes = figure.subplots(n_rows, columns, sharex=True, sharey=True, squeeze=False)
-        for ax, picture in zip(axes.flat, pictures, strict=False):
-            n_mels, frames = picture.log_mel.shape
-            image = ax.imshow(
-                picture.log_mel,
-                cmap="cividis",
-                vmin=low,
-                vmax=high,
-                origin="lower",
-                aspect="auto",
-                interpolation="none",
-                extent=(0, frames * hop_ms / 1000, -0.5, n_mels - 0.5),
-            )
-            ax.set_title(picture.title)
-            ax.set_xlim(0, longest * hop_ms / 1000)
-            ax.set_yticks(np.interp(marks_hz, band_hz, np.arange(n_mels)), marks_hz)
-        for ax in axes.flat[len(pictures) :]:
-            ax.set_axis_off()
-        for ax in axes[-1]:
-            ax.set_xlabel("time, s")
-        for ax in axes[:, 0]:
-            ax.set_ylabel("frequency, Hz")
-        figure.colorbar(image, ax=axes, label="log-mel, normalized", aspect=40, pad=0.01)
-
-    titles = ", ".join(picture.title for picture in pictures)
-    return _svg("spectrograms", (10, 2.1 * n_rows + 0.4), draw, f"Log-mel spectrograms: {titles}.")
+    return svg(name, (10, 4.6), paint, f"Loss and accuracy after each epoch of {names}.")
 
 
 def rejection_curves(evaluation: Mapping[str, Any]) -> str:
@@ -392,13 +390,16 @@ def rejection_curves(evaluation: Mapping[str, Any]) -> str:
     cuts, own = evaluation["cuts"], evaluation["default"]
     thresholds = [cut["threshold"] for cut in cuts]
 
-    def draw(figure: "Figure") -> None:
+    def paint(figure: "Figure") -> None:
         roc, cost = figure.subplots(1, 2)
         roc.plot(*(100 * np.array(evaluation["curve"]).T), color=COLORS[0])
         roc.plot([0, 100], [100, 0], ":", color="#666666", linewidth=1)
         rate = 100 * evaluation["eer"]
         roc.plot(rate, 100 - rate, "o", color=INK)
-        roc.annotate(f" equal errors, {rate:.1f} %", (rate, 100 - rate), va="top")
+        roc.annotate(
+            f"equal error rate, {rate:.1f} %", (rate, 100 - rate), (8, -14),
+            textcoords="offset points",
+        )  # fmt: skip
         roc.set(xlabel="other words accepted, %", ylabel="digits accepted, %", ylim=(0, 101))
         roc.set_title(f"AUROC {100 * evaluation['auroc']:.1f} %")
         for key, text, color in (
@@ -406,10 +407,10 @@ def rejection_curves(evaluation: Mapping[str, Any]) -> str:
             ("digits_right", "digits accepted and right", COLORS[2]),
             ("others_accepted", "other words accepted", COLORS[1]),
         ):
-            shares = [100 * cut[key] for cut in cuts]
-            cost.plot(thresholds, shares, "o-", color=color, label=text, markersize=3)
+            percents = [100 * cut[key] for cut in cuts]
+            cost.plot(thresholds, percents, "o-", color=color, label=text, markersize=3)
         cost.axvline(own["threshold"], color=INK, linestyle="--", linewidth=1, label="in use")
-        cost.set(xlabel="threshold", ylabel="share, %", xlim=(0, 1), ylim=(0, 101))
+        cost.set(xlabel="threshold", ylabel="fraction, %", xlim=(0, 1), ylim=(0, 101))
         cost.legend(loc="lower left")
         for ax in (roc, cost):
             ax.grid()
@@ -417,36 +418,11 @@ def rejection_curves(evaluation: Mapping[str, Any]) -> str:
     alt = (
         f"Digits against other words: AUROC {evaluation['auroc']:.3f}, EER {evaluation['eer']:.3f}."
     )
-    return _svg("rejection", (10, 3.6), draw, alt)
+    return svg("rejection", (10, 3.6), paint, alt)
 
 
-def small_spectrogram(name: str, picture: Spectrogram, band_hz: FloatArray, hop_ms: float) -> str:
-    """Draw one log-mel spectrogram without words beside it, but for the ends of its axes."""
-    n_mels, frames = picture.log_mel.shape
-    marks_hz = np.array([500, 1000, 3000])
-
-    def draw(figure: "Figure") -> None:
-        ax = figure.subplots()
-        ax.imshow(
-            picture.log_mel,
-            cmap="cividis",
-            origin="lower",
-            aspect="auto",
-            interpolation="none",
-            extent=(0, frames * hop_ms / 1000, -0.5, n_mels - 0.5),
-        )
-        ax.set_yticks(np.interp(marks_hz, band_hz, np.arange(n_mels)), ["500", "1k", "3k Hz"])
-        ax.set_xticks([0, frames * hop_ms / 1000], ["0", f"{frames * hop_ms / 1000:.2f} s"])
-
-    return _svg(f"small {name}", (2.6, 1.5), draw, f"Log-mel spectrogram of {picture.title}.")
-
-
-def _speaker_means(row: Mapping[str, Any]) -> list[float]:
-    return [float(np.mean(values)) for values in row["per_speaker_seed"].values()]
-
-
-def _svg(
-    name: str, size_in: tuple[float, float], draw: Callable[["Figure"], None], alt: str
+def svg(
+    name: str, size_in: tuple[float, float], paint: Callable[["Figure"], None], alt: str
 ) -> str:
     """Draw and return an <svg> element whose ids no other figure of the page shares."""
     from matplotlib import style
@@ -455,11 +431,11 @@ def _svg(
     buffer = io.StringIO()
     with style.context(["default", {**STYLE, "svg.hashsalt": name}]):
         figure = Figure(figsize=size_in, layout="constrained")
-        draw(figure)
+        paint(figure)
         no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(buffer, format="svg", metadata=no_metadata, transparent=True)
     prefix = re.sub(r"\W+", "-", name).lower()
-    svg = buffer.getvalue()
-    svg = re.sub(r"\n\s+", "\n", svg[svg.index("<svg") :].strip())  # indents only weigh
-    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1)
+    text = buffer.getvalue()
+    text = re.sub(r"\n\s+", "\n", text[text.index("<svg") :].strip())  # indents only weigh
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
+    return text.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1)

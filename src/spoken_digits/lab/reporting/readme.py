@@ -1,259 +1,221 @@
-"""Tables: the words and numbers of a summary, as Markdown for the README and as cells for the page.
+"""The README's generated parts and docs/results.md: made of results/*.json alone.
 
-Everything here is made from a summary alone, as it lies in results/: the same file gives the same
-bytes.
+The same files give the same bytes; a test fails when a document and its files differ.
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from spoken_digits.lab.data.splits import XSDR_TEST
+from spoken_digits.lab.reporting.tables import percent_or_blank, seconds, table, to_markdown
 from spoken_digits.lab.runs import write_whole
-from spoken_digits.lab.studies.summary import best_row, is_synthetic
+from spoken_digits.lab.studies.presentation import Table
+from spoken_digits.lab.studies.generic import GENERIC
+from spoken_digits.lab.studies.models import ORIGINAL
+from spoken_digits.lab.studies.registry import in_order, study_of
+from spoken_digits.lab.studies.results import StudyResult, read_results
+from spoken_digits.lab.studies.sentences import percent, provenance_words
 
 __all__ = [
-    "ORDER",
-    "answer",
-    "in_order",
-    "kind",
-    "listed_references",
-    "percent",
-    "question",
-    "read_results",
-    "readme_block",
-    "readme_table",
-    "short",
-    "studies_in",
-    "unhelpful",
+    "headline",
+    "replace_between",
+    "results_document",
+    "sentences",
+    "study_lines",
     "update_readme",
-    "verdict",
 ]
 
-# A table of the README that would be longer leaves out what has one seed: hints, for the report.
-_MOST_ROWS = 40
-
-README_BEGIN, README_END = "<!-- results:begin -->", "<!-- results:end -->"
-
-# The order in which a reader meets the studies; others come behind, by name.
-ORDER = ("models", "augmentation", "one-voice", "contrastive", "leave-one-out", "noise")
-
-# Published by others or measured with their models, on the original's TEST list of 503 clips.
-REFERENCES = (
-    ("The original study: SGD hinge, downsampled", 0.547),
-    ("The original study: logistic regression, downsampled", 0.563),
-    ("The original study: LSTM", 0.579),
-    ("The original study: temporal 1D CNN", 0.648),
-    ("PocketSphinx 5, a grammar of the ten digits, trained on other recordings", 0.825),
+NOT_MEASURED = "not measured"
+_NOTE = (
+    "Accuracy is on all 1,000 clips of lucas and yweweler, two German speakers who are in no "
+    "training; in brackets on the 503 of them in the original study's test list, where that study "
+    "and PocketSphinx are measured. With two test speakers no interval holds for speakers in "
+    "general. The third row is the recipe of the shipped model, lucas held out together with "
+    "george, yweweler with nicolas; one seed. Whisper: 80 clips, with the ten words as its prompt; "
+    "{unprompted} % without. Strings: 4 to 7 digits of the same two speakers, joined from single "
+    "digits. A dash: not measured."
 )
 
 
-def kind(summary: Mapping[str, Any]) -> str:
-    """Return the name of a summary's study, which its directory need not have."""
-    return str(summary.get("recipe") or summary["study"])
+def sentences(result: StudyResult) -> tuple[str, ...]:
+    """Return what a study answers, at least its best row; of synthetic speech that is said first."""
+    said = study_of(result).sentences(result) or GENERIC.sentences(result)[:1]
+    lead = "On synthetic speech: " if result.provenance.is_synthetic else ""
+    return tuple(f"{lead}{sentence}" for sentence in said)
 
 
-def in_order(summaries: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Sort summaries by `ORDER`, the others behind them by name."""
-    return sorted(
-        summaries,
-        key=lambda s: (ORDER.index(kind(s)) if kind(s) in ORDER else len(ORDER), s["study"]),
-    )
+# The README
 
 
-def verdict(summary: Mapping[str, Any]) -> str:
-    """Say in a sentence what came out best."""
-    best = best_row(summary["rows"])
-    n_seeds = len(best["seeds"])
-    networks = f"mean of {n_seeds} networks" if n_seeds > 1 else "one network only"
-    worst = best["worst_speaker"]
-    hardest = best["per_speaker"][worst]["accuracy"]
-    return (
-        f"{'On synthetic speech, the' if is_synthetic(summary) else 'The'} best model, "
-        f"{best['title']}, recognizes {percent(best['accuracy_mean'])} % of the digits spoken by "
-        f"voices it has never heard ({networks}), and of those of the hardest voice, {worst}, "
-        f"{percent(hardest)} %."
-    )
-
-
-def question(summary: Mapping[str, Any]) -> str:
-    """Return what a study asks."""
-    return str(summary.get("question") or "Which model hears a voice it has never heard?")
-
-
-def answer(summary: Mapping[str, Any]) -> str:
-    """Return what a study answers, a line for each thing that it asked."""
-    said = str(summary.get("answer") or verdict(summary))
-    synthetic = is_synthetic(summary) and not said.startswith("On synthetic speech")
-    return f"On synthetic speech: {said}" if synthetic else said
-
-
-def short(text: str, most: int = 240) -> str:
-    """Return the first sentences of a text, one at least and up to so many characters."""
-    kept, *others = re.split(r"\n|(?<=[.]) (?=[A-Z])", text)
-    for sentence in others:
-        if len(kept) + len(sentence) >= most:
-            break
-        kept += f" {sentence}"
-    return kept
-
-
-def unhelpful(summary: Mapping[str, Any]) -> list[str]:
-    """Name what is not shown to be better than what it was set against, a sentence each.
-
-    In the study of the models everything is set against the best, and nothing is to be helped.
-    """
-    lines = []
-    for test in summary["comparisons"] if kind(summary) != "models" else ():
-        if test["shown"] and test["difference"] < 0:
-            continue
-        p = test["sign_flip_p_holm"] if test["sign_flip_p_holm"] is not None else test["p_holm"]
-        lines.append(
-            f"{test['title']}, set against {test['reference']}: "
-            f"{-100 * test['difference']:+.1f} points, "
-            f"{'a loss' if test['shown'] else 'no difference shown'}, p {p_value(p)}."
-        )
-    return lines
-
-
-def listed_references(summary: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
-    """Give other people's figures where they can be set beside ours: some clips are on the list."""
-    listed = any(row.get("listed_accuracy") for row in summary["rows"])
-    return REFERENCES if listed and kind(summary) == "models" else ()
-
-
-def readme_table(summary: Mapping[str, Any]) -> str:
-    """Return a study's results as Markdown: the question, a compact table, where they come from."""
-    data, rows = summary["data"], summary["rows"]
-    n_rows, hints = len(rows), ""
-    claims = [row for row in rows if len(row["seeds"]) > 1]
-    if n_rows > _MOST_ROWS and claims:
-        rows = claims
-        hints = (
-            f"{n_rows - len(rows)} rows of one seed, hints, are left out here and stand in "
-            "[results/report.html](results/report.html). "
-        )
-    listed = any(row.get("listed_accuracy") for row in rows)
-    head = ["", "accuracy, % (± sd over seeds)", "95 % over speakers", "worst speaker"]
-    head += ["list of 503"] * listed
-    cells = [
-        [
-            row["title"],
-            mean_and_sd(row),
-            span(row["speaker_interval"]),
-            f"{row['worst_speaker']} "
-            f"{percent(row['per_speaker'][row['worst_speaker']]['accuracy'])}",
-            *[percent(row["listed_accuracy"])] * listed,
-        ]
-        for row in rows
-    ]
-    name, seeds = summary["study"], ", ".join(map(str, summary["seeds"]))
-    tracks = dict.fromkeys(row.get("track", f"{data['corpus']}-only") for row in rows)
-    parts = ["<details>", f"<summary>{question(summary)} ({name}, {n_rows} rows)</summary>", ""]
-    lines = answer(summary).splitlines()
-    parts += [f"- {line}" for line in lines] if len(lines) > 1 else lines
-    parts += ["", *_markdown(head, cells, left=1), ""]
-    parts += [f"**{warning}**\n" for warning in summary["warnings"]]
-    trained = f"Trained on {', '.join(data['train_speakers'])}; tested"
-    if set(data["train_speakers"]) & set(data["test_speakers"]):
-        trained = "Each network tested on voices that it has not heard: in all,"
-    parts.append(
-        f"{hints}{trained} on {data['clips_tested']:,} clips "
-        f"of {', '.join(data['test_speakers'])}. {summary['note'] or ''} "
-        f"Track {', '.join(tracks)} ({data['licence']}), SHA-256 `{data['hash'][:12]}`; "
-        f"seeds {seeds}; commit `{summary['commit']}`; made by `{summary['command']}`; "
-        f"all numbers in [results/{name}.json](results/{name}.json)."
-    )
-    if references := listed_references(summary):
-        head = ["other people's figures, published, on the list of 503 clips", "accuracy, %"]
-        cells = [[who, percent(share)] for who, share in references]
-        parts += ["", *_markdown(head, cells, left=1)]
-    return "\n".join([*parts, "", "</details>"])
-
-
-def readme_block(summaries: Iterable[Mapping[str, Any]]) -> str:
-    """Return what stands between the README's markers: the answers first, then each table."""
-    ordered = in_order(summaries)
-    if not ordered:
-        return ""
-    answers = [[question(summary), short(answer(summary))] for summary in ordered]
-    lines = _markdown(["question", "answer"], answers, left=2)
-    return "\n\n".join(["\n".join(lines), *map(readme_table, ordered)])
-
-
-def studies_in(folder: Path | str) -> list[Path]:
-    """Return the directories in `folder` that hold a study of `ORDER` in full, in that order.
+def headline(results_dir: Path | str) -> Table:
+    """Return the one table of the README: what this package reaches, and others beside it.
 
     Raises
     ------
-    FileNotFoundError
-        When there is none.
+    FileNotFoundError, KeyError, ValueError
+        When a file of results is missing, or holds something else.
     """
-    found = [path for name in ORDER if (path := Path(folder, name)).is_dir()]
-    if not found:
-        raise FileNotFoundError(
-            f"{folder}: no study here, expected one of {', '.join(ORDER)}; run "
-            "`spoken-digits study` first, or name the directories"
-        )
-    return found
+    folder = Path(results_dir)
+    studies = {result.study: result for result in read_results(folder)}
+    references, shipped, strings, benchmarks = (
+        _read(folder / f"{name}.json")
+        for name in ("references", "shipped", "strings", "benchmarks")
+    )
+    whisper = references["whisper_base"]
+    best = studies["models"].best
+    beside_sphinx = {row["what"]: row for row in benchmarks["pocketsphinx"]["rows"]}
+    sphinx_right = _of(beside_sphinx, "503 digits", "recognized")
+    sphinx_time = _of(beside_sphinx, "503 digits", "median")
+    sizes = [_of_rows(benchmarks[name]["rows"], "file") for name in ("recognize", "transcribe")]
+    rejection = next(
+        row for row in shipped["rejection_of_words_never_trained_on"] if row["score"] == "own"
+    )
+    people = shipped["fsdd_speakers"]
+    held_out = sum(people[name]["accuracy"] for name in XSDR_TEST) / len(XSDR_TEST)
+    of_strings = strings["strings"]["all of the split"]
+    george = _george_with_synthetic(studies["one-speaker"])
+    listed_accuracy = percent_or_blank(best.listed_accuracy)
+    rows = [
+        (
+            "accuracy on unseen speakers: trained on FSDD alone (four speakers)",
+            f"{percent(best.accuracy)} % ({listed_accuracy} %)",
+            f"{percent(max(ORIGINAL.values()))} %",
+            "–",
+            "–",
+        ),
+        (
+            "… on FSDD and synthetic speech",
+            f"{NOT_MEASURED}; one speaker (george) and synthetic speech: {percent_or_blank(george)} %",
+            "–",
+            "–",
+            "–",
+        ),
+        (
+            "… on everything licensed, without these speakers",
+            f"{percent(held_out)} %",
+            "–",
+            f"{sphinx_right['peer']:.1f} %",
+            f"{percent(whisper['accuracy_with_prompt'])} %",
+        ),
+        (
+            "strings: digit error rate; entirely right",
+            f"{percent(of_strings['digit_error'])} %; {percent(of_strings['whole_right'])} %",
+            "–",
+            "–",
+            "–",
+        ),
+        (
+            "rejection of words that were in no training: AUROC; equal error rate",
+            f"{percent(rejection['auroc'])} %; {percent(rejection['eer'])} %",
+            "–",
+            "–",
+            "–",
+        ),
+        (
+            "time per clip, one CPU thread",
+            seconds(sphinx_time["ours"] / 1000),
+            "–",
+            seconds(sphinx_time["peer"] / 1000),
+            seconds(whisper["seconds_per_clip"]),
+        ),
+        (
+            "size of the model: single digits; strings",
+            "; ".join(f"{size['ours']:.2f} MB" for size in sizes),
+            "–",
+            "–",
+            f"{whisper['file_mb']} MB",
+        ),
+    ]
+    head = ("", "spoken-digits", "original study", "PocketSphinx 5", "Whisper base")
+    note = _NOTE.format(unprompted=percent(whisper["accuracy_without_prompt"]))
+    return table(head, rows, note=note)
 
 
-def read_results(results_dir: Path | str) -> list[Mapping[str, Any]]:
-    """Read the summaries of studies that lie in a folder, in the order of the page."""
-    files = sorted(Path(results_dir).glob("*.json"))
-    loaded = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    return in_order(summary for summary in loaded if "rows" in summary and "study" in summary)
+def study_lines(results: Iterable[StudyResult]) -> str:
+    """Return a line a study: its name, its question, and the first sentence of its answer."""
+    return "\n".join(
+        f"- **{r.name}**: *{r.question}* {sentences(r)[0]}" for r in in_order(tuple(results))
+    )
 
 
 def update_readme(readme: Path | str, results_dir: Path | str) -> bool:
-    """Rewrite the README between its markers from the studies in results/; say if it changed."""
+    """Rewrite the README between its markers from results/; say whether it changed.
+
+    Raises
+    ------
+    ValueError
+        When a marker is missing.
+    """
     readme = Path(readme)
     text = readme.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(README_BEGIN)
-    _, end, after = rest.partition(README_END)
-    if not begin or not end:
-        raise ValueError(f"{readme}: expected a line {README_BEGIN} and, below it, {README_END}")
-    block = readme_block(read_results(results_dir))
-    new = f"{before}{begin}\n\n{block}\n\n{end}{after}"
+    new = replace_between(text, "results", to_markdown(headline(results_dir)), readme)
+    new = replace_between(new, "studies", study_lines(read_results(results_dir)), readme)
     if new != text:
         write_whole(readme, new.encode())
     return new != text
 
 
-# Words
+def replace_between(text: str, marker: str, block: str, name: Path | str = "text") -> str:
+    """Put a block between ``<!-- marker:begin -->`` and ``<!-- marker:end -->``.
+
+    Raises
+    ------
+    ValueError
+        When the markers are not there in this order; the message says `name`.
+    """
+    begin, end = f"<!-- {marker}:begin -->", f"<!-- {marker}:end -->"
+    before, first, rest = text.partition(begin)
+    _, second, after = rest.partition(end)
+    if not first or not second:
+        raise ValueError(f"{name}: expected a line {begin} and, below it, {end}")
+    return f"{before}{begin}\n\n{block}\n\n{end}{after}"
 
 
-def percent(share: float | None) -> str:
-    """Write a share, 0 to 1, in percent; nothing for None."""
-    return "" if share is None else f"{100 * share:.1f}"
+# docs/results.md
 
 
-def p_value(p: float | None) -> str:
-    """Write a p-value; a dash for None."""
-    return "-" if p is None else "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+def results_document(results_dir: Path | str) -> str:
+    """Return docs/results.md: for each study its question, answer, tables and provenance."""
+    lines = [
+        "<!-- Made by `make docs` from results/; do not edit. -->",
+        "",
+        "# Results",
+        "",
+        "Every table of every study. How things are measured and tested: [protocol.md](protocol.md)."
+        " Pictures: [results/report.html](../results/report.html). The shipped models: "
+        "[MODEL_CARD.md](../MODEL_CARD.md). Speed: [benchmarks.md](benchmarks.md).",
+    ]
+    for result in in_order(read_results(results_dir)):
+        lines += ["", f"## {result.question}", ""]
+        lines += [f"- {sentence}" for sentence in sentences(result)]
+        for shown in study_of(result).tables(result):
+            lines += ["", to_markdown(shown)]
+        link = f"[results/{result.name}.json](../results/{result.name}.json)"
+        lines += ["", f"{provenance_words(result.provenance)} {link}"]
+    return "\n".join([*lines, ""])
 
 
-def span(interval: Sequence[float] | None) -> str:
-    """Write the lowest and the highest of some shares in percent."""
-    return f"{percent(min(interval))} to {percent(max(interval))}" if interval else ""
+def _read(path: Path) -> Mapping[str, Any]:
+    loaded: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return loaded
 
 
-def mean_and_sd(row: Mapping[str, Any]) -> str:
-    """Write a row's accuracy, and its deviation over seeds where there are several."""
-    spread = "" if row.get("accuracy_sd") is None else f" ± {percent(row['accuracy_sd'])}"
-    return f"{percent(row['accuracy_mean'])}{spread}"
+def _of(rows: Mapping[str, Any], *words: str) -> Mapping[str, Any]:
+    """Return the measure whose name has all the words."""
+    return next(row for what, row in rows.items() if all(word in what for word in words))
 
 
-def duration(seconds: float) -> str:
-    """Write a time in hours and minutes."""
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return (
-        f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
-    )
+def _of_rows(rows: Sequence[Mapping[str, Any]], word: str) -> Mapping[str, Any]:
+    return next(row for row in rows if word in row["what"])
 
 
-def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]], left: int) -> list[str]:
-    """Return the lines of a table whose first columns are aligned left."""
-    rule = ["---"] * left + ["---:"] * (len(head) - left)
-    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
+def _george_with_synthetic(result: StudyResult) -> float | None:
+    """Return the best accuracy on lucas and yweweler after training on george and TTS voices."""
+    found = [
+        row.sources["george"].xsdr_accuracy
+        for row in result.rows
+        if row.method.extra != "none" and row.sources and "george" in row.sources
+    ]
+    return max((accuracy for accuracy in found if accuracy is not None), default=None)
