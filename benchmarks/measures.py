@@ -354,7 +354,7 @@ def pocketsphinx(smoke: bool) -> list[Row]:
     import spoken_digits
     from spoken_digits.audio import read_audio, resample
     from spoken_digits.lab.data.corpora import DIGIT_WORDS, find_corpus, read_corpus
-    from spoken_digits.lab.evaluation.exported import heard_before
+    from spoken_digits.lab.evaluation.exported import seen_speakers
 
     try:
         from pocketsphinx import Config, Decoder
@@ -400,7 +400,7 @@ def pocketsphinx(smoke: bool) -> list[Row]:
                 spent.append(time.perf_counter() - begin)
             right.append(row)
             taken.append(spent)
-        known = " (voices that ours has heard)" if heard_before(recognizer, clips) else ""
+        known = " (speakers that ours was trained on)" if seen_speakers(recognizer, clips) else ""
         what = f"{len(clips):,} digits of {title}{known}, against PocketSphinx"
         (mine, theirs), (fast, slow) = np.mean(right, axis=0), np.median(taken, axis=0)
         rows += [

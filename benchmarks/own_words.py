@@ -60,7 +60,9 @@ def accuracy(
 ) -> float:
     """Train on the chosen recordings, and return how many of the others are heard rightly."""
     rows = np.array(chosen)
-    shares = balanced_probabilities(dataset.targets[rows], ["own"] * len(rows), ["all"] * len(rows), {})
+    shares = balanced_probabilities(
+        dataset.targets[rows], ["own"] * len(rows), ["all"] * len(rows), {}
+    )
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
         net = train(config, dataset, rows, run, quiet=True, shares=shares, initial=initial)

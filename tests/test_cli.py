@@ -17,8 +17,10 @@ import spoken_digits
 from spoken_digits.cli import main
 from spoken_digits.lab.data import corpora
 from spoken_digits.lab.data.splits import XSDR_TEST, XSDR_TRAIN
+from spoken_digits.lab.evaluation.schema import CrossValidationResult, RunEvaluation
 from spoken_digits.lab.reporting import html as report
 from spoken_digits.lab.studies import run as study
+from spoken_digits.lab.studies import tasks
 from spoken_digits.lab.tts import espeak as voices
 
 
@@ -315,15 +317,60 @@ def test_report_takes_several_studies_or_all_of_them(here, monkeypatch, capsys):
 
 
 def test_pretrain_hands_on_its_recipe_and_ends_with_the_folder(here, monkeypatch, capsys):
-    def run(config, clips, out):
-        assert (config.seed, config.epochs, len(clips) > 0) == (2, 3, True)
-        return out / "run", "probe: 50.0%"
+    def run(name, config, context):
+        assert (name, config.seed, config.epochs, config.split) == ("pretrain", 2, 3, "synthetic")
+        assert (context.corpus, context.cache) == ("voices", Path("mine", ".prepared"))
+        assert context.command == "spoken-digits pretrain --seed 2 --epochs 3 --out mine"
+        return RunEvaluation("pretrain", cross_validation=CrossValidationResult("probe: 50.0%"))
 
-    monkeypatch.setattr("spoken_digits.lab.training.contrastive.run_pretraining", run)
+    monkeypatch.setattr(tasks, "run_task", run)
     assert main(["pretrain", "--seed", "2", "--epochs", "3", "--out", "mine"]) == 0
     printed = capsys.readouterr()
-    assert printed.out == "mine/run\n"
+    assert printed.out == f"{Path('mine', 'pretrain-cnn-ours-synthetic-s2')}\n"
     assert "probe: 50.0%" in printed.err
+
+
+def test_train_reads_its_task_from_the_recipe(here, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(
+        tasks, "run_task", lambda name, config, _: asked.append((name, config)) or Empty(name)
+    )
+    monkeypatch.setattr(corpora, "download", no_connection)
+    assert main(["train", "shipped", "--split", "pooled:xsdr"]) == 0
+    assert capsys.readouterr().out == f"{Path('runs', 'cnn-wide-shipped-pooled-xsdr-s0')}\n"
+    assert asked[-1][0] == "pooled"
+    assert asked[-1][1].split == "pooled:xsdr"
+    Path("mine.toml").write_text('task = "pretrain"\nseed = 3\n')
+    assert main(["train", "mine.toml", "--export", "x.onnx"]) == 1
+    assert "a run of the task pretrain has no network to export" in capsys.readouterr().err
+    assert main(["train", "mine.toml"]) == 0
+    assert (asked[-1][0], asked[-1][1].seed) == ("pretrain", 3)
+    assert main(["train", "--seed", "1"]) == 0
+    assert (asked[-1][0], asked[-1][1].split) == ("train", "synthetic")
+
+
+def Empty(name):  # noqa: N802
+    return RunEvaluation(name)
+
+
+def test_custom_words_are_trained_and_the_model_printed(here, monkeypatch, capsys):
+    for word in ("yes", "no"):
+        for speaker in ("ann", "bob"):
+            path = Path("mine", word, f"{speaker}_0.wav")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, speech(), 8_000)
+    asked = []
+    monkeypatch.setattr(
+        tasks, "run_task", lambda name, *rest: asked.append((name, *rest)) or Empty(name)
+    )
+    assert main(["train", "--corpus", "mine", "--epochs", "5", "--seed", "2"]) == 0
+    assert capsys.readouterr().out == f"{Path('runs', 'mine-s2', 'digits.onnx')}\n"
+    ((name, config, context),) = asked
+    assert (name, context.corpus) == ("custom-words", "mine")
+    assert (config.epochs, config.seed, config.split) == (5, 2, "custom")
+    assert (config.augmentation, config.start) == ("robust", "none")
+    assert main(["train", "--corpus", "mine", "--from", "shipped"]) == 0
+    assert (asked[-1][1].start, asked[-1][1].model) == ("shipped", "cnn-wide")
 
 
 def test_corpus_fetch_prints_the_folder(monkeypatch, capsys):
@@ -420,7 +467,7 @@ def test_train_export_evaluate_recognize_follow_one_another(here, fsdd, capsys):
     evaluation = json.loads(capsys.readouterr().out)
     judged = json.loads(Path(run, "evaluation.json").read_text())
     assert evaluation["clips"] == 40
-    assert evaluation["confusion"] == judged["confusion"]
+    assert evaluation["confusion"] == judged["tests"][0]["metrics"]["confusion"]
 
     assert main(["evaluate", "mine.onnx", "--corpus", str(fsdd / "fsdd"), *data]) == 0
     assert "WARNING: mine.onnx was trained on george, jackson, nicolas, theo" in (

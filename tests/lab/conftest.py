@@ -9,7 +9,7 @@ import soundfile
 
 from spoken_digits.lab.data.corpora import DIGIT_WORDS, DIGITS
 from spoken_digits.lab.data.splits import XSDR_TEST, XSDR_TRAIN
-from spoken_digits.lab.tts.flite_festival import PACKAGES, READERS, Reader
+from spoken_digits.lab.tts.flite_festival import FLITE_FESTIVAL_VOICES, PACKAGES, FliteFestivalVoice
 
 SPEAKERS = {"ann": 1.0, "bob": 0.96, "cid": 1.04, "dora": 1.02}  # name: pitch
 
@@ -17,11 +17,11 @@ XSDR = ("george", "jackson", "nicolas", "theo", "lucas", "yweweler")
 
 
 @pytest.fixture(scope="session")
-def readers() -> tuple[Reader, ...]:
-    """The readers of flite and festival; a test that needs them is skipped without."""
+def flite_festival_voices() -> tuple[FliteFestivalVoice, ...]:
+    """TTS voices of flite and festival; a test that needs them is skipped without the programs."""
     if not (shutil.which("flite") and shutil.which("festival")):
         pytest.skip(f"needs flite and festival: apt-get install {PACKAGES}")
-    return READERS
+    return FLITE_FESTIVAL_VOICES
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +45,7 @@ def tone_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pooled_corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made-up tones in the layouts of FSDD, Speech Commands and a folder of voices."""
+    """Made-up tones in the layouts of FSDD, Speech Commands and a folder of TTS voices."""
     root = tmp_path_factory.mktemp("corpora")
     rng = np.random.default_rng(0)
 

@@ -259,25 +259,30 @@ def _run(
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.evaluation.exported import describe, heard_before, judge, read_test
+    from spoken_digits.lab.evaluation.exported import (
+        describe_evaluation,
+        evaluate_model,
+        read_test_set,
+        seen_speakers,
+    )
 
     recognizer = load(arguments.model)
     if arguments.rejection:
         return _evaluate_rejection(recognizer, arguments)
-    name, clips = read_test(arguments.corpus, arguments.split, arguments.data)
-    _warn_of(heard_before(recognizer, clips), arguments.model)
-    evaluation = judge(recognizer, clips)
+    name, clips = read_test_set(arguments.corpus, arguments.split, arguments.data)
+    _warn_of(seen_speakers(recognizer, clips), arguments.model)
+    evaluation = evaluate_model(recognizer, clips)
     if arguments.json:
         print(json.dumps(evaluation.to_dict()))
     else:
-        print(f"{arguments.model} on {name}\n\n{describe(evaluation)}")
+        print(f"{arguments.model} on {name}\n\n{describe_evaluation(evaluation)}")
     return 0
 
 
 def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.data.corpora import data_hash, read_corpus
     from spoken_digits.lab.data.noise import find_noises
-    from spoken_digits.lab.evaluation.exported import heard_before
+    from spoken_digits.lab.evaluation.exported import seen_speakers
     from spoken_digits.lab.evaluation.rejection import (
         describe_rejection,
         evaluate_rejection,
@@ -287,7 +292,7 @@ def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -
 
     name = arguments.corpus or "speech_commands"
     clips = read_corpus(name, arguments.data)
-    known = heard_before(recognizer, clips)
+    known = seen_speakers(recognizer, clips)
     _warn_of(known, arguments.model)
     noise = score_noise(recognizer, find_noises(arguments.data))
     evaluation = evaluate_rejection(score_clips(recognizer, clips), recognizer.threshold, noise)
@@ -299,7 +304,7 @@ def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -
     if arguments.json:
         model = {"sha256": hashlib.sha256(recognizer.path.read_bytes()).hexdigest()}
         origin = {"command": arguments.command, "model": model, "corpus": name}
-        origin |= {"hash": data_hash(clips), "heard_before": len(known)}
+        origin |= {"hash": data_hash(clips), "seen_speakers": len(known)}
         print(json.dumps(origin | evaluation.to_dict()))
     else:
         print(f"{arguments.model} on {name}\n\n{describe_rejection(evaluation)}")
@@ -322,7 +327,7 @@ def _export(arguments: argparse.Namespace) -> int:
 def _study(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.reporting.html import write_report
     from spoken_digits.lab.studies.executor import compute_on_one_thread
-    from spoken_digits.lab.studies.registry import studies
+    from spoken_digits.lab.studies.registry import read_study, studies
     from spoken_digits.lab.studies.run import StudyError, run_study
 
     compute_on_one_thread()
@@ -335,6 +340,9 @@ def _study(arguments: argparse.Namespace) -> int:
             )
         except StudyError as error:
             return complain(str(error))
+        if read_study(name).summarize:
+            print(f"results: {folder / 'summary.json'}", flush=True)
+            continue
         report = folder / "report.html"
         write_report(folder, report, arguments.data)
         print(f"report: {report}", flush=True)

@@ -24,9 +24,7 @@ def add_verbs(verbs: Any) -> None:
     actions = add_group(verbs, "corpus", text)
     verb = add_verb(actions, "list", _corpus_list, "corpora: licence, and where they are", "train")
     add_data(verb)
-    verb = add_verb(
-        actions, "fetch", _corpus_fetch, "download a corpus and check its files", "train"
-    )
+    verb = add_verb(actions, "fetch", _corpus_fetch, "download a corpus and check it", "train")
     verb.add_argument("name", metavar="NAME", help="a corpus of the list")
     add_data(verb)
     text = "listen to every recording and report what is wrong; status 1 if anything is"
@@ -36,17 +34,17 @@ def add_verbs(verbs: Any) -> None:
     )
     add_data(verb)
 
-    text = "make a corpus of synthetic voices, or strings of digits of speakers held out"
+    text = "make a corpus of synthetic speech, or digit strings of held-out speakers"
     verb = add_verb(actions, "make", _corpus_make, text, "train,synth")
     verb.add_argument("kind", choices=["voices", "strings"], help="what to make")
     verb.add_argument("output", metavar="DIR", type=Path, help="folder to make; must not exist")
     verb.add_argument("--seed", type=whole(0), default=0, help="key of its draws (%(default)s)")
     text = (
-        "of espeak-ng, those that ship, or all that the shipped model learned from, saying other "
-        "words too; or the readers of flite and festival"
+        "TTS voices: those of espeak-ng that ship; all of espeak-ng that the shipped model is "
+        "trained on, with other words too; or those of flite and festival (%(default)s)"
     )
-    choices = ["shipped", "all", "readers"]
-    verb.add_argument("--voices", choices=choices, default="shipped", help=text)
+    choices = ["shipped", "all", "flite-festival"]
+    verb.add_argument("--set", choices=choices, default="shipped", help=text)
     strings = verb.add_argument_group("of strings")
     text = "corpus, folder or table of single digits (default: the best at hand)"
     strings.add_argument("--corpus", help=text)
@@ -54,9 +52,10 @@ def add_verbs(verbs: Any) -> None:
     strings.add_argument("--split", help=text)
     text = "strings to make, of the speakers in turn (%(default)s)"
     strings.add_argument("--count", metavar="N", type=whole(1), default=100, help=text)
-    for name, number, word in (("fewest", 2, "least"), ("most", 13, "most")):
-        text = f"digits in a string, at {word} (%(default)s)"
-        strings.add_argument(f"--{name}", metavar="N", type=whole(1), default=number, help=text)
+    for bound, number in (("min", 2), ("max", 13)):
+        text = f"{bound}imum number of digits in a string (%(default)s)"
+        option = f"--{bound}-digits"
+        strings.add_argument(option, metavar="N", type=whole(1), default=number, help=text)
     add_data(verb)
 
 
@@ -88,11 +87,10 @@ def _corpus_check(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.data.corpora import (
         CORPORA,
         CorpusError,
-        check_corpus,
         find_corpus,
         read_corpus,
-        summarize_corpus,
     )
+    from spoken_digits.lab.data.validate import check_corpus, summarize_corpus
 
     at_hand = [name for name in CORPORA if find_corpus(name, arguments.data)]
     status = 0
@@ -118,14 +116,15 @@ def _corpus_make(arguments: argparse.Namespace) -> int:
     if arguments.kind == "strings":
         return _make_strings(arguments)
     from spoken_digits.lab.tts.espeak import ALL_VOICES, make_voices
-    from spoken_digits.lab.tts.flite_festival import make_readers
+    from spoken_digits.lab.tts.flite_festival import make_flite_festival
 
-    if arguments.voices == "readers":
-        print(make_readers(arguments.output, seed=arguments.seed))
-    elif arguments.voices == "all":
-        print(make_voices(arguments.output, ALL_VOICES, takes=4, others=40, seed=arguments.seed))
+    output, seed = arguments.output, arguments.seed
+    if arguments.set == "flite-festival":
+        print(make_flite_festival(output, seed=seed))
+    elif arguments.set == "all":
+        print(make_voices(output, ALL_VOICES, takes=4, oov_words=40, seed=seed))
     else:
-        print(make_voices(arguments.output, seed=arguments.seed))
+        print(make_voices(output, seed=seed))
     return 0
 
 
@@ -133,14 +132,14 @@ def _make_strings(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.connected.strings import (
         StringStyle,
         make_strings,
-        read_spoken,
+        read_words,
         write_strings,
     )
-    from spoken_digits.lab.evaluation.exported import read_test
+    from spoken_digits.lab.evaluation.exported import read_test_set
 
-    style = StringStyle(arguments.fewest, arguments.most)
-    name, clips = read_test(arguments.corpus, arguments.split, arguments.data)
+    style = StringStyle(arguments.min_digits, arguments.max_digits)
+    name, clips = read_test_set(arguments.corpus, arguments.split, arguments.data)
     print(f"of {name}", file=sys.stderr)
-    strings = make_strings(read_spoken(clips), arguments.count, style, arguments.seed)
+    strings = make_strings(read_words(clips), arguments.count, style, arguments.seed)
     print(write_strings(strings, arguments.output))
     return 0

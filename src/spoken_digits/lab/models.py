@@ -11,14 +11,16 @@ to unit deviation, which throws away how loud a band is against the others; choi
 list, the same two people as TEST; one seed.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from spoken_digits.lab.features import FrontEnd, LogMel
@@ -86,23 +88,191 @@ class MaskedBatchNorm(nn.Module):
             rows = x.permute(0, 2, 3, 1).flatten(0, 2)  # (B * bands * T, channels)
             mean = rows.sum(0) / count
             var = ((rows * rows).sum(0) / count - mean * mean).clamp_min(0)
-            with torch.no_grad():
-                self.running_mean.lerp_(mean, self.momentum)
-                self.running_var.lerp_(var, self.momentum)
+            self.update(mean, var)
         else:
             mean, var = self.running_mean, self.running_var
         scale = self.weight * torch.rsqrt(var + self.eps)
         shift = self.bias - mean * scale
         return torch.addcmul(shift[:, None, None], x, scale[:, None, None]) * mask
 
+    @torch.no_grad()
+    def update(self, mean: Tensor, var: Tensor) -> None:
+        """Move the running statistics towards those of a batch."""
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(var, self.momentum)
+
+
+class _PoolNormRelu(torch.autograd.Function):
+    """Maximum, batch normalization and rectification in one, for training.
+
+    The same as `_maximum`, `MaskedBatchNorm` and relu one after another, to rounding; with its own
+    gradient it reads and writes memory a third as often, which is what these layers' time goes to.
+    Everything lies channels-last.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        mask: Tensor,
+        norm: "MaskedBatchNorm",
+        pool: tuple[int, int],
+        *_: Tensor,
+    ) -> Tensor:
+        """Compute (B, C, bands / pool[0], T / pool[1]) of (B, C, bands, T); mask (B, 1, 1, T)."""
+        ctx.shape, ctx.axes, differences = x.shape, [], []
+        for axis in (2, 3):
+            if pool[axis - 2] == 2:
+                if axis == 3:
+                    x, mask = _without_padding(x, mask), mask[..., ::2]
+                x, difference = _halve(x, axis)
+                ctx.axes.append(axis)
+                differences.append(difference)
+        x = x.mul_(mask) if ctx.axes else x * mask
+        square = x * x
+        count = mask.sum() * x.shape[2]
+        mean = _rows(x).sum(0) / count
+        var = (_rows(square).sum(0) / count - mean * mean).clamp_min(0)
+        norm.update(mean, var)
+        inverse = torch.rsqrt(var + norm.eps)
+        scale = norm.weight * inverse
+        shift = norm.bias - mean * scale
+        y = torch.mul(x, scale[:, None, None], out=square)
+        y.add_(_columns(mask, shift)).relu_()
+        ctx.save_for_backward(x, y, mask, mean, inverse, scale, count, *differences)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Ioffe and Szegedy 2015, algorithm 1, with sums over the frames that are there."""
+        x, y, mask, mean, inverse, scale, count, *differences = ctx.saved_tensors
+        gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
+        product = gradient * x
+        to_bias = _rows(gradient).sum(0)
+        to_weight = (_rows(product).sum(0) - mean * to_bias) * inverse
+        slope = -scale * inverse * to_weight / count
+        offset = -scale * to_bias / count - slope * mean
+        back = torch.mul(x, slope[:, None, None], out=product)
+        back.add_(_columns(mask, offset)).addcmul_(gradient, scale[:, None, None])
+        for axis, difference in zip(reversed(ctx.axes), reversed(differences), strict=True):
+            back = _double(back, axis, difference, ctx.shape[axis])
+        return back, None, None, None, to_weight, to_bias
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(B, C, bands, T) as it lies in channels-last memory: (B * bands * T, C)."""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _columns(mask: Tensor, values: Tensor) -> Tensor:
+    """Values of channels (C,) where the mask (B, 1, 1, T) is 1: (B, C, 1, T), channels-last."""
+    return (mask.permute(0, 2, 3, 1) * values).permute(0, 3, 1, 2)
+
+
+def _pairs(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Every first and every second slice along an axis; there may be one more of the first."""
+    every = (slice(None),) * axis
+    return x[(*every, slice(0, None, 2))], x[(*every, slice(1, None, 2))]
+
+
+def _halve(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Maximum of neighbours along an axis, the last alone if need be; and first minus second."""
+    first, second = _pairs(x, axis)
+    n = second.shape[axis]
+    paired, alone = first.narrow(axis, 0, n), first.narrow(axis, n, first.shape[axis] - n)
+    highest = torch.maximum(paired, second)
+    if alone.shape[axis]:
+        highest = torch.cat([highest, alone], axis)
+    return highest, paired - second
+
+
+def _double(gradient: Tensor, axis: int, difference: Tensor, length: int) -> Tensor:
+    """Take a gradient back through `_halve`: to the first of a pair where it was the higher."""
+    n = difference.shape[axis]
+    shape = list(gradient.shape)
+    shape[axis] = length
+    back = torch.empty(
+        shape, dtype=gradient.dtype, device=gradient.device, memory_format=torch.channels_last
+    )
+    first, second = _pairs(back, axis)
+    of_pairs, to_first = gradient.narrow(axis, 0, n), first.narrow(axis, 0, n)
+    torch.ops.aten.threshold_backward.grad_input(of_pairs, difference, 0, grad_input=to_first)
+    torch.sub(of_pairs, to_first, out=second)
+    rest = first.shape[axis] - n
+    first.narrow(axis, n, rest).copy_(gradient.narrow(axis, n, rest))
+    return back
+
+
+def _without_padding(x: Tensor, mask: Tensor) -> Tensor:
+    """Keep the frame behind a clip's last one out of the pair that both are in.
+
+    The convolution reaches into it, and it may be above the last frame. (1, C, bands, T), T even.
+    """
+    first, second = _pairs(mask.flatten(), 0)
+    behind = 2 * torch.nonzero(first > second)[:, 0] + 1
+    return x.index_fill(3, behind, -_FAR)
+
+
+def _maximum(x: Tensor, mask: Tensor, pool: tuple[int, int]) -> Tensor:
+    """Maximum over `pool` bands and frames that are there: (1, C, bands, T), mask (1, 1, 1, T)."""
+    if pool[0] == 2:
+        x, _ = _halve(x, 2)
+    if pool[1] == 2:
+        x, _ = _halve(_without_padding(x, mask), 3)
+    return x
+
+
+class _Packing:
+    """The clips of a padded batch side by side in one long image, a frame or two of zeros between.
+
+    Padding, a quarter of a batch, then costs nothing. The image is made as wide as the next step of
+    64 columns: a convolution is compiled anew for every new shape, which takes as long as using it.
+    """
+
+    def __init__(self, mask: Tensor, stride: int) -> None:
+        self.stride, self.frames = stride, mask.shape[-1]
+        self.lengths = mask[:, 0].sum(-1).long()  # (B,)
+        self.kept = -torch.div(-self.lengths, stride, rounding_mode="floor")  # after the stages
+        slots = self.kept + 1
+        self.starts = slots.cumsum(0) - slots
+        slots[-1] += -slots.sum() % 64
+        clip = torch.arange(len(slots), device=mask.device).repeat_interleave(slots * stride)
+        frame = torch.arange(len(clip), device=mask.device) - stride * self.starts[clip]
+        self.inside = frame < self.lengths[clip]
+        self.source = clip * self.frames + frame.clamp(max=self.frames - 1)
+        self.mask = self.inside.float()[None, None, None]  # (1, 1, 1, W)
+
+    def pack(self, x: Tensor) -> Tensor:
+        """(B, M, T) to (1, 1, M, W), channels-last."""
+        image = x.transpose(0, 1).flatten(1)[:, self.source] * self.inside
+        return image[None, :, :, None].permute(0, 3, 1, 2)
+
+    def unpack(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(1, D, 1, W / stride) to (B, D, T) and the mask (B, 1, T)."""
+        frame = torch.arange(int(self.kept.max()), device=x.device)
+        mask = (frame < self.kept[:, None]).float()
+        position = (self.starts[:, None] + frame).clamp(max=x.shape[-1] - 1)
+        clips = x[0, :, 0].T[position] * mask[..., None]  # (B, T, D)
+        return clips.transpose(1, 2), mask[:, None]
+
 
 class Convolutional(Backbone):
-    """The members of our strong model: plain 3 by 3 convolutions over bands and frames.
+    """The members of the strong model: plain 3 by 3 convolutions over bands and frames.
 
-    Each stage convolves, takes the maximum over (bands, frames), which forgives a resonance that
-    lies a little higher or lower in another voice, normalizes and rectifies; the last convolution
-    spans all bands that are left. Mean and maximum over a clip's frames are joined into the
-    embedding. The maximum comes first because what follows then has a half or a quarter to do.
+    Each stage convolves, takes the maximum over (bands, frames), so that a resonance may lie a
+    little higher or lower in another speaker, normalizes and rectifies; the last convolution spans
+    all bands that are left. Mean and maximum over a clip's frames are joined into the embedding.
+    The maximum comes before the normalization, which then has a half or a quarter to do.
+
+    Parameters
+    ----------
+    n_mels
+        Number of mel bands M.
+    widths, pools
+        Channels of each stage, and the (bands, frames) of its maximum, 1 or 2 of either.
+    top
+        Channels of the last convolution; the embedding is twice as long.
     """
 
     def __init__(
@@ -116,6 +286,7 @@ class Convolutional(Backbone):
         self.convolutions = nn.ModuleList()
         self.norms = nn.ModuleList()
         self.pools = (*pools, (1, 1))
+        self.stride = math.prod(frames for _, frames in pools)
         channels, bands = 1, n_mels
         for width, (pooled, _) in zip(widths, pools, strict=True):
             self.convolutions.append(nn.Conv2d(channels, width, 3, padding=1, bias=False))
@@ -127,17 +298,39 @@ class Convolutional(Backbone):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Embed a padded batch."""
-        x, mask = x[:, None].contiguous(memory_format=torch.channels_last), mask[:, None]
+        if torch.onnx.is_in_onnx_export():
+            x, mask = self._exported(x[:, None], mask[:, None])
+            x, mask = x[:, :, 0], mask[:, 0]
+        else:
+            packing = _Packing(mask, self.stride)
+            x, mask = packing.unpack(self._packed(packing.pack(x), packing.mask))
+        return torch.cat([x.sum(-1) / mask.sum(-1), x.amax(-1)], dim=1)
+
+    def _packed(self, x: Tensor, mask: Tensor) -> Tensor:
+        """All stages, of clips side by side: (1, 1, M, W) to (1, top, 1, W / stride)."""
+        for convolution, norm, pool in zip(self.convolutions, self.norms, self.pools, strict=True):
+            x = convolution(x)
+            if self.training:
+                parameters = norm.weight, norm.bias  # named, to get their gradients
+                x = _PoolNormRelu.apply(x, mask, norm, pool, *parameters)  # type: ignore[no-untyped-call]
+                mask = mask[..., :: pool[1]]
+            else:
+                x = _maximum(x, mask, pool)
+                mask = mask[..., :: pool[1]]
+                x = functional.relu(norm(x * mask, mask))
+        return x
+
+    def _exported(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """All stages, of a padded batch, in operators that every ONNX runtime has."""
         for convolution, norm, pool in zip(self.convolutions, self.norms, self.pools, strict=True):
             x = convolution(x)
             if pool != (1, 1):
-                # What is not rectified yet may lie below padding's zero: no maximum may see that.
+                # Before relu, values may be below padding's zero: the maximum must not choose it.
                 # Half a pool at the end counts as one, as it would with padding behind it.
                 x = functional.max_pool2d(x + (mask - 1) * _FAR, pool, ceil_mode=True)
                 mask = mask[..., :: pool[1]]
             x = functional.relu(norm(x * mask, mask))
-        x, mask = x[:, :, 0], mask[:, 0]
-        return torch.cat([x.sum(-1) / mask.sum(-1), x.amax(-1)], dim=1)
+        return x, mask
 
 
 class Ensemble(Backbone):

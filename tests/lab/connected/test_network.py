@@ -19,7 +19,7 @@ from spoken_digits.lab.connected.network import (
     StringNet,
     export_strings,
 )
-from spoken_digits.lab.connected.strings import Spoken, read_spoken
+from spoken_digits.lab.connected.strings import DigitString, read_words
 from spoken_digits.lab.connected.training import (
     StringConfig,
     TrainingData,
@@ -36,18 +36,20 @@ TINY = StringConfig(steps=25, batch_size=4, seconds=2.4, learning_rate=1e-2, ema
 
 @pytest.fixture(scope="module")
 def material(tone_corpus) -> TrainingData:
-    digits = [replace(s, corpus="fsdd") for s in read_spoken(read_corpus(tone_corpus))]
+    digits = [replace(s, corpus="fsdd") for s in read_words(read_corpus(tone_corpus))]
     rng = np.random.default_rng(0)
     noise = rng.standard_normal(8 * SAMPLE_RATE).astype(np.float32)
-    words = [Spoken.nothing(0.05 * noise[:3_000])]
-    phrase = Spoken(
+    words = [DigitString.without_digits(0.05 * noise[:3_000])]
+    phrase = DigitString(
         np.concatenate([digits[0].samples, digits[-1].samples]),
         digits[0].digits + digits[-1].digits,
         np.array([0, len(digits[0].samples)]),
         np.array([len(digits[0].samples), len(digits[0].samples) + len(digits[-1].samples)]),
         "zoe", "phrases",
     )  # fmt: skip
-    return TrainingData(digits, [phrase, Spoken.nothing(0.05 * noise[:8_000])], words, [noise])
+    return TrainingData(
+        digits, [phrase, DigitString.without_digits(0.05 * noise[:8_000])], words, [noise]
+    )
 
 
 @pytest.fixture(scope="module")

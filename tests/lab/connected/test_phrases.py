@@ -1,4 +1,4 @@
-"""Fluent synthetic speech: what is said, where its words are, and that it repeats."""
+"""Fluent synthetic speech: its words, where they are, and that it is reproducible."""
 
 import subprocess
 
@@ -8,17 +8,17 @@ import pytest
 import spoken_digits as sd
 from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.lab.connected.phrases import (
-    _SAID_AS_DIGITS,
+    _SPOKEN_AS_DIGITS,
     _WORDS,
     draw_voices,
-    make_phrases,
-    read_phrases,
+    make_espeak_phrases,
+    make_flite_festival_phrases,
 )
-from spoken_digits.lab.connected.strings import LEVEL_RMS, Spoken
+from spoken_digits.lab.connected.strings import LEVEL_RMS, DigitString
 from spoken_digits.lab.data.corpora import DIGIT_WORDS, CorpusError
-from spoken_digits.lab.tts import flite_festival as festival
-from spoken_digits.lab.tts.espeak import ESPEAK_RATE_HZ, Voice, say
-from spoken_digits.lab.tts.flite_festival import READERS
+from spoken_digits.lab.tts import flite_festival
+from spoken_digits.lab.tts.espeak import ESPEAK_SAMPLE_RATE, Prompt, Voice, synthesize
+from spoken_digits.lab.tts.flite_festival import FLITE_FESTIVAL_VOICES
 
 
 @pytest.fixture
@@ -27,16 +27,18 @@ def espeak() -> None:
 
 
 @pytest.mark.usefixtures("espeak")
-def test_words_begin_where_the_voice_says():
+def test_words_begin_where_espeak_reports():
     voice = Voice("x", "en-us", "m3", 50, 160)
-    (two, words), (one, _) = say(voice, [("seven seven", 50, 160), ("seven", 50, 160)])
+    (two, words), (one, _) = synthesize(
+        voice, [Prompt("seven seven", 50, 160), Prompt("seven", 50, 160)]
+    )
     assert len(words) == 2
     # The second "seven" begins after about as long as a whole "seven" without its silence takes.
-    assert 0.2 < words[1] / ESPEAK_RATE_HZ < len(one) / ESPEAK_RATE_HZ
+    assert 0.2 < words[1] / ESPEAK_SAMPLE_RATE < len(one) / ESPEAK_SAMPLE_RATE
     assert len(two) > len(one)
 
 
-def check(phrases: list[Spoken]) -> None:
+def check(phrases: list[DigitString]) -> None:
     """What holds of two strings and a sentence of each of two speakers."""
     assert [bool(p.digits) for p in phrases] == [True, True, False] * 2
     for phrase in phrases:
@@ -56,9 +58,9 @@ def check(phrases: list[Spoken]) -> None:
 def test_phrases_are_digits_and_sentences(tmp_path):
     voices = draw_voices(2, 5)
     assert voices == draw_voices(2, 5) != draw_voices(2, 6)
-    phrases = make_phrases(voices, tmp_path, strings=2, sentences=1)
+    phrases = make_espeak_phrases(voices, tmp_path, strings=2, sentences=1)
     check(phrases)
-    again = make_phrases(voices, tmp_path, strings=2, sentences=1)  # from the cache
+    again = make_espeak_phrases(voices, tmp_path, strings=2, sentences=1)  # from the cache
     for one, two in zip(phrases, again, strict=True):
         np.testing.assert_array_equal(one.samples, two.samples)
 
@@ -67,25 +69,28 @@ def test_no_sentence_holds_a_digit():
     assert not set(_WORDS.split()) & {*DIGIT_WORDS, "oh", "won", "ate"}
 
 
-def test_readers_say_them_too_and_once_only(readers, tmp_path, monkeypatch):
-    two = (readers[0], readers[-1])  # one of each program
-    phrases = read_phrases(tmp_path, two, strings=2, sentences=1)
+def test_flite_and_festival_speak_them_too_and_once_only(
+    flite_festival_voices, tmp_path, monkeypatch
+):
+    two = (flite_festival_voices[0], flite_festival_voices[-1])  # one of each program
+    phrases = make_flite_festival_phrases(tmp_path, two, strings=2, sentences=1)
     check(phrases)
     assert [p.speaker for p in phrases] == [two[0].speaker] * 3 + [two[1].speaker] * 3
-    monkeypatch.setattr(festival, "say", lambda *_: pytest.fail("spoken again"))
-    again = read_phrases(tmp_path, two, strings=2, sentences=1)
+    monkeypatch.setattr(flite_festival, "synthesize", lambda *_: pytest.fail("spoken again"))
+    again = make_flite_festival_phrases(tmp_path, two, strings=2, sentences=1)
     for one, other in zip(phrases, again, strict=True):
         np.testing.assert_array_equal(one.samples, other.samples)
         np.testing.assert_array_equal(one.ends, other.ends)
 
 
-@pytest.mark.parametrize("number", range(len(READERS)))
-def test_between_the_digits_of_a_reader_the_pauses_are_silent(readers, number):
+@pytest.mark.parametrize("number", range(len(FLITE_FESTIVAL_VOICES)))
+def test_between_two_digits_the_pauses_are_silent(flite_festival_voices, number):
     """The sound itself falls silent where a digit is said to end, and rises where one begins."""
     # All of it voiced, without the silence that is in a stop.
-    plan = [("one, nine, one, nine, one", tempo, 115.0) for tempo in (0.75, 1.3)]
+    text = "one, nine, one, nine, one"
+    prompts = [flite_festival.Prompt(text, tempo, 115.0) for tempo in (0.75, 1.3)]
     errors_s: list[float] = []
-    for samples, rate, bounds in festival.say(readers[number], plan):
+    for samples, rate, bounds in flite_festival.synthesize(flite_festival_voices[number], prompts):
         assert len(bounds) == 5
         assert 0 < len(samples) - bounds[-1, 1] < 0.5 * rate
         hop = rate // 200  # 5 ms
@@ -105,11 +110,13 @@ def test_between_the_digits_of_a_reader_the_pauses_are_silent(readers, number):
     assert np.median(errors_s) < 0.03
 
 
-@pytest.mark.parametrize("number", range(len(READERS)))
-def test_what_is_cut_out_of_fluent_speech_is_the_digit(readers, number, tmp_path):
-    """The recognizer hears each digit, and not when it is cut 100 ms too early or too late."""
+@pytest.mark.parametrize("number", range(len(FLITE_FESTIVAL_VOICES)))
+def test_what_is_cut_out_of_fluent_speech_is_the_digit(flite_festival_voices, number, tmp_path):
+    """The recognizer gets each digit right, but not when it is cut 100 ms too early or late."""
     recognizer = sd.load()
-    strings = read_phrases(tmp_path, readers[number : number + 1], strings=12, sentences=0)
+    strings = make_flite_festival_phrases(
+        tmp_path, flite_festival_voices[number : number + 1], strings=12, sentences=0
+    )
 
     def heard(shift: int) -> float:
         right = [
@@ -126,19 +133,28 @@ def test_what_is_cut_out_of_fluent_speech_is_the_digit(readers, number, tmp_path
     assert heard(0) > max(heard(-800), heard(800)) + 0.15
 
 
-def test_readers_sentences_sound_like_no_digit(readers):
+def test_no_word_of_the_sentences_is_pronounced_as_a_digit(flite_festival_voices):
     def sounds(words: list[str]) -> list[str]:
-        command = ["flite", "-voice", readers[0].voice, "-ps", "-o", "none", "-t", ", ".join(words)]
+        command = [
+            "flite",
+            "-voice",
+            flite_festival_voices[0].voice,
+            "-ps",
+            "-o",
+            "none",
+            "-t",
+            ", ".join(words),
+        ]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         return [sounds.strip() for sounds in said.split("pau") if sounds.strip()]
 
     words = _WORDS.split()
     digits = sounds(list(DIGIT_WORDS))
     said = {w for w, s in zip(words, sounds(words), strict=True) if s in digits}
-    assert said == set(_SAID_AS_DIGITS)
+    assert said == set(_SPOKEN_AS_DIGITS)
 
 
-def test_without_the_readers_programs_the_packages_are_named(tmp_path, monkeypatch):
+def test_without_flite_and_festival_the_packages_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CorpusError, match="apt-get install flite festival"):
-        read_phrases(tmp_path)
+        make_flite_festival_phrases(tmp_path)

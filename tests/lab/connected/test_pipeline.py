@@ -1,4 +1,4 @@
-"""The network of strings from made-up corpora to its file, and its judgement, by the command."""
+"""The network of strings from made-up corpora to its file, and its evaluation, by the command."""
 
 import json
 from pathlib import Path
@@ -8,11 +8,15 @@ import pytest
 import soundfile
 
 from spoken_digits.cli import main
-from spoken_digits.lab.connected import pipeline as transcripts
-from spoken_digits.lab.connected.pipeline import unheard_clips
+from spoken_digits.connected import Segment, Transcriber, Update
+from spoken_digits.lab.connected import pipeline
+from spoken_digits.lab.connected.pipeline import evaluation_clips
+from spoken_digits.lab.connected.strings import Spoken
 from spoken_digits.lab.data.corpora import DIGIT_WORDS
 from spoken_digits.lab.data.pooled import is_held_out
 from spoken_digits.lab.data.splits import XSDR_TEST, XSDR_TRAIN
+from spoken_digits.lab.evaluation.schema import RunEvaluation
+from spoken_digits.lab.runs import read_json
 from spoken_digits.lab.tts.flite_festival import PACKAGES
 
 CROWD = [f"{i:08x}" for i in range(8)]
@@ -50,10 +54,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(transcripts, "PHRASE_VOICES", 1)
-    monkeypatch.setattr(transcripts, "READER_STRINGS", 2)
-    monkeypatch.setattr(transcripts, "READER_SENTENCES", 1)
-    monkeypatch.setattr(transcripts, "STRINGS_PER_SPEAKER", 4)
+    monkeypatch.setattr(pipeline, "PHRASE_VOICES", 1)
+    monkeypatch.setattr(pipeline, "READER_STRINGS", 2)
+    monkeypatch.setattr(pipeline, "READER_SENTENCES", 1)
+    monkeypatch.setattr(pipeline, "STRINGS_PER_SPEAKER", 4)
 
 
 def test_one_in_five_is_held_out():
@@ -62,19 +66,49 @@ def test_one_in_five_is_held_out():
     assert any(map(is_held_out, CROWD))
 
 
-def test_what_is_judged_on_was_not_heard(data):
-    assert {clip.speaker for clip in unheard_clips("xsdr", data)} == set(XSDR_TEST)
-    crowd = unheard_clips(None, data)
-    assert {clip.speaker for clip in crowd} == set(filter(is_held_out, CROWD))
-    assert {clip.label for clip in crowd} == set("0123456789")
+def test_test_speakers_were_not_trained_on(data):
+    assert {clip.speaker for clip in evaluation_clips("xsdr", data)} == set(XSDR_TEST)
+    for split in (None, pipeline.ALL_SPEAKERS):
+        crowd = evaluation_clips(split, data)
+        assert {clip.speaker for clip in crowd} == set(filter(is_held_out, CROWD))
+        assert {clip.label for clip in crowd} == set("0123456789")
 
 
-def test_the_command_trains_judges_and_makes_strings(data, readers, capsys, tmp_path):
+def test_the_command_trains_evaluates_and_makes_strings(
+    data, flite_festival_voices, capsys, tmp_path
+):
     pytest.importorskip("espeakng_loader", reason="needs the extra synth")
     where = ["--data", str(data)]
     train = ["strings", "train", "-o", "s.onnx", "--split", "xsdr", "--steps", "2", *where]
     assert main(train) == 0
     assert capsys.readouterr().out == "s.onnx\n"
+    run = Path("runs", "strings-xsdr-s0")
+    assert {path.name for path in run.iterdir()} == {
+        "config.toml",
+        "environment.json",
+        "evaluation.json",
+        "log.jsonl",
+        "model.safetensors",
+        "predictions.npz",
+        "strings.onnx",
+    }
+    assert run.joinpath("strings.onnx").read_bytes() == Path("s.onnx").read_bytes()
+    assert Transcriber("s.onnx").metadata["hear_again"] == "true"
+    evaluation = read_json(run / "evaluation.json", RunEvaluation)
+    assert evaluation.task == "strings"
+    assert evaluation.strings is not None
+    saved = np.load(run / "predictions.npz", allow_pickle=False)
+    for name, found in evaluation.strings.strings.items():
+        mine = np.isin(saved["names"], XSDR_TEST if name == "all of the split" else [name])
+        assert found.strings == mine.sum()
+        assert found.whole == (saved["references"] == saved["transcripts"])[mine].sum()
+        assert found.digits == sum(map(len, saved["references"][mine]))
+    before = run.joinpath("model.safetensors").stat().st_mtime_ns
+    assert main(train) == 0  # finished: nothing is trained again
+    assert run.joinpath("model.safetensors").stat().st_mtime_ns == before
+    assert main([*train[:5], "xsdr", "--steps", "3", *where]) == 1
+    assert "strings-xsdr-s0: finished with another recipe" in capsys.readouterr().err
+
     judge = ["strings", "score", "s.onnx", "--split", "xsdr", "-o", "results/strings.json", *where]
     assert main(judge) == 0
     results = json.loads(Path("results/strings.json").read_text())
@@ -83,9 +117,9 @@ def test_the_command_trains_judges_and_makes_strings(data, readers, capsys, tmp_
     assert set(results["strings"]) == {*XSDR_TEST, "all of the split", "speech_commands"}
     assert results["strings"]["all of the split"]["strings"] == 8
     trained_on = json.loads(results["model"]["training_data"])
-    assert trained_on["fsdd_speakers"] == list(XSDR_TRAIN)
-    assert trained_on["readers"] == [reader.speaker for reader in readers]
-    assert trained_on["phrases"] == 12 + 4 + 3 * len(readers)
+    assert trained_on["train_speakers"] == list(XSDR_TRAIN)
+    assert trained_on["tts_voices"] == [v.speaker for v in flite_festival_voices]
+    assert trained_on["phrases"] == 12 + 4 + 3 * len(flite_festival_voices)
     assert set(results["false_digits"]) == {
         f"{2 * sum(map(is_held_out, CROWD))} words",
         "pink_noise",
@@ -100,12 +134,59 @@ def test_the_command_trains_judges_and_makes_strings(data, readers, capsys, tmp_
     assert json.loads(capsys.readouterr().out)["strings"] == 3
 
 
+class Emits:
+    """A transcriber whose digits are final, or not yet, when so many samples have been fed."""
+
+    def __init__(
+        self, digits: str = "", partial: tuple[int, ...] = (), final: tuple[int, ...] = ()
+    ):
+        self.digits, self.partial, self.final = digits, partial, final
+
+    def __call__(self, samples: np.ndarray, sample_rate: int) -> "Emits":
+        return self
+
+    def stream(self) -> "Emits":
+        self.fed = self.told = 0
+        return self
+
+    def feed(self, samples: np.ndarray) -> Update:
+        self.fed += len(samples)
+        done = sum(at <= self.fed for at in self.final)
+        new, self.told = done - self.told, done
+        waiting = sum(at <= self.fed for at in self.partial) > done
+        segment = Segment(1, 0.0, 0.1, 1.0)
+        return Update((segment,) * new, segment if waiting else None)
+
+
+def test_the_delay_runs_from_the_end_of_a_digit_until_it_is_emitted():
+    string = Spoken(
+        np.zeros(16_000, np.float32), "12", np.array([1_000, 8_000]), np.array([4_000, 12_000]),
+        "ann", "fsdd",
+    )  # fmt: skip
+    # The first, which may still change, 100 ms after its end; the second 50 ms before its end.
+    emits = Emits(partial=(4_800, 11_600), final=(7_200, 13_600))
+    assert pipeline.measure_delays_ms(emits, string) == pytest.approx([100, -50])
+    # Where nothing is emitted before it is final, at 400 and at 200 ms.
+    emits = Emits(final=(7_200, 13_600))
+    assert pipeline.measure_delays_ms(emits, string) == pytest.approx([400, 200])
+    found = pipeline._summarize_delays([100.0, -50.0, 400.0, 200.0])
+    assert (found.count, found.median, found.max) == (4, 150, 400)
+    assert found.p95 == pytest.approx(370)
+    assert pipeline._summarize_delays([]) is None
+
+
+def test_false_digits_are_counted_per_hour():
+    minute = np.zeros(60 * 8_000, np.float32)
+    found = pipeline.count_false_digits(Emits("123"), minute)
+    assert (found.digits, found.seconds, found.per_hour) == ("123", 60, 180)
+
+
 def test_without_the_corpora_the_remedy_is_told(tmp_path, capsys):
     assert main(["strings", "train", "--data", str(tmp_path)]) == 1
     assert "corpus fetch" in capsys.readouterr().err
 
 
-def test_the_help_names_the_packages_of_the_readers(capsys):
+def test_the_help_names_the_packages_of_flite_and_festival(capsys):
     with pytest.raises(SystemExit):
         main(["strings", "train", "--help"])
     assert PACKAGES in " ".join(capsys.readouterr().out.split())

@@ -9,18 +9,18 @@ import soundfile
 from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.lab.connected.strings import (
     LEVEL_RMS,
-    LONGEST_OVERLAP_S,
-    LONGEST_PAUSE_S,
-    Spoken,
+    MAX_OVERLAP_S,
+    MAX_PAUSE_S,
+    DigitString,
     StringStyle,
     by_speaker,
     draw_gap,
     join,
     make_strings,
     read_references,
-    read_spoken,
+    read_words,
     score,
-    tighten,
+    trim_to_word,
     write_strings,
 )
 from spoken_digits.lab.data.corpora import Clip, CorpusError, read_corpus
@@ -29,19 +29,19 @@ from spoken_digits.lab.runs import OutputError
 PLAIN = StringStyle(tempo=(1, 1), noise_snr_db=None, level_drift_db=0)
 
 
-def tone(digit: int, speaker: str = "ann", length: int = 2_400) -> Spoken:
+def tone(digit: int, speaker: str = "ann", length: int = 2_400) -> DigitString:
     """A digit that a Fourier transform tells: 300 Hz, and 200 Hz more for each."""
     t = np.arange(length) / SAMPLE_RATE
     samples = (0.1 * np.sin(2 * np.pi * (300 + 200 * digit) * t)).astype(np.float32)
-    return Spoken.of_clip(samples, Clip(Path("x.wav"), str(digit), speaker, "tones"))
+    return DigitString.of_clip(samples, Clip(Path("x.wav"), str(digit), speaker, "tones"))
 
 
-def heard(samples: np.ndarray) -> int:
+def digit_in(samples: np.ndarray) -> int:
     peak = np.abs(np.fft.rfft(samples * np.hanning(len(samples)))).argmax()
     return round((peak * SAMPLE_RATE / len(samples) - 300) / 200)
 
 
-def corpus(*speakers: str) -> list[Spoken]:
+def corpus(*speakers: str) -> list[DigitString]:
     return [tone(d, s, 2_000 + 100 * d) for s in speakers for d in range(10) for _ in range(2)]
 
 
@@ -65,8 +65,8 @@ def test_gaps_are_overlaps_and_pauses_within_their_bounds():
     gaps = [draw_gap(tone(1), tone(2), 0.5, rng) / SAMPLE_RATE for _ in range(2_000)]
     overlaps = [-gap for gap in gaps if gap <= 0]
     assert len(overlaps) == pytest.approx(1_000, abs=100)
-    assert max(overlaps) == pytest.approx(LONGEST_OVERLAP_S, abs=0.002)
-    assert max(gaps) == pytest.approx(LONGEST_PAUSE_S, abs=0.01)
+    assert max(overlaps) == pytest.approx(MAX_OVERLAP_S, abs=0.002)
+    assert max(gaps) == pytest.approx(MAX_PAUSE_S, abs=0.01)
     short = tone(3, length=400)
     assert min(draw_gap(short, tone(2), 1, rng) for _ in range(200)) >= -120
 
@@ -76,7 +76,7 @@ def test_strings_say_what_their_tables_tell():
         assert 2 <= len(string.digits) <= 13
         for digit, start, end in zip(string.digits, string.starts, string.ends, strict=True):
             middle = string.samples[start + 640 : end - 640]
-            assert heard(middle) == int(digit)
+            assert digit_in(middle) == int(digit)
     speakers = [string.speaker for string in make_strings(corpus("ann", "bob"), 4, PLAIN)]
     assert speakers == ["ann", "bob", "ann", "bob"]
 
@@ -90,7 +90,7 @@ def test_tempo_changes_time_and_not_pitch(tempo):
     np.testing.assert_allclose(fast.starts, plain.starts / tempo, atol=1)
     for digit, start, end in zip(fast.digits, fast.starts, fast.ends, strict=True):
         quarter = (end - start) // 4
-        assert heard(fast.samples[start + quarter : end - quarter]) == int(digit)
+        assert digit_in(fast.samples[start + quarter : end - quarter]) == int(digit)
 
 
 def test_the_noise_has_the_ratio_that_was_asked_for():
@@ -112,31 +112,31 @@ def test_the_same_seed_gives_the_same_samples():
 
 def test_strings_need_digits():
     with pytest.raises(CorpusError, match="no digits"):
-        make_strings([Spoken.nothing(np.zeros(800, np.float32))], 1)
+        make_strings([DigitString.without_digits(np.zeros(800, np.float32))], 1)
 
 
-def test_tightening_cuts_what_is_quiet_and_sets_the_level():
+def test_trimming_cuts_what_is_quiet_and_sets_the_level():
     samples = np.zeros(16_000, np.float32)
     samples[6_000:9_000] = 3 * tone(2, length=3_000).samples
     samples += 1e-5 * np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
-    cut = tighten(samples)
+    cut = trim_to_word(samples)
     assert len(cut) == pytest.approx(3_000, abs=300)
     assert np.sqrt((cut**2).mean()) == pytest.approx(LEVEL_RMS, rel=1e-3)
 
 
 @pytest.mark.parametrize("below_db", [15, 25, 35])
-def test_tightening_finds_the_word_in_a_background(below_db):
+def test_trimming_finds_the_word_in_a_background(below_db):
     rng = np.random.default_rng(below_db)
     samples = 0.1 * 10 ** (-below_db / 20) * rng.standard_normal(SAMPLE_RATE)
     word = slice(2400, 5600)  # 0.4 s
     samples[word] += 0.1 * np.sqrt(2) * np.sin(2 * np.pi * 500 * np.arange(3200) / SAMPLE_RATE)
-    cut = tighten(samples.astype(np.float32))
+    cut = trim_to_word(samples.astype(np.float32))
     assert 3200 <= len(cut) <= 3200 + 0.16 * SAMPLE_RATE
 
 
 def test_clips_that_ship_are_read_by_speaker():
     clips = [clip for clip in read_corpus("voices") if clip.speaker in ("us-diogo", "us-f1")]
-    pools = by_speaker(read_spoken(clips))
+    pools = by_speaker(read_words(clips))
     assert sorted(pools) == ["us-diogo", "us-f1"]
     assert all(sorted(pool) == list("0123456789") for pool in pools.values())
     assert all(0.1 < len(p.samples) / SAMPLE_RATE < 1 for p in pools["us-f1"]["7"])

@@ -16,13 +16,12 @@ from spoken_digits.lab.data.corpora import (
     Clip,
     CorpusError,
     best_corpus,
-    check_corpus,
     data_hash,
     data_root,
     find_corpus,
     read_corpus,
-    summarize_corpus,
 )
+from spoken_digits.lab.data.validate import check_corpus, summarize_corpus
 
 FSDD_NAMES = [f"{digit}_{speaker}_0.wav" for digit in "012" for speaker in ("theo", "lucas")]
 
@@ -331,4 +330,4 @@ def test_without_a_connection_the_voices_are_taken_and_said_loudly(monkeypatch, 
     monkeypatch.setenv("no_proxy", "*")
     name, clips = best_corpus()
     assert (name, clips) == ("voices", read_corpus("voices"))
-    assert "SYNTHETIC VOICES" in capsys.readouterr().err
+    assert "SYNTHETIC SPEECH" in capsys.readouterr().err

@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import io
 import socket
 import tarfile
@@ -14,7 +15,14 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from spoken_digits.lab.data.corpora import CORPORA, CorpusError, fetch_corpus
+from spoken_digits.lab.data.corpora import (
+    CORPORA,
+    FSDD_MANIFEST,
+    CorpusError,
+    _read_manifest,
+    fetch_corpus,
+    find_corpus,
+)
 from spoken_digits.lab.data.download import PATIENCE_S
 
 FSDD_NAMES = [f"{digit}_{speaker}_0.wav" for digit in "012" for speaker in ("theo", "lucas")]
@@ -113,9 +121,9 @@ def fetch(tmp_path, monkeypatch):
     """Fetch a made-up FSDD of six recordings from an address, with short patience."""
     monkeypatch.setenv("no_proxy", "*")
 
-    def fetch_from(url: str) -> Path:
-        made_up = dataclasses.replace(CORPORA["fsdd"], url=url, clips=len(FSDD_NAMES))
-        monkeypatch.setitem(CORPORA, "fsdd", made_up)
+    def fetch_from(url: str, **other) -> Path:
+        known = {"url": url, "clips": len(FSDD_NAMES), "hash": None} | other
+        monkeypatch.setitem(CORPORA, "fsdd", dataclasses.replace(CORPORA["fsdd"], **known))
         return fetch_corpus("fsdd", tmp_path / "data", patience_s=0.5)
 
     return fetch_from
@@ -144,6 +152,71 @@ def test_a_whole_download_becomes_a_corpus_and_leaves_nothing_else(fetch, tmp_pa
     assert left_behind(tmp_path) == ["fsdd"]
 
 
+def published(tmp_path: Path) -> dict:
+    """Hash and manifest of the made-up FSDD, by their definitions."""
+    rows, lines = [], []
+    for i, name in enumerate(FSDD_NAMES):
+        digest = hashlib.sha256(wav_bytes(i)).hexdigest()
+        digit, speaker, _ = name.split("_")
+        rows.append("\t".join((name, digit, speaker, digest)))
+        lines.append(f"{digit}_{speaker} {digest[:4]}")
+    manifest = tmp_path / "manifest"
+    manifest.write_text("\n".join(["# a comment", *lines]))
+    digest = hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
+    return {"hash": digest, "manifest": manifest}
+
+
+def test_a_download_with_the_published_hash_is_accepted(fetch, tmp_path):
+    with serve(archive()) as server:
+        assert fetch(server.url, **published(tmp_path)).is_dir()
+
+
+def test_recordings_that_differ_are_refused_counted_and_named(fetch, tmp_path):
+    changed = {f"x/recordings/{name}": wav_bytes(99) for name in FSDD_NAMES[2:4]}
+    with (
+        serve(archive(extra=changed)) as server,
+        pytest.raises(CorpusError, match=r"2 recordings, the first 1_lucas_0\.wav, differ"),
+    ):
+        fetch(server.url, **published(tmp_path))
+    assert left_behind(tmp_path) == []
+
+
+def test_a_difference_that_the_abbreviated_manifest_does_not_show_is_refused(fetch, tmp_path):
+    other = published(tmp_path) | {"hash": "0" * 64}
+    with serve(archive()) as server, pytest.raises(CorpusError, match="some recordings differ"):
+        fetch(server.url, **other)
+    assert left_behind(tmp_path) == []
+
+
+def test_a_corpus_that_is_there_but_differs_is_named_and_left_alone(fetch, tmp_path):
+    recordings = tmp_path / "data" / "fsdd" / "recordings"
+    recordings.mkdir(parents=True)
+    for name in FSDD_NAMES:
+        (recordings / name).write_bytes(wav_bytes())
+    message = r"5 recordings, the first 0_lucas_0\.wav, differ .*; move the folder away"
+    with pytest.raises(CorpusError, match=message):
+        fetch("http://127.0.0.1:1/", **published(tmp_path))
+    assert len(list(recordings.iterdir())) == len(FSDD_NAMES)
+
+
+def test_the_published_fsdd_has_the_hash_and_the_manifest(data_root):
+    folder = find_corpus("fsdd", data_root)
+    assert fetch_corpus("fsdd", folder.parent) == folder
+    digests = {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in folder.glob("recordings/*.wav")
+    }
+    manifest = _read_manifest(FSDD_MANIFEST)
+    assert manifest == {name: digest[:4] for name, digest in digests.items()}
+
+
+def test_the_hash_of_fsdd_is_that_of_the_published_results():
+    results = Path(__file__).parents[3] / "results"
+    for study in ("models", "noise", "leave-one-out"):
+        text = (results / f"{study}.json").read_text(encoding="utf-8")
+        assert f'"{CORPORA["fsdd"].hash}"' in text
+
+
 def test_a_corpus_that_is_there_is_not_fetched_again(fetch, tmp_path):
     recordings = tmp_path / "data" / "fsdd" / "recordings"
     recordings.mkdir(parents=True)
@@ -165,7 +238,7 @@ def test_a_corpus_that_is_there_but_incomplete_is_never_overwritten(fetch, tmp_p
 def test_an_interrupted_download_goes_on_where_it_stopped(fetch, tmp_path, sends_length):
     content = archive()
     with serve(content, stop_after=1_000, sends_length=sends_length) as server:
-        with pytest.raises(CorpusError, match=r"broke off.* try again to go on"):
+        with pytest.raises(CorpusError, match=r"broke off.* try again to continue"):
             fetch(server.url)
         assert left_behind(tmp_path) == ["fsdd.part"]
         assert (tmp_path / "data" / "fsdd.part").read_bytes() == content[:1_000]

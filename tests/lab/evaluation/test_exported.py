@@ -1,4 +1,4 @@
-"""A model file judged on recordings; the toy always says 9."""
+"""A model file evaluated on recordings; the toy model always answers 9."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,12 @@ from toy_model import write_toy_model
 
 from spoken_digits.lab.data.corpora import CorpusError, read_corpus
 from spoken_digits.lab.data.splits import XSDR_TEST, XSDR_TRAIN, SplitError
-from spoken_digits.lab.evaluation.exported import describe, heard_before, judge, read_test
+from spoken_digits.lab.evaluation.exported import (
+    describe_evaluation,
+    evaluate_model,
+    read_test_set,
+    seen_speakers,
+)
 from spoken_digits.recognize import load
 
 
@@ -32,50 +37,50 @@ def data(tone_corpus, tmp_path_factory) -> Path:
 
 
 def test_a_model_that_always_says_9_is_right_a_tenth_of_the_time(toy, tone_corpus):
-    evaluation = judge(toy, read_corpus(tone_corpus))
+    evaluation = evaluate_model(toy, read_corpus(tone_corpus))
     assert evaluation.clips == 120
     assert evaluation.accuracy == 0.1
     assert [row[9] for row in evaluation.confusion] == [12] * 10
-    text = describe(evaluation)
+    text = describe_evaluation(evaluation)
     assert "accuracy            10.0%  of 120 clips" in text
     assert "9          10.0%  100.0%  18.2%     12" in text
     assert "dora        10.0%     30            0" in text
     assert "listed" not in text
 
 
-def test_labels_that_the_model_does_not_know_are_left_out(tone_corpus, tmp_path):
+def test_labels_that_the_model_lacks_are_left_out(tone_corpus, tmp_path):
     two = load(write_toy_model(tmp_path / "two.onnx", ("8", "9")))
-    assert judge(two, read_corpus(tone_corpus)).clips == 24
+    assert evaluate_model(two, read_corpus(tone_corpus)).clips == 24
     words = load(write_toy_model(tmp_path / "words.onnx", ("yes", "no")))
-    with pytest.raises(ValueError, match=r"words\.onnx: knows none of the labels; .* yes, no"):
-        judge(words, read_corpus(tone_corpus))
+    with pytest.raises(ValueError, match=r"words\.onnx: has none of the labels; .* yes, no"):
+        evaluate_model(words, read_corpus(tone_corpus))
 
 
 def test_the_test_side_of_fsdd_is_that_of_xsdr(data, toy):
-    name, clips = read_test(data=data)
+    name, clips = read_test_set(data=data)
     assert name == "fsdd, test side of xsdr"
     assert {clip.speaker for clip in clips} == set(XSDR_TEST)
-    name, clips = read_test(split="loso:theo", data=data)
+    name, clips = read_test_set(split="loso:theo", data=data)
     assert {clip.speaker for clip in clips} == {"theo"}
-    assert heard_before(toy, clips) == ("theo",)
+    assert seen_speakers(toy, clips) == ("theo",)
 
 
-def test_a_model_that_names_corpora_may_have_heard_all_of_their_speakers(data, tmp_path):
-    _, clips = read_test(split="loso:theo", data=data)
-    for corpora, heard in (({"fsdd": {}, "voices": {}}, ("theo",)), ({"voices": {}}, ())):
+def test_a_model_that_names_corpora_may_have_seen_all_of_their_speakers(data, tmp_path):
+    _, clips = read_test_set(split="loso:theo", data=data)
+    for corpora, seen in (({"fsdd": {}, "voices": {}}, ("theo",)), ({"voices": {}}, ())):
         training = json.dumps({"corpora": corpora})
         model = load(write_toy_model(tmp_path / "toy.onnx", training_data=training))
-        assert heard_before(model, clips) == heard
+        assert seen_speakers(model, clips) == seen
 
 
 def test_a_corpus_of_ones_own_is_tested_whole(tone_corpus):
-    name, clips = read_test(str(tone_corpus))
+    name, clips = read_test_set(str(tone_corpus))
     assert name == str(tone_corpus)
     assert len(clips) == 120
 
 
 def test_a_split_of_many_folds_or_a_corpus_not_at_hand_is_refused(data):
     with pytest.raises(SplitError, match=r"6 folds, expected one .*loso:theo"):
-        read_test(split="loso", data=data)
+        read_test_set(split="loso", data=data)
     with pytest.raises(CorpusError, match="nowhere"):
-        read_test("nowhere", data=data)
+        read_test_set("nowhere", data=data)

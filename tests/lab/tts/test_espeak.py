@@ -5,34 +5,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+from scipy.fft import next_fast_len
 
 from spoken_digits.lab.data.corpora import (
     CORPORA,
     DIGIT_WORDS,
     DIGITS,
     CorpusError,
-    check_corpus,
     find_corpus,
     read_corpus,
 )
+from spoken_digits.lab.data.validate import check_corpus
 from spoken_digits.lab.runs import OutputError
-from spoken_digits.lab.tts import flite_festival as festival
+from spoken_digits.lab.tts import flite_festival
 from spoken_digits.lab.tts.espeak import (
     ALL_VOICES,
-    OTHER_WORDS,
+    OOV_WORDS,
     TAKES,
     VOICES,
     Voice,
     make_voices,
 )
-from spoken_digits.lab.tts.flite_festival import READERS, make_readers
+from spoken_digits.lab.tts.flite_festival import FLITE_FESTIVAL_VOICES, make_flite_festival
 
 needs_espeak = pytest.mark.skipif(
     importlib.util.find_spec("espeakng_loader") is None,
     reason="needs espeak-ng: pip install 'spoken-digits[synth]'",
 )
 
-SPEAKERS = frozenset(reader.speaker for reader in READERS)
+RECORDED = frozenset(voice.speaker for voice in FLITE_FESTIVAL_VOICES)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +48,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 # The voices that ship
 
 
-def test_every_voice_says_every_digit_and_readers_more_often(clips):
-    takes = {voice.speaker: TAKES for voice in VOICES} | dict.fromkeys(SPEAKERS, festival.TAKES)
+def test_every_voice_says_every_digit_and_flite_and_festival_more_often(clips):
+    takes = {voice.speaker: TAKES for voice in VOICES} | dict.fromkeys(
+        RECORDED, flite_festival.TAKES
+    )
     assert Counter((clip.label, clip.speaker) for clip in clips) == {
         (digit, speaker): count for digit in DIGITS for speaker, count in takes.items()
     }
@@ -81,18 +84,18 @@ def test_every_clip_has_one_level_and_no_offset(clips):
 
 def test_no_two_clips_of_a_digit_sound_alike(clips):
     for digit in DIGITS[::3]:
-        formants = {clip: x for clip, x in clips.items() if clip.speaker not in SPEAKERS}
+        formants = {clip: x for clip, x in clips.items() if clip.speaker not in RECORDED}
         same_word = [samples for clip, samples in formants.items() if clip.label == digit]
-        size = 2 * max(map(len, same_word))
+        size = next_fast_len(2 * max(map(len, same_word)), real=True)
         spectra = [np.fft.rfft(x / np.linalg.norm(x), size) for x in same_word]
         spectra = np.array(spectra)
         for i, one in enumerate(spectra[:-1]):
             assert np.abs(np.fft.irfft(one * spectra[i + 1 :].conj(), size)).max() < 0.95
 
 
-def test_no_reader_repeats_itself(clips):
-    read = [samples.tobytes() for clip, samples in clips.items() if clip.speaker in SPEAKERS]
-    assert len(set(read)) == len(read) == 10 * len(SPEAKERS) * festival.TAKES
+def test_no_voice_of_flite_or_festival_repeats_itself(clips):
+    read = [samples.tobytes() for clip, samples in clips.items() if clip.speaker in RECORDED]
+    assert len(set(read)) == len(read) == 10 * len(RECORDED) * flite_festival.TAKES
 
 
 def test_the_voices_differ_in_pitch_and_timbre(clips):
@@ -136,18 +139,18 @@ def test_there_are_voices_enough_and_each_has_a_name_of_its_own():
     assert len({voice.speaker for voice in ALL_VOICES}) == len(ALL_VOICES) >= 80
     assert ALL_VOICES[: len(VOICES)] == VOICES
     assert len({voice.accent for voice in ALL_VOICES}) == 8
-    assert not set(OTHER_WORDS) & {*DIGIT_WORDS, "won", "to", "too", "for", "ate", "oh"}
+    assert not set(OOV_WORDS) & {*DIGIT_WORDS, "won", "to", "too", "for", "ate", "oh"}
 
 
 @needs_espeak
 def test_other_words_leave_the_digits_as_they_are(tmp_path):
     make_voices(tmp_path / "digits", VOICES[:1], takes=1)
-    make_voices(tmp_path / "both", VOICES[:1], takes=1, others=3)
+    make_voices(tmp_path / "both", VOICES[:1], takes=1, oov_words=3)
     digits, both = contents(tmp_path / "digits"), contents(tmp_path / "both")
     assert digits.items() < both.items()
     others = {Path(name).parent.name for name in both.keys() - digits.keys()}
     assert len(others) == 3
-    assert others <= set(OTHER_WORDS)
+    assert others <= set(OOV_WORDS)
 
 
 @needs_espeak
@@ -197,12 +200,12 @@ def test_a_folder_in_use_is_left_alone(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 
 
-# The readers
+# flite and festival
 
 
-def test_a_reader_made_twice_says_the_same_and_its_takes_differ(readers, tmp_path):
+def test_a_voice_of_flite_is_reproducible_and_its_takes_differ(flite_festival_voices, tmp_path):
     for name in ("one", "other"):
-        make_readers(tmp_path / name, readers[:1], takes=2)
+        make_flite_festival(tmp_path / name, flite_festival_voices[:1], takes=2)
     one, other = (contents(tmp_path / name) for name in ("one", "other"))
     assert one == other
     assert len(one) == len(set(one.values())) == 20
@@ -211,7 +214,7 @@ def test_a_reader_made_twice_says_the_same_and_its_takes_differ(readers, tmp_pat
 def test_without_flite_the_packages_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CorpusError, match="apt-get install flite festival"):
-        make_readers(tmp_path / "made")
+        make_flite_festival(tmp_path / "made")
 
 
 def test_people_of_flite_speak_lower_or_higher_as_they_do(clips):

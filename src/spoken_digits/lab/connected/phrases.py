@@ -1,8 +1,8 @@
-"""Fluent synthetic speech: strings of digits, and sentences without any.
+"""Fluent synthetic speech: strings of digits, and sentences without any digit.
 
-What clips put together lack, this has: each word is shaped by its neighbours. The voices are those
-of espeak-ng, many, drawn from accents times vocal tracts times pitch and rate, and the readers of
-flite and festival, few, but recorded from people.
+Unlike clips put together, it is coarticulated: each word is shaped by its neighbours. The TTS
+voices are many of espeak-ng, drawn from accents times vocal tracts times pitch and rate, and a few
+of flite and festival, which are made from recordings of people.
 
 Shapes: L samples, n digits of a phrase.
 """
@@ -18,23 +18,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spoken_digits.audio import SAMPLE_RATE, resample
-from spoken_digits.lab.connected.strings import LEVEL_RMS, Spoken
+from spoken_digits.lab.connected.strings import LEVEL_RMS, DigitString
 from spoken_digits.lab.data.corpora import DIGIT_WORDS
 from spoken_digits.lab.runs import whole_file
-from spoken_digits.lab.tts import flite_festival as festival
-from spoken_digits.lab.tts.espeak import ESPEAK_RATE_HZ, Voice, say
-from spoken_digits.lab.tts.flite_festival import READERS, Reader, Saying
+from spoken_digits.lab.tts import espeak, flite_festival
+from spoken_digits.lab.tts.espeak import Voice
+from spoken_digits.lab.tts.flite_festival import (
+    FLITE_FESTIVAL_VOICES,
+    FliteFestivalVoice,
+    Synthesis,
+)
 
-__all__ = ["ACCENTS", "VARIANTS", "draw_voices", "make_phrases", "read_phrases"]
+__all__ = [
+    "ACCENTS",
+    "VARIANTS",
+    "draw_voices",
+    "make_espeak_phrases",
+    "make_flite_festival_phrases",
+]
 
-Speaker = TypeVar("Speaker", Voice, Reader)
-Rate = TypeVar("Rate", int, float)
+AnyVoice = TypeVar("AnyVoice", Voice, FliteFestivalVoice)
+AnyPrompt = TypeVar("AnyPrompt", espeak.Prompt, flite_festival.Prompt)
 
 ACCENTS = (
     *("en-us", "en-us", "en-us-nyc", "en", "en-gb-x-rp"),
     *("en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-gb-scotland", "en-029"),
 )
-# Those that sound like people: no robots, no whispers.
+# Variants that sound human: no robots, no whispers.
 VARIANTS = (
     *("Alex", "Alicia", "Andrea", "Andy", "Annie", "Denis", "Diogo", "Gene", "Gene2", "Henrique"),
     *("Hugo", "Jacky", "Lee", "Marco", "Mario", "Michael", "Mike", "Nguyen", "Reed", "Storm"),
@@ -44,7 +54,7 @@ VARIANTS = (
     *("m4", "m5", "m6", "m7", "m8", "marcelo", "max", "michel", "miguel", "norbert", "pablo"),
     *("paul", "pedro", "quincy", "rob", "robert", "sandro", "shelby", "steph", "travis", "victor"),
 )
-# What is said between digits or instead of them. "to" and "for", spoken as in a sentence, are here.
+# Words of the sentences. "to" and "for" are among them: in a sentence they are unstressed.
 _WORDS = (
     "about above after again air all along also always and animal answer any are around ask "
     "away back because been before began below better bird black blue boat body book both box "
@@ -71,15 +81,15 @@ _WORDS = (
     "west what wheel when where which while white who whole why will wind with wonder wood word "
     "work world would write year yes yet you young your "
 )
-_SAID_AS_DIGITS = ("for",)  # by the readers; espeak-ng does not stress it
-_QUIETEST = 0.02  # of the peak: what an engine puts before and after is quieter
-_TEMPO_SPREAD = 0.35  # a phrase's tempo lies within +- this of a reader's, in natural logarithm
-_PITCH_SPREAD = 0.2  # and its pitch, where the reader has one to set
-_LAYOUT = ("sound", "bounds")  # of a phrase in the cache
+_SPOKEN_AS_DIGITS = ("for",)  # by flite and festival; espeak-ng does not stress it
+_TRIM_RATIO = 0.02  # of the peak, -34 dB: what is quieter before and after is trimmed
+_TEMPO_SPREAD = 0.35  # a phrase's tempo lies within +- this of the voice's, in natural logarithm
+_PITCH_SPREAD = 0.2  # likewise its pitch, for a voice whose pitch can be set
+_LAYOUT = ("samples", "bounds")  # arrays of a phrase in the cache
 
 
 def draw_voices(count: int, seed: int) -> list[Voice]:
-    """Draw synthetic speakers: accent, variant, pitch 25 to 80, 120 to 240 words a minute."""
+    """Draw voices of espeak-ng: accent, variant, pitch 25 to 80, 120 to 240 words per minute."""
     voices = []
     for i in range(count):
         rng = np.random.default_rng([seed, i])
@@ -89,19 +99,21 @@ def draw_voices(count: int, seed: int) -> list[Voice]:
     return voices
 
 
-def make_phrases(
+def make_espeak_phrases(
     voices: Sequence[Voice], cache: Path, *, strings: int = 12, sentences: int = 4, seed: int = 0
-) -> list[Spoken]:
-    """Let every voice say strings of 3 to 9 digits, and sentences of 6 to 14 words without any.
+) -> list[DigitString]:
+    """Synthesize strings of 3 to 9 digits, and sentences of 6 to 14 words without any digit.
+
+    A digit ends where the next word begins, or the phrase ends.
 
     Parameters
     ----------
     voices
-        Speakers; the same ones say the same words with every call.
+        Voices of espeak-ng; the same voices and seed give the same phrases.
     cache
-        Folder where what was spoken is kept; made if missing.
+        Folder where phrases are cached; made if missing.
     strings, sentences
-        Of each voice.
+        How many each voice speaks.
     seed
         Key of the words.
 
@@ -112,12 +124,12 @@ def make_phrases(
     ImportError
         Without the extra `synth`.
     """
-    plans = []
+    prompts = []
     for i, voice in enumerate(voices):
         rng = np.random.default_rng([seed, i])
-        plans.append(
+        prompts.append(
             [
-                (
+                espeak.Prompt(
                     text,
                     int(np.clip(voice.pitch + rng.integers(-10, 11), 0, 99)),
                     round(voice.rate_wpm * rng.uniform(0.85, 1.2)),
@@ -125,30 +137,29 @@ def make_phrases(
                 for text in _texts(strings, sentences, _WORDS.split(), rng)
             ]
         )
-    return _keep(cache, voices, plans, _espeak)
+    return _cached(cache, voices, prompts, _synthesize_espeak)
 
 
-def read_phrases(
+def make_flite_festival_phrases(
     cache: Path,
-    readers: Sequence[Reader] = READERS,
+    voices: Sequence[FliteFestivalVoice] = FLITE_FESTIVAL_VOICES,
     *,
     strings: int = 60,
     sentences: int = 15,
     seed: int = 0,
-) -> list[Spoken]:
-    """Let every reader say such phrases as `make_phrases` lets espeak-ng say.
+) -> list[DigitString]:
+    """Synthesize phrases as `make_espeak_phrases` does, with voices of flite and festival.
 
-    Where a digit ends there is the end of its last sound, not the next digit's beginning: there may
-    be a pause between them.
+    A digit ends with its last sound, not where the next begins: there may be a pause in between.
 
     Parameters
     ----------
     cache
-        Folder where what was spoken is kept; made if missing.
-    readers
+        Folder where phrases are cached; made if missing.
+    voices
         Voices of flite and festival.
     strings, sentences
-        Of each reader, each at a tempo and, where the reader has one to set, a pitch of its own.
+        How many each voice speaks, each at its own tempo and, where that can be set, pitch.
     seed
         Key of the words, tempos and pitches.
 
@@ -157,27 +168,27 @@ def read_phrases(
     CorpusError
         When a program or a voice is missing.
     """
-    words = [word for word in _WORDS.split() if word not in _SAID_AS_DIGITS]
-    plans = []
-    for i, reader in enumerate(readers):
-        rng = np.random.default_rng([seed, i, 1])  # other words than the voices have
-        plans.append(
+    words = [word for word in _WORDS.split() if word not in _SPOKEN_AS_DIGITS]
+    prompts = []
+    for i, voice in enumerate(voices):
+        rng = np.random.default_rng([seed, i, 1])  # other texts than those of espeak-ng's voices
+        prompts.append(
             [
-                (
+                flite_festival.Prompt(
                     text,
                     float(np.exp(rng.uniform(-_TEMPO_SPREAD, _TEMPO_SPREAD))),
-                    reader.pitch_hz * float(np.exp(rng.uniform(-_PITCH_SPREAD, _PITCH_SPREAD))),
+                    voice.pitch_hz * float(np.exp(rng.uniform(-_PITCH_SPREAD, _PITCH_SPREAD))),
                 )
                 for text in _texts(strings, sentences, words, rng)
             ]
         )
-    return _keep(cache, readers, plans, festival.say)
+    return _cached(cache, voices, prompts, flite_festival.synthesize)
 
 
 def _texts(
     strings: int, sentences: int, words: Sequence[str], rng: np.random.Generator
 ) -> list[str]:
-    """Draw strings of digits, some with commas, then sentences of words that are none."""
+    """Draw strings of digits, some with commas, then sentences of other words."""
     texts = []
     for _ in range(strings):
         digits = rng.choice(DIGIT_WORDS, rng.integers(3, 10))
@@ -188,59 +199,58 @@ def _texts(
     return texts
 
 
-def _espeak(voice: Voice, plan: list[tuple[str, int, int]]) -> list[Saying]:
-    """As `festival.say`; espeak-ng tells where words begin: each ends where the next begins."""
-    sayings: list[Saying] = []
-    for samples, starts in say(voice, plan):
+def _synthesize_espeak(voice: Voice, prompts: Sequence[espeak.Prompt]) -> list[Synthesis]:
+    """Synthesize as `flite_festival.synthesize`; each word ends where the next begins."""
+    speech: list[Synthesis] = []
+    for samples, starts in espeak.synthesize(voice, prompts):
         edges = np.append(starts, len(samples))
-        sayings.append((samples, ESPEAK_RATE_HZ, np.stack([edges[:-1], edges[1:]], axis=1)))
-    return sayings
+        bounds = np.stack([edges[:-1], edges[1:]], axis=1)
+        speech.append(Synthesis(samples, espeak.ESPEAK_SAMPLE_RATE, bounds))
+    return speech
 
 
-def _keep(
+def _cached(
     cache: Path,
-    speakers: Sequence[Speaker],
-    plans: list[list[tuple[str, Rate, Rate]]],
-    speak: Callable[[Speaker, list[tuple[str, Rate, Rate]]], list[Saying]],
-) -> list[Spoken]:
-    """Have every speaker's plan spoken, unless that is in the cache; read it from there."""
-    # The layout is part of the key: what an older version kept is not taken for ours.
-    key = hashlib.sha256(repr((_LAYOUT, speakers, plans)).encode()).hexdigest()[:16]
+    voices: Sequence[AnyVoice],
+    prompts: Sequence[Sequence[AnyPrompt]],
+    synthesize: Callable[[AnyVoice, Sequence[AnyPrompt]], list[Synthesis]],
+) -> list[DigitString]:
+    """Synthesize every voice's prompts into a file of the cache, unless it is there; read it."""
+    # The layout is part of the key: a file of another layout is not read as one of this.
+    key = hashlib.sha256(repr((_LAYOUT, voices, prompts)).encode()).hexdigest()[:16]
     file = cache / f"phrases-{key}.npz"
     if not file.exists():
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            spoken = list(pool.map(speak, speakers, plans))
+            speech_of = list(pool.map(synthesize, voices, prompts))
         arrays: dict[str, NDArray[np.generic]] = {}
-        for s, sayings in enumerate(spoken):
-            for p, saying in enumerate(sayings):
-                arrays[f"{s}-{p}-sound"], arrays[f"{s}-{p}-bounds"] = _finish(*saying)
+        for v, speech in enumerate(speech_of):
+            for p, synthesis in enumerate(speech):
+                arrays[f"{v}-{p}-samples"], arrays[f"{v}-{p}-bounds"] = _normalize(synthesis)
         with whole_file(file) as part, part.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **arrays)
     phrases = []
     with np.load(file) as stored:
-        for s, (speaker, plan) in enumerate(zip(speakers, plans, strict=True)):
-            for p, (text, _, _) in enumerate(plan):
-                sound, bounds = stored[f"{s}-{p}-sound"], stored[f"{s}-{p}-bounds"]
-                said = text.replace(",", "").split()
-                digits = "".join(str(DIGIT_WORDS.index(w)) for w in said if w in DIGIT_WORDS)
+        for v, (voice, own) in enumerate(zip(voices, prompts, strict=True)):
+            for p, prompt in enumerate(own):
+                samples, bounds = stored[f"{v}-{p}-samples"], stored[f"{v}-{p}-bounds"]
+                words = prompt.text.replace(",", "").split()
+                digits = "".join(str(DIGIT_WORDS.index(w)) for w in words if w in DIGIT_WORDS)
                 if not digits:
                     bounds = np.empty((0, 2), np.int64)
                 if len(bounds) != len(digits):
-                    continue  # espeak-ng told of fewer words than it was given
-                samples = sound.astype(np.float32) / 2**15
+                    continue  # espeak-ng reported fewer words than the text has
+                sound = samples.astype(np.float32) / 2**15
                 starts, ends = bounds.T
-                phrases.append(Spoken(samples, digits, starts, ends, speaker.speaker, "phrases"))
+                phrases.append(DigitString(sound, digits, starts, ends, voice.speaker, "phrases"))
     return phrases
 
 
-def _finish(
-    samples: NDArray[np.int16], rate_hz: int, bounds: NDArray[np.int64]
-) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
-    """Bring a phrase to 8 kHz and one level, cut the silence around it off; move the words too."""
-    sound = resample(samples.astype(np.float32), rate_hz)
-    loud = np.flatnonzero(np.abs(sound) > _QUIETEST * np.abs(sound).max())
-    first, last = int(loud[0]), int(loud[-1]) + 1
-    sound = sound[first:last]
+def _normalize(synthesis: Synthesis) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
+    """Return 8 kHz samples without silence around them, at an RMS of `LEVEL_RMS`, and bounds."""
+    sound = resample(synthesis.samples.astype(np.float32), synthesis.sample_rate)
+    first, stop = espeak.speech_bounds(sound, _TRIM_RATIO)
+    sound = sound[first:stop]
     sound *= LEVEL_RMS / np.sqrt((sound**2).mean())
-    bounds = np.clip(bounds * SAMPLE_RATE // rate_hz - first, 0, len(sound))
-    return np.round(sound.clip(-1, 1) * (2**15 - 1)).astype(np.int16), bounds
+    bounds = synthesis.bounds * SAMPLE_RATE // synthesis.sample_rate - first
+    samples = np.round(sound.clip(-1, 1) * (2**15 - 1)).astype(np.int16)
+    return samples, np.clip(bounds, 0, len(sound))

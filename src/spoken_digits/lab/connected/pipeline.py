@@ -19,13 +19,17 @@ from safetensors.torch import load_file, save
 from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.connected import Transcriber
 from spoken_digits.lab.connected.network import StringNet, export_strings
-from spoken_digits.lab.connected.phrases import draw_voices, make_phrases, read_phrases
+from spoken_digits.lab.connected.phrases import (
+    draw_voices,
+    make_espeak_phrases,
+    make_flite_festival_phrases,
+)
 from spoken_digits.lab.connected.strings import (
     LEVEL_RMS,
-    Spoken,
+    DigitString,
     StringStyle,
     make_strings,
-    read_spoken,
+    read_words,
     score,
 )
 from spoken_digits.lab.connected.training import StringConfig, TrainingData, train_strings
@@ -49,7 +53,7 @@ from spoken_digits.lab.runs import (
     write_whole,
 )
 from spoken_digits.lab.training.config import TomlConfig
-from spoken_digits.lab.tts.flite_festival import READERS
+from spoken_digits.lab.tts.flite_festival import FLITE_FESTIVAL_VOICES
 
 __all__ = [
     "ALL_SPEAKERS",
@@ -68,7 +72,7 @@ FloatArray = NDArray[np.float32]
 
 ALL_SPEAKERS = "all"  # in place of a split: every speaker of FSDD is trained on
 THRESHOLD = 0.2  # probability that a digit must reach; chosen on speakers held out
-TEST_STYLE = StringStyle(fewest=4, most=7)
+TEST_STYLE = StringStyle(min_digits=4, max_digits=7)
 STRINGS_PER_SPEAKER = 100
 PHRASE_VOICES = 90
 READER_STRINGS, READER_SENTENCES = 60, 15  # of each: flite and festival have few voices
@@ -130,11 +134,13 @@ def prepare_strings(config: StringsConfig, context: RunContext) -> None:
     _phrases(config, context)
 
 
-def _phrases(config: StringsConfig, context: RunContext) -> list[Spoken]:
+def _phrases(config: StringsConfig, context: RunContext) -> list[DigitString]:
     voices = draw_voices(PHRASE_VOICES, config.seed)
-    return make_phrases(voices, context.cache, seed=config.seed) + read_phrases(
+    return make_espeak_phrases(
+        voices, context.cache, seed=config.seed
+    ) + make_flite_festival_phrases(
         context.cache,
-        READERS,
+        FLITE_FESTIVAL_VOICES,
         strings=READER_STRINGS,
         sentences=READER_SENTENCES,
         seed=config.seed,
@@ -176,13 +182,13 @@ def run_strings(config: StringsConfig, context: RunContext) -> RunEvaluation:
 
 
 def _train(
-    config: StringsConfig, context: RunContext, clips: Sequence[Clip], phrases: list[Spoken]
+    config: StringsConfig, context: RunContext, clips: Sequence[Clip], phrases: list[DigitString]
 ) -> StringNet:
     """Train, or load the network that an earlier call has finished in the run directory."""
     model = context.directory / "model.safetensors"
     if model.exists():
         return _load(context.directory)
-    spoken = read_spoken(clips)
+    spoken = read_words(clips)
     noises = [read_noise(file) for file in noise_partition("pooled:xsdr", context.data)[0]]
     training = TrainingData(
         [s for s in spoken if s.digits], phrases, [s for s in spoken if not s.digits], noises
@@ -221,7 +227,7 @@ def _write_environment(
         },
         split=config.split,
         train_speakers=tuple(sorted({c.speaker for c in clips if c.corpus == "fsdd"})),
-        tts_voices=tuple(reader.speaker for reader in READERS),
+        tts_voices=tuple(voice.speaker for voice in FLITE_FESTIVAL_VOICES),
         phrases=n_phrases,
     )
     write_environment(
@@ -332,11 +338,11 @@ def evaluate_transcriber(
 
 def _strings_of_speakers(
     split: str | None, data: Path | str | None, seed: int
-) -> dict[str, list[Spoken]]:
+) -> dict[str, list[DigitString]]:
     """Make strings of each test speaker's digits; none without a split."""
     if not split or split == ALL_SPEAKERS:
         return {}
-    spoken = read_spoken(evaluation_clips(split, data))
+    spoken = read_words(evaluation_clips(split, data))
     return {
         speaker: make_strings(
             [s for s in spoken if s.speaker == speaker], STRINGS_PER_SPEAKER, TEST_STYLE, seed
@@ -345,14 +351,14 @@ def _strings_of_speakers(
     }
 
 
-def _strings_of_crowd(data: Path | str | None, seed: int) -> list[Spoken]:
+def _strings_of_crowd(data: Path | str | None, seed: int) -> list[DigitString]:
     """Make strings of the held-out speakers of Speech Commands, who say a few digits each."""
     clips = evaluation_clips(None, data)
     counts = Counter(clip.label for clip in clips)
     fewest = _MIN_FRACTION * max(counts.values(), default=0)
     crowd = [
-        Spoken(s.samples, s.digits, s.starts, s.ends, "crowd", s.corpus)
-        for s in read_spoken(clip for clip in clips if counts[clip.label] >= fewest)
+        DigitString(s.samples, s.digits, s.starts, s.ends, "crowd", s.corpus)
+        for s in read_words(clip for clip in clips if counts[clip.label] >= fewest)
     ]
     return make_strings(crowd, STRINGS_PER_SPEAKER, TEST_STYLE, seed)
 
@@ -382,7 +388,7 @@ def describe_models(transcriber: Transcriber) -> dict[str, dict[str, str | None]
     return models
 
 
-def measure_delays_ms(transcriber: Transcriber, string: Spoken) -> list[float]:
+def measure_delays_ms(transcriber: Transcriber, string: DigitString) -> list[float]:
     """Feed a string in chunks of 10 ms: the time from each digit's end until it is emitted, in ms.
 
     Negative where a digit is emitted, as one that may still change, before it has ended.
@@ -420,7 +426,7 @@ def _false_digits(transcriber: Transcriber, data: Path | str | None) -> dict[str
         if is_held_out(clip.speaker) and not clip.label.isdecimal()
     ]
     pause = round(_PAUSE_S * SAMPLE_RATE)
-    said = np.concatenate([np.pad(s.samples, (0, pause)) for s in read_spoken(words)])
+    said = np.concatenate([np.pad(s.samples, (0, pause)) for s in read_words(words)])
     rng = np.random.default_rng(0)
     said = said + (_BACKGROUND * LEVEL_RMS * rng.standard_normal(len(said))).astype(np.float32)
     sounds = {f"{len(words)} words": said}

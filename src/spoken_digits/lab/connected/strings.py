@@ -1,8 +1,9 @@
-"""Strings of digits, made from recordings of single ones, and how well a transcript fits them.
+"""Digit strings made from recordings of single digits, and the error rates of transcripts.
 
-Shapes: L samples, n digits of a string. Everything is at 8 kHz. A string joins clips of one
-speaker: some overlap, as words do when one speaks on; between others there is a pause; tempo and
-level are drawn. All draws come from the generator that is given.
+A string concatenates clips of one speaker: some overlap, as words in fluent speech do, others have
+a pause between them; tempo and level are drawn. All draws come from the generator that is given.
+
+Shapes: L samples, n digits of a string. Everything is at 8 kHz.
 """
 
 import csv
@@ -17,15 +18,16 @@ import torch
 from numpy.typing import NDArray
 
 from spoken_digits.audio import SAMPLE_RATE, find_speech, read_audio, resample
-from spoken_digits.lab.augmentation.waveform import change_tempo
+from spoken_digits.lab.augmentation.waveform import add_noise, change_tempo
 from spoken_digits.lab.data.corpora import DIGITS, Clip, CorpusError
 from spoken_digits.lab.runs import expect_free
 
 __all__ = [
-    "LONGEST_OVERLAP_S",
-    "LONGEST_PAUSE_S",
+    "LEVEL_RMS",
+    "MAX_OVERLAP_S",
+    "MAX_PAUSE_S",
+    "DigitString",
     "Score",
-    "Spoken",
     "StringStyle",
     "by_speaker",
     "draw_gap",
@@ -33,39 +35,41 @@ __all__ = [
     "make_string",
     "make_strings",
     "read_references",
-    "read_spoken",
+    "read_words",
     "score",
-    "tighten",
+    "trim_to_word",
     "write_strings",
 ]
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
-LONGEST_OVERLAP_S, LONGEST_PAUSE_S = 0.08, 0.6
-MOST_OVERLAP = 0.3  # of the shorter of two neighbours: what is left of a word must be heard
+MAX_OVERLAP_S, MAX_PAUSE_S = 0.08, 0.6
+MAX_OVERLAP_FRACTION = 0.3  # of the shorter of two neighbours, so that both stay intelligible
 LEVEL_RMS = 0.05  # of full scale, of every clip before its level is drawn
-_TRIM_DB, _TRIM_MARGIN_S = -40.0, 0.01
-_LONGEST_WORD_S = 0.6  # in a longer recording a fifth of it is background
+_FRAME = SAMPLE_RATE // 100  # samples, 10 ms
+_TRIM_DB, _TRIM_MARGIN_S = -40.0, 0.01  # relative to the loudest frame
+_MAX_WORD_S = 0.6  # of a longer recording at least a fifth is background
 _ABOVE_BACKGROUND_DB, _NOISY_MARGIN_S = 8.0, 0.03
-_LEAST_ABOVE_DB = -10.0  # of the loudest: however loud the background, this is the word
+_MAX_THRESHOLD_DB = -10.0  # relative to the loudest frame, however loud the background
 _TABLE = "strings.tsv"
 _COLUMNS = ("file", "digits", "speaker", "segments")
 
 
 @dataclass(frozen=True)
-class Spoken:
-    """Something said: a digit, a string of them, or words that are none.
+class DigitString:
+    """A stretch of sound and the digits in it: one, several, or none.
 
     Attributes
     ----------
     samples : (L,) float32
+        At 8 kHz.
     digits : str
-        The n digits in it, "" where it holds none.
+        The n digits spoken; "" for other words, or noise.
     starts, ends : (n,) int64
         The samples between which each digit is spoken.
     speaker, corpus : str
-        Who said it, and where that is from.
+        Of the recording; "" where it has none.
     """
 
     samples: FloatArray
@@ -76,13 +80,13 @@ class Spoken:
     corpus: str
 
     @classmethod
-    def nothing(cls, samples: FloatArray) -> "Spoken":
-        """Take sound without digits."""
+    def without_digits(cls, samples: FloatArray) -> "DigitString":
+        """Wrap (L,) samples that hold no digit."""
         return cls(samples, "", np.empty(0, np.int64), np.empty(0, np.int64), "", "")
 
     @classmethod
-    def of_clip(cls, samples: FloatArray, clip: Clip) -> "Spoken":
-        """Take a clip of one word, from its first sample to its last."""
+    def of_clip(cls, samples: FloatArray, clip: Clip) -> "DigitString":
+        """Wrap the (L,) samples of a clip of one word, all of which are the word's."""
         digits = clip.label if clip.label in DIGITS else ""
         bounds = np.array([0, len(samples)])[:, None][:, : len(digits)]
         return cls(samples, digits, bounds[0], bounds[1], clip.speaker, clip.corpus)
@@ -94,22 +98,22 @@ class StringStyle:
 
     Attributes
     ----------
-    fewest, most
+    min_digits, max_digits
         Digits in a string.
-    overlapped
-        Share of the joins where two digits overlap, by 0 to 80 ms; at the others is a pause of 0 to
-        600 ms.
+    overlap_probability
+        Probability that two neighbours overlap, by 0 to 80 ms; else there is a pause of 0 to 600
+        ms between them.
     tempo
-        Least and most, of the whole string; the logarithm is drawn uniformly.
+        Minimum and maximum, of the whole string; the logarithm is drawn uniformly.
     level_drift_db
-        Deviation of the step in level from one digit to the next.
+        Standard deviation of the step in level from one digit to the next.
     noise_snr_db
-        Least and most ratio of white noise, None for none at all.
+        Minimum and maximum signal-to-noise ratio of white noise over the string; None for none.
     """
 
-    fewest: int = 2
-    most: int = 13
-    overlapped: float = 0.5
+    min_digits: int = 2
+    max_digits: int = 13
+    overlap_probability: float = 0.5
     tempo: tuple[float, float] = (0.7, 1.6)
     level_drift_db: float = 1.5
     noise_snr_db: tuple[float, float] | None = (20.0, 50.0)
@@ -117,7 +121,7 @@ class StringStyle:
 
 @dataclass(frozen=True)
 class Score:
-    """How transcripts differ from references, in digits, and how many strings are wholly right."""
+    """Errors of transcripts in digits, and how many strings (`whole`) have none."""
 
     strings: int
     digits: int
@@ -128,60 +132,71 @@ class Score:
 
     @property
     def digit_error(self) -> float:
-        """Insertions, deletions and substitutions, a digit of the references."""
+        """Digit error rate: insertions, deletions and substitutions over digits spoken."""
         return (self.insertions + self.deletions + self.substitutions) / max(self.digits, 1)
 
     def to_dict(self) -> dict[str, float | int]:
-        """As plain values."""
+        """Return counts and rates as plain values, for JSON."""
         whole = self.whole / max(self.strings, 1)
         return vars(self) | {"digit_error": self.digit_error, "whole_right": whole}
 
 
-def tighten(samples: FloatArray) -> FloatArray:
-    """Cut (L,) samples to the word in them, closer than `to_clip` does, and give it one level.
+def trim_to_word(samples: FloatArray) -> FloatArray:
+    """Trim (L,) samples to the word in them, closer than `to_clip`, and set its RMS to `LEVEL_RMS`.
 
-    The word reaches from the first to the last 10 ms within 40 dB of the loudest. Where a recording
-    is longer than a word and its background is louder than that, the word is what stands 8 dB above
-    the background, and 30 ms on either side: a hiss that the background hides is not cut off.
+    The word reaches from the first to the last frame of 10 ms within 40 dB of the loudest, 10 ms
+    more on either side. Where a recording is longer than a word and its background exceeds that
+    threshold, the threshold is 8 dB above the background, and the margin 30 ms: a weak fricative
+    that the background masks is not cut off. `augmentation.waveform.trim` is no substitute: it
+    imitates tools that estimate no background.
+
+    Raises
+    ------
+    AudioError
+        When nothing exceeds -120 dBFS.
     """
     start, stop = find_speech(samples)
     samples = samples[start:stop] - samples[start:stop].mean()
-    hop = SAMPLE_RATE // 100
-    frames = np.pad(samples, (0, -len(samples) % hop)).reshape(-1, hop)
+    frames = np.pad(samples, (0, -len(samples) % _FRAME)).reshape(-1, _FRAME)
     power = (frames.astype(np.float64) ** 2).mean(axis=1) + 1e-12
-    least, margin_s = power.max() * 10 ** (_TRIM_DB / 10), _TRIM_MARGIN_S
-    if len(samples) > _LONGEST_WORD_S * SAMPLE_RATE:
+    threshold, margin_s = power.max() * 10 ** (_TRIM_DB / 10), _TRIM_MARGIN_S
+    if len(samples) > _MAX_WORD_S * SAMPLE_RATE:
         smooth = np.convolve(power, np.ones(5) / 5, "same")
-        background = np.percentile(smooth, 20) * 10 ** (_ABOVE_BACKGROUND_DB / 10)
-        background = min(background, smooth.max() * 10 ** (_LEAST_ABOVE_DB / 10))
-        if background > least:
-            power, least, margin_s = smooth, background, _NOISY_MARGIN_S
-    loud = np.flatnonzero(power > least)
+        above_background = np.percentile(smooth, 20) * 10 ** (_ABOVE_BACKGROUND_DB / 10)
+        above_background = min(above_background, smooth.max() * 10 ** (_MAX_THRESHOLD_DB / 10))
+        if above_background > threshold:
+            power, threshold, margin_s = smooth, above_background, _NOISY_MARGIN_S
+    loud = np.flatnonzero(power > threshold)
     margin = round(margin_s * SAMPLE_RATE)
-    samples = samples[max(0, loud[0] * hop - margin) : (loud[-1] + 1) * hop + margin]
+    samples = samples[max(0, loud[0] * _FRAME - margin) : (loud[-1] + 1) * _FRAME + margin]
     rms = float(np.sqrt((samples.astype(np.float64) ** 2).mean()))
     return (samples * (LEVEL_RMS / max(rms, 1e-9))).astype(np.float32)
 
 
-def read_spoken(clips: Iterable[Clip]) -> list[Spoken]:
-    """Read recordings of single words, each cut to the word."""
-    return [
-        Spoken.of_clip(tighten(resample(*read_audio(clip.file))), clip) for clip in clips
-    ]  # fmt: skip
+def read_words(clips: Iterable[Clip]) -> list[DigitString]:
+    """Read recordings of single words, digits or others, each trimmed to the word.
+
+    Raises
+    ------
+    AudioError
+        When a recording cannot be read or is silent.
+    """
+    trimmed = ((clip, trim_to_word(resample(*read_audio(clip.file)))) for clip in clips)
+    return [DigitString.of_clip(samples, clip) for clip, samples in trimmed]
 
 
-def join(pieces: Sequence[Spoken], gaps: Sequence[int], gains: Sequence[float]) -> Spoken:
-    """Put pieces one after another.
+def join(pieces: Sequence[DigitString], gaps: Sequence[int], gains: Sequence[float]) -> DigitString:
+    """Concatenate pieces; speaker and corpus are those of the first.
 
     Parameters
     ----------
     pieces
         At least one.
     gaps
-        Samples before each; negative where it overlaps the one before: they are faded into each
-        other. The first must not be negative.
+        Samples before each; negative where it overlaps the one before, with a linear crossfade.
+        The first must not be negative.
     gains
-        Factor of each.
+        Factor of each piece's amplitude.
     """
     begins, cursor = [], 0
     for piece, gap in zip(pieces, gaps, strict=True):
@@ -195,7 +210,7 @@ def join(pieces: Sequence[Spoken], gaps: Sequence[int], gains: Sequence[float]) 
             samples[begin : begin - gap] *= 1 - ramp
             sound[:-gap] *= ramp
         samples[begin : begin + len(sound)] += sound
-    return Spoken(
+    return DigitString(
         samples,
         "".join(piece.digits for piece in pieces),
         np.concatenate([p.starts + b for p, b in zip(pieces, begins, strict=True)]),
@@ -206,64 +221,77 @@ def join(pieces: Sequence[Spoken], gaps: Sequence[int], gains: Sequence[float]) 
 
 
 def draw_gap(
-    before: Spoken, after: Spoken, overlapped: float, generator: np.random.Generator
+    before: DigitString,
+    after: DigitString,
+    overlap_probability: float,
+    generator: np.random.Generator,
 ) -> int:
     """Draw the samples between two pieces, negative for an overlap."""
-    if generator.random() < overlapped:
-        longest = MOST_OVERLAP * min(len(before.samples), len(after.samples))
-        overlap = generator.uniform(0, LONGEST_OVERLAP_S) * SAMPLE_RATE
-        return -round(min(overlap, longest))
-    return round(generator.uniform(0, LONGEST_PAUSE_S) * SAMPLE_RATE)
+    if generator.random() < overlap_probability:
+        max_overlap = MAX_OVERLAP_FRACTION * min(len(before.samples), len(after.samples))
+        overlap = generator.uniform(0, MAX_OVERLAP_S) * SAMPLE_RATE
+        return -round(min(overlap, max_overlap))
+    return round(generator.uniform(0, MAX_PAUSE_S) * SAMPLE_RATE)
 
 
-def by_speaker(spoken: Iterable[Spoken]) -> dict[str, dict[str, list[Spoken]]]:
-    """Sort single digits: speaker, then digit, then what there is of it."""
-    pools: dict[str, dict[str, list[Spoken]]] = {}
-    for piece in spoken:
+def by_speaker(pieces: Iterable[DigitString]) -> dict[str, dict[str, list[DigitString]]]:
+    """Group single digits by speaker, then by digit; pieces without digits are left out."""
+    pools: dict[str, dict[str, list[DigitString]]] = {}
+    for piece in pieces:
         if piece.digits:
             pools.setdefault(piece.speaker, {}).setdefault(piece.digits, []).append(piece)
     return pools
 
 
 def make_string(
-    pool: Mapping[str, Sequence[Spoken]], style: StringStyle, generator: np.random.Generator
-) -> Spoken:
-    """Make a string of one speaker's digits, drawn alike from all that the speaker has."""
-    count = int(generator.integers(style.fewest, style.most + 1))
+    pool: Mapping[str, Sequence[DigitString]], style: StringStyle, generator: np.random.Generator
+) -> DigitString:
+    """Make a string of one speaker's digits, each drawn uniformly from those in the pool."""
+    count = int(generator.integers(style.min_digits, style.max_digits + 1))
     digits = generator.choice(sorted(pool), count)
     pieces = [pool[digit][int(generator.integers(len(pool[digit])))] for digit in digits]
     gaps = [round(generator.uniform(0.1, 0.4) * SAMPLE_RATE)] + [
-        draw_gap(*pair, style.overlapped, generator) for pair in pairwise(pieces)
+        draw_gap(*pair, style.overlap_probability, generator) for pair in pairwise(pieces)
     ]
     level_db = np.cumsum(style.level_drift_db * generator.standard_normal(count))
     string = join(pieces, gaps, 10 ** ((level_db - level_db.mean()) / 20))
     tempo = float(np.exp(generator.uniform(*np.log(style.tempo))))
     samples = np.pad(string.samples, (0, round(generator.uniform(0.1, 0.4) * SAMPLE_RATE)))
-    changed, _ = change_tempo(
+    waveform, lengths = change_tempo(
         torch.from_numpy(samples)[None], torch.tensor([len(samples)]), torch.tensor([tempo])
     )
-    samples = changed[0].numpy()
     if style.noise_snr_db:
-        ratio = 10 ** (generator.uniform(*style.noise_snr_db) / 20)
-        rms = float(np.sqrt((samples.astype(np.float64) ** 2).mean()))
-        noise = generator.standard_normal(len(samples)).astype(np.float32)
-        samples = samples + np.float32(rms / ratio) * noise
+        snr_db = torch.tensor([generator.uniform(*style.noise_snr_db)])
+        noise = torch.from_numpy(generator.standard_normal(waveform.shape))
+        waveform = add_noise(waveform, lengths, noise, snr_db)
+    samples = waveform[0].numpy()
     samples = samples * np.float32(min(1.0, 0.9 / np.abs(samples).max()))
     starts, ends = (np.round(x / tempo).astype(np.int64) for x in (string.starts, string.ends))
-    return Spoken(samples, string.digits, starts, ends, string.speaker, string.corpus)
+    return DigitString(samples, string.digits, starts, ends, string.speaker, string.corpus)
 
 
 def make_strings(
-    spoken: Iterable[Spoken], count: int, style: StringStyle | None = None, seed: int = 0
-) -> list[Spoken]:
+    words: Iterable[DigitString], count: int, style: StringStyle | None = None, seed: int = 0
+) -> list[DigitString]:
     """Make strings of each speaker in turn; the same call gives the same samples.
+
+    Parameters
+    ----------
+    words
+        Single digits, as of `read_words`; other words are ignored.
+    count
+        Strings to make.
+    style
+        Lengths, gaps, tempo, level and noise.
+    seed
+        Key of the strings: the i-th has its own generator.
 
     Raises
     ------
     CorpusError
-        When there is no digit among `spoken`.
+        When there is no digit among `words`.
     """
-    pools = by_speaker(spoken)
+    pools = by_speaker(words)
     if not pools:
         raise CorpusError("no digits to make strings of; expected clips with labels 0 to 9")
     names = sorted(pools)
@@ -275,7 +303,7 @@ def make_strings(
     ]
 
 
-def write_strings(strings: Iterable[Spoken], folder: Path) -> Path:
+def write_strings(strings: Iterable[DigitString], folder: Path) -> Path:
     """Write strings as FLAC files and their table, `strings.tsv`; return the table's path.
 
     The table has the columns file, digits, speaker and segments, the latter as pairs "start-end" in
@@ -283,8 +311,8 @@ def write_strings(strings: Iterable[Spoken], folder: Path) -> Path:
 
     Raises
     ------
-    CorpusError
-        When the folder is taken.
+    OutputError
+        When the folder exists and is not empty.
     """
     expect_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -296,7 +324,7 @@ def write_strings(strings: Iterable[Spoken], folder: Path) -> Path:
         segments = " ".join(f"{start:.3f}-{end:.3f}" for start, end in bounds)
         rows.append((name, string.digits, string.speaker, segments))
     table = folder / _TABLE
-    with table.open("w", newline="", encoding="utf-8") as file:  # last: with it, all is there
+    with table.open("w", newline="", encoding="utf-8") as file:  # last: then all else is written
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerows([_COLUMNS, *rows])
     return table
@@ -315,15 +343,28 @@ def read_references(table: Path | str) -> list[tuple[Path, str]]:
     with table.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file, delimiter=delimiter))
     if not rows or not {"file", "digits"} <= set(rows[0]):
-        raise CorpusError(f"{table}: expected a line a string, with the columns file and digits")
+        raise CorpusError(
+            f"{table}: expected one row for each recording, with the columns file and digits"
+        )
     return [(table.parent / row["file"], row["digits"]) for row in rows]
 
 
 def score(references: Sequence[str], transcripts: Sequence[str]) -> Score:
-    """Compare strings of digits by their least edits (jiwer)."""
+    """Compare strings of digits by their minimum edit distance (jiwer).
+
+    Parameters
+    ----------
+    references, transcripts
+        N strings of digits each; either may be "".
+
+    Raises
+    ------
+    ImportError
+        Without jiwer, which the extras `score` and `bench` bring.
+    """
     import jiwer  # late: an extra
 
-    # One "word" a digit. A reference without digits has no words, which jiwer does not take.
+    # jiwer counts words: each digit is one. It does not accept a reference without words.
     pairs = list(zip(references, transcripts, strict=True))
     spoken = [(" ".join(a), " ".join(b)) for a, b in pairs if a]
     extra = sum(len(b) for a, b in pairs if not a)

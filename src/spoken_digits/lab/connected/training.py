@@ -29,7 +29,7 @@ from spoken_digits.lab.connected.network import (
     StreamingCache,
     StringNet,
 )
-from spoken_digits.lab.connected.strings import LEVEL_RMS, Spoken, by_speaker, draw_gap, join
+from spoken_digits.lab.connected.strings import LEVEL_RMS, DigitString, by_speaker, draw_gap, join
 from spoken_digits.lab.training.optimizer import Progress, Step, Trainer
 from spoken_digits.lab.training.supervised import initial_weights, key_of
 
@@ -87,9 +87,9 @@ class TrainingData:
 
     def __init__(
         self,
-        digits: list[Spoken],
-        phrases: list[Spoken],
-        words: list[Spoken],
+        digits: list[DigitString],
+        phrases: list[DigitString],
+        words: list[DigitString],
         noises: list[np.ndarray],
     ) -> None:
         corpora = sorted({piece.corpus for piece in digits})
@@ -109,13 +109,13 @@ class TrainingData:
         self.words, self.noises = words, noises
 
 
-def _vary_speed(piece: Spoken, ratio: float) -> Spoken:
+def _vary_speed(piece: DigitString, ratio: float) -> DigitString:
     """Play a piece `ratio` times as fast, pitch and all."""
     count = round(len(piece.samples) / ratio)
     moments = np.linspace(0, len(piece.samples) - 1, count)
     samples = np.interp(moments, np.arange(len(piece.samples)), piece.samples)
     starts, ends = (np.round(x / ratio).astype(np.int64) for x in (piece.starts, piece.ends))
-    return Spoken(
+    return DigitString(
         samples.astype(np.float32), piece.digits, starts, ends, piece.speaker, piece.corpus
     )
 
@@ -127,34 +127,34 @@ _KINDS = {
 _CUT_SHARE, _QUIET_EDGES_DB = 0.4, (8.0, 35.0)  # of single digits; as deep as the policy `cut`
 
 
-def _lose_edges(piece: Spoken, below_loudest_db: float) -> Spoken:
+def _lose_edges(piece: DigitString, below_loudest_db: float) -> DigitString:
     """Cut one digit by its level, see `waveforms.trim`."""
     length = torch.tensor([len(piece.samples)])
     waveform = torch.from_numpy(piece.samples)[None]
     cut, lengths = trim(waveform, length, torch.tensor([below_loudest_db]))
     bounds = np.array([0]), lengths.numpy()
-    return Spoken(cut[0].numpy(), piece.digits, *bounds, piece.speaker, piece.corpus)
+    return DigitString(cut[0].numpy(), piece.digits, *bounds, piece.speaker, piece.corpus)
 
 
-def _source(material: TrainingData, rng: np.random.Generator) -> Callable[[], Spoken]:
+def _source(material: TrainingData, rng: np.random.Generator) -> Callable[[], DigitString]:
     """Draw who speaks in an example; return what gives one piece after another."""
     kinds = [k for k in _KINDS if k in material.pools or k in ("phrases", "none")]
     shares = np.array([_KINDS[k] for k in kinds])
     kind = str(rng.choice(kinds, p=shares / shares.sum()))
 
-    def pick(pieces: list[Spoken]) -> Spoken:
+    def pick(pieces: list[DigitString]) -> DigitString:
         return pieces[rng.integers(len(pieces))]
 
-    def nothing() -> Spoken:
+    def nothing() -> DigitString:
         roll = rng.random()
         if material.sentences and roll < 0.4:
             sentence = pick(material.sentences)
             begin = rng.integers(0, max(1, len(sentence.samples) - SAMPLE_RATE))
             stop = begin + round(rng.uniform(0.2, 2.0) * SAMPLE_RATE)
-            return Spoken.nothing(sentence.samples[begin:stop])
+            return DigitString.without_digits(sentence.samples[begin:stop])
         if material.words and roll < 0.9:
             return pick(material.words)
-        return Spoken.nothing(digit().samples[::-1])
+        return DigitString.without_digits(digit().samples[::-1])
 
     if kind in ("phrases", "none"):
         digit_pool = material.crowds[kinds[0]]
@@ -165,7 +165,7 @@ def _source(material: TrainingData, rng: np.random.Generator) -> Callable[[], Sp
     other_pool = material.crowds.get("fsdd", digit_pool)
     digits = [d for d in sorted(digit_pool) if digit_pool[d]]
 
-    def digit() -> Spoken:
+    def digit() -> DigitString:
         name = digits[rng.integers(len(digits))]
         pool = digit_pool[name]
         # A digit that few people say here is not to be learned by heart.
@@ -176,7 +176,7 @@ def _source(material: TrainingData, rng: np.random.Generator) -> Callable[[], Sp
             piece = _lose_edges(piece, rng.uniform(*_QUIET_EDGES_DB))
         return piece
 
-    def piece() -> Spoken:
+    def piece() -> DigitString:
         if kind == "none" or rng.random() < 0.08:
             return nothing()
         if kind == "phrases" and material.phrases:
@@ -188,11 +188,11 @@ def _source(material: TrainingData, rng: np.random.Generator) -> Callable[[], Sp
 
 def _draw_example(
     material: TrainingData, length: int, tempo: float, rng: np.random.Generator
-) -> Spoken:
+) -> DigitString:
     """Fill (length,) samples with pieces, gaps and noise; what does not fit whole is left out."""
     source = _source(material, rng)
     overlapped = rng.choice([0.0, 0.5, 0.9])
-    pieces: list[Spoken] = []
+    pieces: list[DigitString] = []
     gaps: list[int] = []
     used, room = 0, length - round(LATEST_S * SAMPLE_RATE * tempo)
     while True:
@@ -213,7 +213,7 @@ def _draw_example(
         gaps.append(gap)
         used += gap + len(piece.samples)
     if not pieces:
-        return Spoken.nothing(np.zeros(length, np.float32))
+        return DigitString.without_digits(np.zeros(length, np.float32))
     level_db = rng.uniform(-1, 1) * 2 + np.cumsum(1.5 * rng.standard_normal(len(pieces)))
     string = join(pieces, gaps, 10 ** ((level_db - level_db.mean()) / 20))
     samples = np.pad(string.samples, (0, length - len(string.samples)))
@@ -223,7 +223,7 @@ def _draw_example(
         noise = noise[begin : begin + length]
         ratio = 10 ** (rng.uniform(3, 40) / 20)
         samples = samples + noise * (LEVEL_RMS / ratio / (noise.std() + 1e-9))
-    return Spoken(
+    return DigitString(
         (samples * 10 ** rng.uniform(-1.5, 0.7)).astype(np.float32),
         string.digits, string.starts, string.ends, string.speaker, string.corpus,
     )  # fmt: skip

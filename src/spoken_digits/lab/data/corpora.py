@@ -1,7 +1,7 @@
-"""Corpora: recordings with their label and speaker, one reader a layout.
+"""Corpora: recordings with their label and speaker; one reader for each layout.
 
-A corpus is a tuple of `Clip` rows in a fixed order, whatever disk it lies on. The readers know the
-published layouts, so a local copy, a fetched one and a made-up tree read alike.
+A corpus is a tuple of `Clip` in an order that does not depend on the disk. The readers follow the
+published layouts, so that a local copy, a fetched one and a made-up tree are read alike.
 """
 
 import csv
@@ -10,17 +10,13 @@ import os
 import re
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import soundfile as sf
-
-from spoken_digits.audio import SAMPLE_RATE, AudioError, read_audio
+from spoken_digits.audio import AudioError, read_audio
 from spoken_digits.lab.data.download import PATIENCE_S, download, unpack
-from spoken_digits.lab.data.validate import check_recording
 
 __all__ = [
     "CORPORA",
@@ -29,31 +25,28 @@ __all__ = [
     "Clip",
     "Corpus",
     "CorpusError",
-    "Problem",
-    "Summary",
     "best_corpus",
-    "check_corpus",
     "data_hash",
     "data_root",
     "fetch_corpus",
     "find_corpus",
     "read_corpus",
     "read_synthetic",
-    "summarize_corpus",
 ]
 
 DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-# Formats that libsndfile cannot read are listed too: such a recording fails aloud, not unseen.
+# With formats that libsndfile cannot read: such a recording is to fail, not to be skipped.
 SUFFIXES = (
     *(".wav", ".w64", ".aif", ".aiff", ".au", ".caf", ".flac"),
     *(".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".wma", ".webm"),
 )
 OWN_LAYOUT = "<label>/<speaker>_<take>.*"
 SHIPPED_VOICES = Path(__file__).parents[2] / "assets" / "voices"
+FSDD_MANIFEST = Path(__file__).with_name("fsdd.sha256")
 # Prefixes of the speakers whose TTS voices were made from recordings of people.
 RECORDED_ENGINES = ("flite-", "festival-")
-FEW_CLIPS = 0.1  # a label with a smaller share of the most frequent label's clips is reported
+_MANIFEST_DIGITS = 4  # of a file's SHA-256, in hexadecimal
 
 
 class CorpusError(ValueError):
@@ -64,8 +57,17 @@ class CorpusError(ValueError):
 class Clip:
     """One recording of one utterance.
 
-    `label` is "0" to "9" for a digit and the word itself otherwise. `split` is the side named by
-    the corpus' own table (FSDD: TRAIN, DEV or TEST of the original study), None without one.
+    Attributes
+    ----------
+    file
+        The recording.
+    label
+        "0" to "9" for a digit, else the word itself.
+    speaker, corpus
+        Names; a speaker's is unique within the corpus.
+    split
+        Side of the split in the corpus' own table (FSDD: TRAIN, DEV or TEST of the original study),
+        None without a table.
     """
 
     file: Path
@@ -84,9 +86,26 @@ class Clip:
 class Corpus:
     """A published corpus: what it is, how it lies on disk and where it comes from.
 
-    `mark` is a glob that matches in its folder and in no other corpus'. `clips` is how many
-    recordings the published corpus has. `wanted` picks its files from the archive at `url`; the
-    first group is the path below the corpus' folder.
+    Attributes
+    ----------
+    name, licence, citation
+        As users see them.
+    layout
+        Paths below its folder, for messages.
+    mark
+        A glob that matches in its folder and in no other corpus'.
+    read
+        Returns the clips in a folder, in any order.
+    clips
+        How many recordings the published corpus has.
+    url, wanted
+        Archive, and the pattern of the files to take from it: its first group is the path below the
+        corpus' folder. None for a corpus that cannot be fetched.
+    hash
+        `data_hash` of the published corpus; None where it is not known, and only the number of
+        recordings and that each can be read are checked.
+    manifest
+        Table of the published recordings' SHA-256, abbreviated, to name those that differ.
     """
 
     name: str
@@ -98,28 +117,8 @@ class Corpus:
     clips: int
     url: str | None = None
     wanted: re.Pattern[str] | None = None
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something `check_corpus` found; `file` is None when it concerns the corpus as a whole.
-
-    `kind` is unreadable, truncated, rate, channels, silence, clipping, duplicate or labels.
-    """
-
-    file: Path | None
-    kind: str
-    detail: str
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a corpus holds: counts, and seconds of audio in the files whose header can be read."""
-
-    clips: int
-    speakers: int
-    labels: dict[str, int]
-    duration_s: float
+    hash: str | None = None
+    manifest: Path | None = None
 
 
 def data_root(given: Path | str | None = None) -> Path | None:
@@ -192,7 +191,12 @@ def find_corpus(name: str, data: Path | str | None = None) -> Path | None:
 def best_corpus(data: Path | str | None = None) -> tuple[str, tuple[Clip, ...]]:
     """Return name and clips of the best corpus at hand: FSDD, fetched if need be, else "voices".
 
-    When it must be the synthetic voices that ship, standard error says so and why.
+    Falling back to the synthetic speech that ships is said, with the reason, on standard error.
+
+    Raises
+    ------
+    CorpusError
+        When the corpus at hand is malformed.
     """
     if find_corpus("fsdd", data) is None:
         try:
@@ -200,8 +204,8 @@ def best_corpus(data: Path | str | None = None) -> tuple[str, tuple[Clip, ...]]:
         except CorpusError as error:
             print(
                 f"WARNING: FSDD is not at hand ({error}).\n"
-                "WARNING: going on with the SYNTHETIC VOICES that ship with the package: "
-                "what is measured on them says little about people.",
+                "WARNING: using the SYNTHETIC SPEECH that ships with the package instead: "
+                "results on it say little about people.",
                 file=sys.stderr,
             )
             return "voices", read_corpus("voices")
@@ -248,15 +252,28 @@ def fetch_corpus(
     progress: bool | None = None,
     patience_s: float = PATIENCE_S,
 ) -> Path:
-    """Download a published corpus into `data` (default: the cache), check it, return its folder.
+    """Download a published corpus, check it and return its folder.
 
-    The corpus appears whole or not at all. All that an interrupted attempt leaves behind is
-    `<name>.part`, from which the next one goes on.
+    Of FSDD the SHA-256 of every recording is checked; of the other corpora, that the number of
+    recordings is that of the published corpus and that each can be read whole. The corpus appears
+    whole or not at all. An interrupted attempt leaves only `<name>.part`, with which the next one
+    continues. A corpus that is there already is checked and not fetched.
+
+    Parameters
+    ----------
+    name
+        A corpus of `CORPORA` that has an address.
+    data
+        Folder to make `<name>` in; by default the cache, see `data_root`.
+    progress
+        Whether to draw a bar on standard error; by default on a terminal only.
+    patience_s
+        Seconds without an answer or data after which to give up.
 
     Raises
     ------
     CorpusError
-        When the corpus cannot be fetched, or what arrived is not the published corpus.
+        When the corpus cannot be fetched, or what arrived, or is there, is not the published one.
     """
     corpus = CORPORA.get(name)
     if corpus is None or corpus.url is None or corpus.wanted is None:
@@ -281,73 +298,23 @@ def fetch_corpus(
             Path(scratch, name).replace(folder)
     except OSError as error:
         raise CorpusError(
-            f"{name}: could not be fetched ({error}); try again to go on from where it stopped, "
+            f"{name}: could not be fetched ({error}); try again to continue where it stopped, "
             f"or {by_hand}"
         ) from error
     except ValueError as error:
         part.unlink(missing_ok=True)
         raise CorpusError(
-            f"{name}: what came is not what was published ({error}); try again from the start, "
+            f"{name}: the download is not the published corpus ({error}); try again from the "
+            f"start, "
             f"or {by_hand}"
         ) from error
     part.unlink()
     return folder
 
 
-def summarize_corpus(clips: Iterable[Clip]) -> Summary:
-    """Count clips, speakers and labels, and add up the durations that the headers state."""
-    clips = tuple(clips)
-    duration_s = 0.0
-    for clip in clips:
-        try:
-            duration_s += sf.info(clip.file).duration
-        except (OSError, sf.LibsndfileError):
-            continue  # check_corpus names it
-    labels = Counter(clip.label for clip in clips)
-    speakers = {clip.speaker for clip in clips}
-    return Summary(len(clips), len(speakers), dict(sorted(labels.items())), duration_s)
-
-
-def check_corpus(clips: Iterable[Clip]) -> tuple[Problem, ...]:
-    """Listen to every clip and return what is wrong: file by file, then rates, then labels."""
-    clips = tuple(clips)
-    problems: list[Problem] = []
-    rates_hz: dict[Path, int] = {}
-    first_with: dict[bytes, Path] = {}
-    for file in (clip.file for clip in clips):
-        check = check_recording(file)
-        problems += [Problem(file, kind, detail) for kind, detail in check.problems]
-        if check.sample_rate_hz is None:
-            continue
-        rates_hz[file] = check.sample_rate_hz
-        if (other := first_with.setdefault(check.content, file)) != file:
-            problems.append(Problem(file, "duplicate", f"the same samples as {other}"))
-    return (*problems, *_check_rates(rates_hz), *_check_labels(clips))
-
-
-def _check_rates(rates_hz: dict[Path, int]) -> Iterator[Problem]:
-    usual_hz = Counter(rates_hz.values()).most_common(1)[0][0] if rates_hz else 0
-    for file, rate_hz in rates_hz.items():
-        if rate_hz != usual_hz:
-            yield Problem(file, "rate", f"{rate_hz:,} Hz, most clips have {usual_hz:,} Hz")
-        elif rate_hz < SAMPLE_RATE:
-            yield Problem(file, "rate", f"{rate_hz:,} Hz, expected {SAMPLE_RATE:,} Hz or more")
-
-
-def _check_labels(clips: tuple[Clip, ...]) -> Iterator[Problem]:
-    counts = Counter(clip.label for clip in clips)
-    most = max(counts.values(), default=0)
-    for digit in DIGITS if set(DIGITS) & set(counts) else ():  # else: words of one's own
-        if digit not in counts:
-            yield Problem(None, "labels", f"no clip of {digit}")
-    for label, count in sorted(counts.items()):
-        if count < FEW_CLIPS * most:
-            yield Problem(None, "labels", f"{count:,} clips of {label}, others have up to {most:,}")
-
-
 def _fault(corpus: Corpus, folder: Path) -> str | None:
-    """Return what distinguishes the folder from the published corpus, or None."""
-    clips = tuple(corpus.read(folder))
+    """Return how the folder differs from the published corpus, or None; see `fetch_corpus`."""
+    clips = sorted(corpus.read(folder), key=lambda clip: clip.file)
     if len(clips) != corpus.clips:
         return f"{len(clips):,} recordings, expected {corpus.clips:,}"
     for clip in clips:
@@ -355,7 +322,23 @@ def _fault(corpus: Corpus, folder: Path) -> str | None:
             read_audio(clip.file)
         except AudioError as error:
             return str(error).replace(f"{folder}{os.sep}", "")
-    return None
+    if corpus.hash is None or data_hash(clips) == corpus.hash:
+        return None
+    published = _read_manifest(corpus.manifest) if corpus.manifest else {}
+    others = [
+        clip.file.name
+        for clip in clips
+        if clip.checksum[:_MANIFEST_DIGITS] != published.get(clip.file.name)
+    ]
+    which = f"{len(others):,} recordings, the first {others[0]}," if others else "some recordings"
+    return f"{which} differ from the published ones by SHA-256"
+
+
+def _read_manifest(file: Path) -> dict[str, str]:
+    """Return the first digits of the SHA-256 of <group>_<take>.wav; a line holds a group."""
+    lines = file.read_text(encoding="ascii").splitlines()
+    groups = (line.split() for line in lines if not line.startswith("#"))
+    return {f"{group}_{k}.wav": digits for group, *row in groups for k, digits in enumerate(row)}
 
 
 def _cache() -> Path:
@@ -490,6 +473,8 @@ CORPORA: dict[str, Corpus] = {
         wanted=re.compile(
             r"/(recordings/\d_(?:george|jackson|lucas|nicolas|theo|yweweler)_[1-4]?\d\.wav)$"
         ),
+        hash="83d8f10c5b42852c1e60791fa03757af350a82d15733ea99e3f17350a7b3cda8",
+        manifest=FSDD_MANIFEST,
     ),
     "speech_commands": Corpus(
         name="speech_commands",
@@ -519,7 +504,7 @@ CORPORA: dict[str, Corpus] = {
         mark="[0-9]/*.flac",
         licence="as the package: made by its authors with espeak-ng, a program under GPL 3.0 whose "
         "output it does not cover, and with free voices of flite and festival",
-        citation="spoken-digits: synthetic voices",
+        citation="spoken-digits: synthetic speech",
         read=_read_folder,
         clips=1_280,
     ),

@@ -1,7 +1,11 @@
-"""What is wrong with one recording, judged by its file and its samples alone."""
+"""Validation of recordings and corpora: unreadable files, silence, clipping, duplicates, labels.
+
+Shapes: L samples.
+"""
 
 import hashlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,48 +13,87 @@ import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 
-from spoken_digits.audio import AudioError, read_audio
+from spoken_digits.audio import SAMPLE_RATE, AudioError, read_audio
+from spoken_digits.lab.data.corpora import DIGITS, Clip
 
-__all__ = ["SoundCheck", "check_recording"]
+__all__ = [
+    "Problem",
+    "SoundCheck",
+    "Summary",
+    "check_corpus",
+    "check_recording",
+    "summarize_corpus",
+]
 
-SILENCE_DBFS = -50.0  # a clip whose loudest frame is quieter holds hardly any speech
+SILENCE_DBFS = -50.0  # a clip without a frame of this level holds hardly any speech
 FRAME_S = 0.03
 FULL_SCALE = 0.99  # 127/128, the largest 8-bit sample, counts as full scale
-CLIPPED_RUN = 3  # samples in a row at full scale, and ...
-CLIPPED_SHARE = 1e-3  # ... of all samples: a clip with its peak at full scale has fewer
+CLIPPED_RUN = 3  # clipped: so many samples in a row at full scale, and ...
+CLIPPED_FRACTION = 1e-3  # ... this fraction of all; a peak at full scale alone has fewer
+RARE_FRACTION = 0.1  # of the most frequent label's clips: a label with fewer is reported
 
 
 @dataclass(frozen=True)
 class SoundCheck:
-    """Rate and digest of the samples of a recording (None and b"" if unreadable), and what ails it.
+    """What was found in one recording.
 
-    `problems` are (kind, detail) pairs; a kind is unreadable, truncated, channels, silence or
-    clipping.
+    Attributes
+    ----------
+    sample_rate
+        In Hz; None if the file cannot be read.
+    content
+        SHA-256 of sample rate and samples; b"" if the file cannot be read.
+    problems
+        Pairs of kind (unreadable, truncated, channels, silence or clipping) and detail.
     """
 
-    sample_rate_hz: int | None
+    sample_rate: int | None
     content: bytes
     problems: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True)
+class Problem:
+    """A problem of a corpus; `file` is None where it concerns the corpus as a whole.
+
+    `kind` is unreadable, truncated, rate, channels, silence, clipping, duplicate or labels.
+    """
+
+    file: Path | None
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Counts of a corpus, and seconds of audio in the files whose header can be read."""
+
+    clips: int
+    speakers: int
+    labels: dict[str, int]
+    duration_s: float
+
+
 def check_recording(file: Path) -> SoundCheck:
-    """Read a recording whole and return what is wrong with it; a bad file is no error here."""
+    """Read a whole recording and return its problems; an unreadable file is one, not an error."""
     try:
-        samples, sample_rate_hz = read_audio(file)
+        samples, sample_rate = read_audio(file)
     except AudioError as error:
         detail = str(error).removeprefix(f"{file}: ")
         kind = "truncated" if detail.startswith("truncated") else "unreadable"
         return SoundCheck(None, b"", ((kind, detail),))
-    problems = list(_listen(samples, sample_rate_hz))
+    problems = list(_sound_problems(samples, sample_rate))
     if (channels := sf.info(file).channels) > 1:
         problems.append(("channels", f"{channels} channels, expected 1 (they will be averaged)"))
-    content = hashlib.sha256(sample_rate_hz.to_bytes(4) + samples.tobytes()).digest()
-    return SoundCheck(sample_rate_hz, content, tuple(problems))
+    content = hashlib.sha256(sample_rate.to_bytes(4) + samples.tobytes()).digest()
+    return SoundCheck(sample_rate, content, tuple(problems))
 
 
-def _listen(samples: npt.NDArray[np.float32], sample_rate_hz: int) -> Iterator[tuple[str, str]]:
-    """Yield kind and detail of what is wrong with samples (L,), L > 0, full scale 1."""
-    frame = min(len(samples), round(FRAME_S * sample_rate_hz))
+def _sound_problems(
+    samples: npt.NDArray[np.float32], sample_rate: int
+) -> Iterator[tuple[str, str]]:
+    """Yield kind and detail of the problems of (L,) samples, L > 0, full scale 1."""
+    frame = min(len(samples), round(FRAME_S * sample_rate))
     frames = samples[: len(samples) // frame * frame].reshape(-1, frame)
     loudest_dbfs = 10 * np.log10(np.square(frames).mean(axis=1).max() + 1e-12)
     if loudest_dbfs < SILENCE_DBFS:
@@ -58,5 +101,57 @@ def _listen(samples: npt.NDArray[np.float32], sample_rate_hz: int) -> Iterator[t
     full = np.abs(samples) >= FULL_SCALE
     edges = np.flatnonzero(np.diff(full, prepend=False, append=False))
     longest = (edges[1::2] - edges[::2]).max(initial=0)
-    if longest >= CLIPPED_RUN and full.mean() >= CLIPPED_SHARE:
+    if longest >= CLIPPED_RUN and full.mean() >= CLIPPED_FRACTION:
         yield "clipping", f"{longest} samples in a row at full scale, {full.mean():.2%} of the clip"
+
+
+def summarize_corpus(clips: Iterable[Clip]) -> Summary:
+    """Count clips, speakers and labels, and sum the durations that the headers state."""
+    clips = tuple(clips)
+    duration_s = 0.0
+    for clip in clips:
+        try:
+            duration_s += sf.info(clip.file).duration
+        except (OSError, sf.LibsndfileError):
+            continue  # check_corpus names it
+    labels = Counter(clip.label for clip in clips)
+    speakers = {clip.speaker for clip in clips}
+    return Summary(len(clips), len(speakers), dict(sorted(labels.items())), duration_s)
+
+
+def check_corpus(clips: Iterable[Clip]) -> tuple[Problem, ...]:
+    """Read every clip and return all problems: file by file, then sample rates, then labels."""
+    clips = tuple(clips)
+    problems: list[Problem] = []
+    sample_rates: dict[Path, int] = {}
+    first_with: dict[bytes, Path] = {}
+    for file in (clip.file for clip in clips):
+        check = check_recording(file)
+        problems += [Problem(file, kind, detail) for kind, detail in check.problems]
+        if check.sample_rate is None:
+            continue
+        sample_rates[file] = check.sample_rate
+        if (other := first_with.setdefault(check.content, file)) != file:
+            problems.append(Problem(file, "duplicate", f"the same samples as {other}"))
+    return (*problems, *_check_rates(sample_rates), *_check_labels(clips))
+
+
+def _check_rates(sample_rates: dict[Path, int]) -> Iterator[Problem]:
+    usual = Counter(sample_rates.values()).most_common(1)[0][0] if sample_rates else 0
+    for file, rate in sample_rates.items():
+        if rate != usual:
+            yield Problem(file, "rate", f"{rate:,} Hz, most clips have {usual:,} Hz")
+        elif rate < SAMPLE_RATE:
+            yield Problem(file, "rate", f"{rate:,} Hz, expected {SAMPLE_RATE:,} Hz or more")
+
+
+def _check_labels(clips: tuple[Clip, ...]) -> Iterator[Problem]:
+    counts = Counter(clip.label for clip in clips)
+    maximum = max(counts.values(), default=0)
+    for digit in DIGITS if set(DIGITS) & set(counts) else ():  # else: custom words
+        if digit not in counts:
+            yield Problem(None, "labels", f"no clip of {digit}")
+    for label, count in sorted(counts.items()):
+        if count < RARE_FRACTION * maximum:
+            detail = f"{count:,} clips of {label}, others have up to {maximum:,}"
+            yield Problem(None, "labels", detail)

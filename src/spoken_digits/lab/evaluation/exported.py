@@ -1,6 +1,6 @@
-"""Judge an exported model on recordings: the file that ships, on the way that a user's take.
+"""Evaluation of an exported model: recordings pass through it as a user's recordings do.
 
-N clips, C classes.
+Shapes: N clips, C classes.
 """
 
 import json
@@ -15,30 +15,32 @@ from spoken_digits.lab.data.splits import one_split
 from spoken_digits.lab.evaluation.metrics import Evaluation, Predictions, evaluate
 from spoken_digits.recognize import Recognizer
 
-__all__ = ["describe", "heard_before", "judge", "read_test"]
+__all__ = ["describe_evaluation", "evaluate_model", "read_test_set", "seen_speakers"]
 
-DEFAULT_SPLITS = {"fsdd": "xsdr", "voices": "voices"}
+DEFAULT_SPLITS = {"fsdd": "xsdr", "voices": "synthetic"}
 
 
-def read_test(
+def read_test_set(
     corpus: str | None = None, split: str | None = None, data: Path | str | None = None
 ) -> tuple[str, tuple[Clip, ...]]:
-    """Return what a test is called, and its clips.
+    """Return the name and the clips of a test set.
 
     Parameters
     ----------
     corpus
-        A corpus by name, or a folder or table; left out, the best at hand.
+        A corpus by name, or a folder or table; by default the best at hand.
     split
-        The named split whose test side is wanted; left out, "xsdr" of FSDD, "voices" of the
-        synthetic voices, and every clip of any other corpus.
+        Named split whose test side is taken; by default "xsdr" of FSDD, "synthetic" of the
+        synthetic speech that ships, and every clip of any other corpus.
     data
         Folder of corpora, as in `corpora.data_root`.
 
     Raises
     ------
-    CorpusError, SplitError
-        When there is no such corpus or split, or the split has several folds.
+    CorpusError
+        When the corpus is not at hand or malformed.
+    SplitError
+        When there is no such split, or it has several folds.
     """
     name, clips = (corpus, read_corpus(corpus, data)) if corpus else best_corpus(data)
     split = split or DEFAULT_SPLITS.get(name)
@@ -47,41 +49,41 @@ def read_test(
     return f"{name}, test side of {split}", one_split(split, clips).test
 
 
-def judge(recognizer: Recognizer, clips: Iterable[Clip]) -> Evaluation:
-    """Recognize every clip whose label the model knows, and evaluate.
+def evaluate_model(recognizer: Recognizer, clips: Iterable[Clip]) -> Evaluation:
+    """Recognize every clip whose label the model has, and evaluate.
 
     Raises
     ------
     AudioError
-        When a recording cannot be heard.
+        When a recording cannot be read or is silent.
     ValueError
-        When the model knows none of the labels.
+        When the model has none of the labels.
     """
     known = [clip for clip in clips if clip.label in recognizer.labels]
     if not known:
         raise ValueError(
-            f"{recognizer.path}: knows none of the labels; expected clips of "
+            f"{recognizer.path}: has none of the labels; expected clips of "
             f"{', '.join(recognizer.labels)}"
         )
-    heard = (to_clip(*read_audio(clip.file)) for clip in known)
-    scores = np.concatenate([recognizer.run(samples[None]) for samples in heard])
+    waveforms = (to_clip(*read_audio(clip.file)) for clip in known)
+    scores = np.concatenate([recognizer.run(waveform[None]) for waveform in waveforms])
     return evaluate(Predictions.of(known, scores, recognizer.labels))
 
 
-def heard_before(recognizer: Recognizer, clips: Iterable[Clip]) -> tuple[str, ...]:
-    """Name the speakers of `clips` that the model was trained on, as far as it tells, sorted.
+def seen_speakers(recognizer: Recognizer, clips: Iterable[Clip]) -> tuple[str, ...]:
+    """Return the speakers of `clips` that the model was trained on, by its metadata, sorted.
 
-    A model that names corpora but no speakers may have heard all of theirs: all are named.
+    Of a model whose metadata names corpora but no speakers, all speakers of these corpora.
     """
     training = json.loads(recognizer.metadata.get("training_data", "{}"))
-    voices = {(training.get("corpus"), name) for name in training.get("train_speakers", ())}
-    whole = () if voices else tuple(training.get("corpora", ()))
-    known = {c.speaker for c in clips if c.corpus in whole or (c.corpus, c.speaker) in voices}
-    return tuple(sorted(known))
+    speakers = {(training.get("corpus"), name) for name in training.get("train_speakers", ())}
+    whole = () if speakers else tuple(training.get("corpora", ()))
+    seen = {c.speaker for c in clips if c.corpus in whole or (c.corpus, c.speaker) in speakers}
+    return tuple(sorted(seen))
 
 
-def describe(evaluation: Evaluation) -> str:
-    """Lay an evaluation out as text: totals, a line a label, a line a speaker, the confusions."""
+def describe_evaluation(evaluation: Evaluation) -> str:
+    """Format an evaluation as text: totals, a line for each label and speaker, confusions."""
     low, high = evaluation.wilson
     names, listed = evaluation.label_names, evaluation.listed_accuracy
     labels, speakers = evaluation.per_label.items(), evaluation.per_speaker.items()

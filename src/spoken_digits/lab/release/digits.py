@@ -10,6 +10,7 @@ Shapes: N clips, C classes, L samples.
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -119,8 +120,14 @@ def run_pooled(config: TrainConfig, context: RunContext) -> RunEvaluation:
 
 def hash_pooled(config: TrainConfig, context: RunContext) -> str:
     """Return one SHA-256 of the recordings that a run trains on."""
-    clips = read_pooled(context.data, _voices(context), oov=config.oov_fraction > 0)
+    clips = _read(context.data, _voices(context), oov=config.oov_fraction > 0)
     return data_hash(partition(config.split, clips)[0])
+
+
+@lru_cache(maxsize=2)
+def _read(data: Path | None, voices: Path, oov: bool) -> tuple[Clip, ...]:
+    """Read all clips once a process: their checksums, too, are then computed once."""
+    return tuple(read_pooled(data, voices, oov))
 
 
 def prepare_pooled(_: TrainConfig, context: RunContext) -> None:
@@ -132,7 +139,7 @@ def _voices(context: RunContext) -> Path:
     folder = context.cache / "voices"
     if not folder.exists():
         _say(f"making {len(ALL_VOICES)} TTS voices, once; about a minute")
-        make_voices(folder, ALL_VOICES, takes=VOICE_TAKES, others=VOICE_OTHERS)
+        make_voices(folder, ALL_VOICES, takes=VOICE_TAKES, oov_words=VOICE_OTHERS)
     return folder
 
 

@@ -206,7 +206,7 @@ def _has_dask() -> bool:
 
 
 class _Progress:
-    """Prints what is done and what is left, and estimates the time left from what the others took."""
+    """Prints what is done and left, and estimates the time left from what the others took."""
 
     def __init__(self, jobs: Sequence[Job], costs: Sequence[float]) -> None:
         self.costs = {job.name: cost for job, cost in zip(jobs, costs, strict=True)}

@@ -38,7 +38,7 @@ from spoken_digits.lab.studies.tasks import TASKS
 from spoken_digits.lab.training.config import ConfigError, TrainConfig
 from spoken_digits.lab.training.contrastive import PretrainConfig
 
-__all__ = ["Job", "check_sections", "plan"]
+__all__ = ["Job", "check_sections", "count_clips", "plan"]
 
 MAIN = "results"  # the grid whose name needs no mention
 SYNTHETIC = "voices"  # the corpus of synthetic speech that ships
@@ -151,11 +151,23 @@ def plan(
     for job in jobs:
         if by_name.setdefault(job.name, job) is not job:
             raise ConfigError(f"{study.name}, grids.{job.grid}: two runs called {job.name}")
-    sizes: dict[str, int] = {}
-    for split in {job.config.split for job in jobs}:
-        (found,) = named_splits(split, clips)
-        sizes[split] = len(found.train)
+    sizes = count_clips(jobs, clips)
     return sorted(jobs, key=lambda job: -job.seconds(sizes[job.config.split]))
+
+
+def count_clips(jobs: Iterable[Job], clips: Sequence[Clip]) -> dict[str, int]:
+    """Return the number of training clips of each split, of a corpus or drawn for an epoch."""
+    sizes: dict[str, int] = {}
+    for job in jobs:
+        split = job.config.split
+        if split in sizes:
+            continue
+        if TASKS[job.task].needs_corpus:
+            (found,) = named_splits(split, clips)
+            sizes[split] = len(found.train)
+        else:
+            sizes[split] = job.config.clips_per_epoch
+    return sizes
 
 
 def _grid(
@@ -218,6 +230,9 @@ def _folds(names: Iterable[Any], corpus: str, clips: Sequence[Clip]) -> Iterator
         if not isinstance(name, str):
             raise ConfigError(f"split = {name!r}: expected the name of a split")
         family, _, fold = name.partition(":")
+        if family == "pooled":  # not of one corpus
+            yield name, ""
+            continue
         # Without FSDD there are no named speakers: TTS voices are held out instead.
         if corpus == SYNTHETIC and (name == "xsdr" or (fold and family in ("single", "loso"))):
             name = "synthetic"

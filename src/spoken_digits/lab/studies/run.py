@@ -12,7 +12,7 @@ from spoken_digits.lab.data.corpora import best_corpus
 from spoken_digits.lab.evaluation.schema import RunEvaluation
 from spoken_digits.lab.runs import RunContext, is_finished, write_json
 from spoken_digits.lab.studies.executor import StudyError, run_all, say
-from spoken_digits.lab.studies.grid import Job, plan
+from spoken_digits.lab.studies.grid import Job, count_clips, plan
 from spoken_digits.lab.studies.registry import read_study
 from spoken_digits.lab.studies.results import write_result
 from spoken_digits.lab.studies.summary import summarize
@@ -37,14 +37,14 @@ def run_study(
     Parameters
     ----------
     name
-        A study that ships, or the path of a TOML file; the format is told in `plan`.
+        A study that ships, or the path of a TOML file; `grid` describes the format.
     data
         Folder of corpora; left out, SPOKEN_DIGITS_DATA or the cache.
     out
         Folder of the runs; left out, ``runs/<name>``, with ``-quick`` or the corpus behind it where
         they apply.
     quick
-        Fewer seeds and epochs, as the study's file says.
+        Fewer seeds and epochs, as the study says.
     workers
         Processes, one thread each; left out, one a core.
     cluster
@@ -58,7 +58,9 @@ def run_study(
     Raises
     ------
     ConfigError, SplitError
-        When the study's file asks for what there is not; nothing has been written then.
+        When the study names what does not exist; nothing has been written then.
+    RunError
+        When its folder holds a finished run of another recipe or of other recordings.
     StudyError
         When runs failed, the others being finished and kept, or the scheduler cannot be reached.
     """
@@ -79,12 +81,13 @@ def run_study(
     if missing:
         for job in missing:
             find_task(job.task).prepare(job.config, _context(job))
-        costs = [
-            job.seconds(find_task(job.task).count_clips(job.config, _context(job)))
-            for job in missing
-        ]
+        sizes = count_clips(missing, clips)
+        costs = [job.seconds(sizes[job.config.split]) for job in missing]
         run_all(run_job, missing, costs, workers or os.cpu_count() or 1, cluster)
-    write_result(study_dir / "summary.json", summarize(study_dir))
+    if study.summarize:
+        write_json(study_dir / "summary.json", study.summarize(study_dir))
+    else:
+        write_result(study_dir / "summary.json", summarize(study_dir))
     return study_dir
 
 

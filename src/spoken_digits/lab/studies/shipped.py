@@ -21,9 +21,10 @@ from spoken_digits.lab.evaluation.schema import (
     RunEvaluation,
 )
 from spoken_digits.lab.runs import RunError, read_environment, read_json
+from spoken_digits.lab.studies.study import Study
 from spoken_digits.lab.training.config import TrainConfig, read_recipe
 
-__all__ = ["CORPORA", "MODELS", "SECTIONS", "SPLITS", "ShippedResult", "summarize_shipped"]
+__all__ = ["CORPORA", "MODELS", "SPLITS", "STUDY", "ShippedResult", "summarize_shipped"]
 
 CORPORA = ("fsdd", "speech_commands")  # held out whole, then in folds of speakers
 EVERYTHING = "pooled"  # the split that holds nothing out: the network that ships
@@ -34,13 +35,8 @@ PRECISIONS = ("float32", "int8")
 
 _RECIPE = {key: value for key, value in read_recipe("shipped").items() if key != "task"}
 
-# In the form of a study's TOML file; see `grid`.
-SECTIONS: dict[str, Any] = {
-    "study": {
-        "question": "How well does the recognizer that ships do on speakers, corpora, words and "
-        "noise that it was not trained on?",
-        "task": "pooled",
-    },
+_SECTIONS: dict[str, Any] = {  # see `grid`
+    "study": {"task": "pooled"},
     "defaults": {k: v for k, v in _RECIPE.items() if k not in ("model", "split")},
     "models": {name: {} for name in MODELS},
     "grids": {
@@ -311,10 +307,10 @@ def _scores_for_rejection(
     return [
         ScoreForRejection(
             name,
-            auroc=float(np.mean([result.metrics.compared[name][0] for result in found])),
-            eer=float(np.mean([result.metrics.compared[name][1] for result in found])),
+            auroc=float(np.mean([result.metrics.scores[name].auroc for result in found])),
+            eer=float(np.mean([result.metrics.scores[name].eer for result in found])),
         )
-        for name in found[0].metrics.compared
+        for name in found[0].metrics.scores
     ]
 
 
@@ -347,3 +343,12 @@ def _variant(
         *accuracy,
         *((own.auroc, own.eer) if own else (None, None)),
     )
+
+
+STUDY = Study(
+    name="shipped",
+    question="How accurate is the recognizer that ships on speakers, corpora, words and noise that "
+    "it was not trained on?",
+    sections=_SECTIONS,
+    summarize=summarize_shipped,
+)

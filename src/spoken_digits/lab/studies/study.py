@@ -5,6 +5,7 @@ A study that ships is one file of this folder and one line in `registry.STUDIES`
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from spoken_digits.lab.studies.presentation import Picture, Table
@@ -37,6 +38,9 @@ class Study:
         enough for a list of studies.
     tables, pictures
         What is shown below, in this order; the first of each is enough for an overview.
+    summarize
+        From the study's folder, a dataclass of its results, where they have a form of their own:
+        such a study has no report. None for rows of methods, a `StudyResult`.
     """
 
     name: str
@@ -46,3 +50,4 @@ class Study:
     sentences: Callable[[StudyResult], tuple[str, ...]] = _nothing
     tables: Callable[[StudyResult], tuple[Table, ...]] = _nothing
     pictures: Callable[[StudyResult], tuple[Picture, ...]] = _nothing
+    summarize: Callable[[Path], Any] | None = None

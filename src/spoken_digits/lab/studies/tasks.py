@@ -246,10 +246,6 @@ def _hash_of_corpus(_: TrainConfig, context: RunContext) -> str:
     return _hash(context.corpus, context.data)
 
 
-def _count_clips(config: TrainConfig, context: RunContext) -> int:
-    return len(_read_split(context.corpus, context.data, config.split).train)
-
-
 def _prepare_corpus(config: TrainConfig, context: RunContext) -> None:
     _prepared(context.corpus, config.extra, context.data, context.cache)
 
@@ -315,8 +311,6 @@ class Task:
         run that was killed goes on from what it finds there.
     prepare
         Fill the cache that runs share, before several processes need it at once.
-    count_clips
-        Number of training clips, from which the time of a run is estimated.
     export
         Write the network of a finished run as ONNX to a file; None where there is none to export.
     name
@@ -329,7 +323,6 @@ class Task:
     data_hash: Callable[[Any, RunContext], str]
     run: Callable[[Any, RunContext], RunEvaluation]
     prepare: Callable[[Any, RunContext], None]
-    count_clips: Callable[[Any, RunContext], int]
     export: Callable[[Path, Path], Path] | None = None
     name: Callable[[Any, str], str] = _name_by_model
     needs_corpus: bool = False
@@ -407,15 +400,10 @@ def _on_split(
         data_hash=_hash_of_corpus,
         run=partial(_run_on_split, name=name, score=score),
         prepare=_prepare_corpus,
-        count_clips=_count_clips,
         export=exports,
         name=lambda config, corpus: f"{prefix}{_name_by_model(config, corpus)}",
         needs_corpus=True,
     )
-
-
-def _count_per_epoch(config: TrainConfig, _: RunContext) -> int:
-    return config.clips_per_epoch
 
 
 TASKS: dict[str, Task] = {
@@ -428,7 +416,6 @@ TASKS: dict[str, Task] = {
         data_hash=digits.hash_pooled,
         run=digits.run_pooled,
         prepare=digits.prepare_pooled,
-        count_clips=_count_per_epoch,
         export=digits.ship,
     ),
     "custom-words": Task(
@@ -436,7 +423,6 @@ TASKS: dict[str, Task] = {
         data_hash=finetune.hash_custom_words,
         run=finetune.run_custom_words,
         prepare=finetune.prepare_custom_words,
-        count_clips=_count_per_epoch,
         export=export,
         name=lambda config, corpus: f"{Path(corpus).stem}-s{config.seed}",
         needs_corpus=True,
@@ -446,7 +432,6 @@ TASKS: dict[str, Task] = {
         data_hash=pipeline.hash_strings,
         run=pipeline.run_strings,
         prepare=pipeline.prepare_strings,
-        count_clips=lambda config, _: config.steps * config.batch_size,
         export=pipeline.export_run,
         name=lambda config, _: f"strings-{config.split}-s{config.seed}",
     ),

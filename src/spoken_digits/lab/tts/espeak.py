@@ -1,9 +1,11 @@
-"""The synthetic voices: the corpus that ships, the default where no recordings are at hand.
+"""TTS voices of espeak-ng: the corpus ``voices`` that ships, used where no recordings are at hand.
 
-espeak-ng speaks them: accents of English, times vocal tracts ("variants"), times pitch and rate.
-The same call gives the same samples, for which espeak-ng needs a fresh process a voice, its
-random numbers seeded, and the words in one order. `VOICES` ship; `ALL_VOICES` are three times as
-many, and help to train the recognizer that ships.
+A voice is an accent of English times a vocal tract ("variant") times pitch and rate. The same call
+gives the same samples; for that, espeak-ng needs a fresh process for each voice, its random numbers
+seeded, and the words in one order. `VOICES` ship; `ALL_VOICES`, three times as many, train the
+recognizer that ships.
+
+Shapes: L samples.
 """
 
 import ctypes
@@ -19,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,32 +33,54 @@ from spoken_digits.lab.runs import expect_free
 
 __all__ = [
     "ALL_VOICES",
-    "ESPEAK_RATE_HZ",
-    "OTHER_WORDS",
+    "ESPEAK_SAMPLE_RATE",
+    "OOV_WORDS",
     "TAKES",
     "VOICES",
+    "Prompt",
     "Voice",
-    "finish",
     "make_voices",
-    "say",
+    "speech_bounds",
+    "synthesize",
+    "to_corpus_clip",
 ]
 
 TAKES = 2
-ESPEAK_RATE_HZ = 22_050
+ESPEAK_SAMPLE_RATE = 22_050
 PITCH_SPREAD = 10  # a take's pitch lies within +- this of the voice's, on a scale of 0 to 100
-RATE_SPREAD = 0.18  # a take's rate lies within +- this share of the voice's
-PEAK = 0.03  # of full scale: quieter than it could be, for files half as large
-TRIM_DB = -40.0  # relative to the peak; quieter beginnings and ends are cut ...
-MARGIN_S = 0.015  # ... but for this
+RATE_SPREAD = 0.18  # a take's rate lies within +- this fraction of the voice's
+PEAK = 0.03  # of full scale: lower than necessary, for files half as large
+TRIM_RATIO = 0.01  # of the peak, -40 dB: what is quieter before and after is trimmed ...
+MARGIN_S = 0.015  # ... except for this margin
 
 
 @dataclass(frozen=True)
 class Voice:
-    """One synthetic speaker: accent and variant by espeak-ng's names, pitch 0 to 100, words/min."""
+    """One TTS voice.
+
+    Attributes
+    ----------
+    speaker
+        Its name in the corpus.
+    accent, variant
+        espeak-ng's names of the language and of the vocal tract.
+    pitch
+        On espeak-ng's scale of 0 to 100.
+    rate_wpm
+        Words per minute.
+    """
 
     speaker: str
     accent: str
     variant: str
+    pitch: int
+    rate_wpm: int
+
+
+class Prompt(NamedTuple):
+    """A text to synthesize, at a pitch (0 to 100) and a rate (words per minute)."""
+
+    text: str
     pitch: int
     rate_wpm: int
 
@@ -66,26 +91,26 @@ def make_voices(
     *,
     takes: int = TAKES,
     seed: int = 0,
-    others: int = 0,
+    oov_words: int = 0,
 ) -> Path:
-    """Speak the ten digits with every voice into `output/<digit>/<speaker>_<take>.flac`.
+    """Synthesize the ten digits with every voice into `output/<digit>/<speaker>_<take>.flac`.
 
-    The clips are 8 kHz, mono, 16 bit, trimmed, and have one peak level. Every take has a pitch and
-    a rate of its own, drawn from `seed`; the same call gives the same samples.
+    The clips are 8 kHz, mono, 16 bit, trimmed, at one peak level. Every take has its own pitch and
+    rate, drawn from `seed`; the same call gives the same samples.
 
     Parameters
     ----------
     output : Path or str
         Folder to make; it must not exist, or be empty.
     voices : sequence of Voice, optional
-        Speakers, by default `VOICES`.
+        TTS voices, by default `VOICES`.
     takes : int
-        Clips a digit and voice.
+        Clips of each digit and voice.
     seed : int
-        Key of the pitches and rates, and of the other words.
-    others : int
-        How many of `OTHER_WORDS`, drawn anew for each voice, it says as well, once each:
-        `output/<word>/<speaker>_0.flac`. They are what is no digit.
+        Key of the pitches and rates, and of the out-of-vocabulary words.
+    oov_words : int
+        How many of `OOV_WORDS`, drawn for each voice, to synthesize as well, once each, into
+        `output/<word>/<speaker>_0.flac`: 0 to all of them.
 
     Returns
     -------
@@ -95,11 +120,13 @@ def make_voices(
     Raises
     ------
     CorpusError
-        When the folder is taken, or espeak-ng has no such accent or variant.
+        When espeak-ng has no such accent or variant, or `oov_words` is out of range.
     ImportError
         Without the extra `synth`.
+    OutputError
+        When the folder exists and is not empty.
     """
-    import espeakng_loader  # noqa: F401  the children need it; better missed here than there
+    import espeakng_loader  # noqa: F401  the child processes need it: fail here rather than there
 
     voices, output = VOICES if voices is None else voices, Path(output)
     expect_free(output)
@@ -110,21 +137,21 @@ def make_voices(
     ):
         folder = Path(scratch, output.name)
         keys = [[seed, index] for index, _ in enumerate(voices)]
-        words = [_other_words(others, key) for key in keys]
-        plans = [
-            _plan(voice, takes, said, key)
-            for voice, said, key in zip(voices, words, keys, strict=True)
+        words_of = [_draw_oov_words(oov_words, key) for key in keys]
+        prompts_of = [
+            _prompts(voice, takes, words, key)
+            for voice, words, key in zip(voices, words_of, keys, strict=True)
         ]
-        spoken = pool.map(say, voices, plans)
-        for voice, said, clips in zip(voices, words, spoken, strict=True):
+        speech = pool.map(synthesize, voices, prompts_of)
+        for voice, words, clips in zip(voices, words_of, speech, strict=True):
             names = [(digit, take) for take, digit in product(range(takes), DIGITS)]
-            names += [(word, 0) for word in said]
+            names += [(word, 0) for word in words]
             for (label, take), (samples, _) in zip(names, clips, strict=True):
                 file = folder / label / f"{voice.speaker}_{take}.flac"
                 file.parent.mkdir(parents=True, exist_ok=True)
                 sf.write(
                     file,
-                    finish(samples, ESPEAK_RATE_HZ),
+                    to_corpus_clip(samples, ESPEAK_SAMPLE_RATE),
                     SAMPLE_RATE,
                     "PCM_16",
                     compression_level=1,
@@ -133,55 +160,64 @@ def make_voices(
     return output
 
 
-def _other_words(count: int, key: list[int]) -> list[str]:
-    """Draw some of `OTHER_WORDS` for a voice, each at most once."""
-    if not 0 <= count <= len(OTHER_WORDS):
-        raise CorpusError(f"{count} other words: expected 0 to {len(OTHER_WORDS)}")
-    # A stream of its own: the digits sound the same, whatever else is said.
+def _draw_oov_words(count: int, key: list[int]) -> list[str]:
+    """Draw some of `OOV_WORDS` for a voice, each at most once."""
+    if not 0 <= count <= len(OOV_WORDS):
+        raise CorpusError(f"{count} out-of-vocabulary words: expected 0 to {len(OOV_WORDS)}")
+    # A random stream of its own: the digits are the same, however many words follow them.
     rng = np.random.default_rng([*key, 1])
-    return [OTHER_WORDS[i] for i in rng.choice(len(OTHER_WORDS), count, replace=False)]
+    return [OOV_WORDS[i] for i in rng.choice(len(OOV_WORDS), count, replace=False)]
 
 
-def _plan(
-    voice: Voice, takes: int, others: Sequence[str], key: list[int]
-) -> list[tuple[str, int, int]]:
-    """Return (word, pitch, rate) of every utterance of a voice, take by take."""
+def _prompts(voice: Voice, takes: int, oov_words: Sequence[str], key: list[int]) -> list[Prompt]:
+    """Draw pitch and rate of everything a voice is to say: the digits take by take, then words."""
     rng = np.random.default_rng(key)
-    # Every take draws from a part of its own of [-1, 1], so that no two come out alike.
-    said = [(word, take, takes) for take, word in product(range(takes), DIGIT_WORDS)]
-    plan = []
-    for word, part, parts in [*said, *((word, 0, 1) for word in others)]:
+    # Each take draws from its own part of [-1, 1], so that no two are alike.
+    words = [(word, take, takes) for take, word in product(range(takes), DIGIT_WORDS)]
+    prompts = []
+    for word, part, parts in [*words, *((word, 0, 1) for word in oov_words)]:
         higher, faster = 2 * (part + rng.uniform(0.2, 0.8, size=2)) / parts - 1
-        pitch = np.clip(voice.pitch + PITCH_SPREAD * higher, 0, 100)
-        plan.append((word, round(pitch), round(voice.rate_wpm * (1 + RATE_SPREAD * faster))))
-    return plan
+        pitch = round(np.clip(voice.pitch + PITCH_SPREAD * higher, 0, 100))
+        prompts.append(Prompt(word, pitch, round(voice.rate_wpm * (1 + RATE_SPREAD * faster))))
+    return prompts
 
 
-def finish(samples: npt.NDArray[np.int16], sample_rate_hz: int) -> npt.NDArray[np.float32]:
-    """Return (L,) samples of a synthesizer at 8 kHz, trimmed, at the level of all clips."""
-    # Not audio.to_clip: what ships must not change whenever that learns to cut better.
-    clip = resample(samples.astype(np.float32), sample_rate_hz)
+def speech_bounds(samples: npt.NDArray[np.float32], ratio: float) -> tuple[int, int]:
+    """Return first and stop of what exceeds `ratio` times the peak of (L,) samples.
+
+    A synthesizer's silence is digital, so single samples tell speech from it; recordings need
+    `augmentation.waveform.trim` or `audio.find_speech`.
+    """
+    level = np.abs(samples)
+    loud = np.flatnonzero(level > ratio * level.max())
+    return int(loud[0]), int(loud[-1]) + 1
+
+
+def to_corpus_clip(samples: npt.NDArray[np.int16], sample_rate: int) -> npt.NDArray[np.float32]:
+    """Return (L,) samples of a synthesizer as a clip of the corpus: 8 kHz, trimmed, peak `PEAK`."""
+    # Not audio.to_clip: the clips that ship must not change when its endpoint detection does.
+    clip = resample(samples.astype(np.float32), sample_rate)
     clip = clip * np.float32(PEAK / np.abs(clip).max())
-    loud = np.flatnonzero(np.abs(clip) > PEAK * 10 ** (TRIM_DB / 20))
+    first, stop = speech_bounds(clip, TRIM_RATIO)
     margin = round(MARGIN_S * SAMPLE_RATE)
-    return clip[max(0, loud[0] - margin) : loud[-1] + margin]
+    return clip[max(0, first - margin) : stop - 1 + margin]
 
 
-def say(
-    voice: Voice, plan: Sequence[tuple[str, int, int]]
+def synthesize(
+    voice: Voice, prompts: Sequence[Prompt]
 ) -> list[tuple[npt.NDArray[np.int16], npt.NDArray[np.int64]]]:
-    """Let a voice say what a plan lists, (text, pitch, words/min), in a fresh process.
+    """Synthesize prompts, one after another, in a fresh process.
 
     Returns
     -------
-    list of (L,) int16 at `ESPEAK_RATE_HZ`, and (words,) int64, the samples at which words begin
+    list of (L,) int16 at `ESPEAK_SAMPLE_RATE`, and (n,) int64, the samples where its n words begin
 
     Raises
     ------
     CorpusError
         When espeak-ng has no such accent or variant.
     """
-    job = json.dumps({"accent": voice.accent, "variant": voice.variant, "plan": plan})
+    job = json.dumps({"accent": voice.accent, "variant": voice.variant, "prompts": prompts})
     child = subprocess.run(
         [sys.executable, "-m", __name__], input=job.encode(), capture_output=True, check=False
     )
@@ -189,11 +225,11 @@ def say(
         reason = child.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise CorpusError(f"voice {voice.speaker}: {reason}")
     with np.load(io.BytesIO(child.stdout)) as arrays:
-        return [(arrays[f"clip{i}"], arrays[f"words{i}"]) for i in range(len(plan))]
+        return [(arrays[f"clip{i}"], arrays[f"words{i}"]) for i in range(len(prompts))]
 
 
 class _Event(ctypes.Structure):
-    """What espeak-ng tells beside the samples: its speak_lib.h, espeak_EVENT."""
+    """espeak_EVENT of espeak-ng's speak_lib.h: what it reports beside the samples."""
 
     _fields_ = (
         ("type", ctypes.c_int),
@@ -210,22 +246,22 @@ class _Event(ctypes.Structure):
 _LAST_EVENT, _WORD_EVENT = 0, 1
 
 
-def _speak(accent: str, variant: str, plan: Sequence[tuple[str, int, int]]) -> None:
-    """Write what espeak-ng says to standard output, as an npz archive.
+def _synthesize_here(accent: str, variant: str, prompts: Sequence[tuple[str, int, int]]) -> None:
+    """Synthesize in this process, and write an npz archive to standard output.
 
-    Its arrays are clip0, (L,) int16, words0, the samples at which words begin, clip1, and so on.
-    Runs in a process of its own. Names are those of espeak-ng's speak_lib.h.
+    Its arrays are clip0, (L,) int16, words0, the samples where words begin, clip1, and so on. Names
+    are those of espeak-ng's speak_lib.h.
     """
     import espeakng_loader
 
     synchronous_output, position_character, utf8, rate, pitch = 2, 1, 1, 1, 3
     data = Path(espeakng_loader.get_data_path())
-    # Asked for an unknown variant, espeak-ng takes its plain voice and says nothing.
+    # For an unknown variant espeak-ng falls back to its plain voice without a warning.
     if variant not in (known := sorted(file.name for file in (data / "voices" / "!v").iterdir())):
         raise SystemExit(f"no variant {variant!r}, expected one of {', '.join(known)}")
     espeak = ctypes.CDLL(espeakng_loader.get_library_path())
-    if espeak.espeak_Initialize(synchronous_output, 0, str(data).encode(), 0) != ESPEAK_RATE_HZ:
-        raise SystemExit(f"espeak-ng does not start at {ESPEAK_RATE_HZ:,} Hz; install it anew")
+    if espeak.espeak_Initialize(synchronous_output, 0, str(data).encode(), 0) != ESPEAK_SAMPLE_RATE:
+        raise SystemExit(f"espeak-ng does not start at {ESPEAK_SAMPLE_RATE:,} Hz; install it anew")
     espeak.espeak_ng_SetRandSeed(ctypes.c_long(1))
     if espeak.espeak_SetVoiceByName(f"{accent}+{variant}".encode()):
         raise SystemExit(f"no accent {accent!r}, expected a language of espeak-ng such as en-us")
@@ -242,7 +278,7 @@ def _speak(accent: str, variant: str, plan: Sequence[tuple[str, int, int]]) -> N
         position = 0
         while (event := events[position]).type != _LAST_EVENT:
             if event.type == _WORD_EVENT:
-                words.append(event.audio_position_ms * ESPEAK_RATE_HZ // 1000)
+                words.append(event.audio_position_ms * ESPEAK_SAMPLE_RATE // 1000)
             position += 1
         return 0
 
@@ -251,7 +287,7 @@ def _speak(accent: str, variant: str, plan: Sequence[tuple[str, int, int]]) -> N
     )(collect)
     espeak.espeak_SetSynthCallback(callback)
     arrays: dict[str, npt.NDArray[np.generic]] = {}
-    for index, (word, pitch_value, rate_wpm) in enumerate(plan):
+    for index, (word, pitch_value, rate_wpm) in enumerate(prompts):
         pieces.clear()
         words.clear()
         espeak.espeak_SetParameter(pitch, pitch_value, 0)
@@ -268,7 +304,7 @@ def _speak(accent: str, variant: str, plan: Sequence[tuple[str, int, int]]) -> N
 
 
 def _cast(accents: dict[str, str], variants: str) -> tuple[Voice, ...]:
-    """Give each variant, in turn, one of the accents (by short name), and a pitch and a rate."""
+    """Give each variant, in turn, one of the accents (by short name), with a pitch and a rate."""
     voices = []
     for index, variant in enumerate(variants.split()):
         name = list(accents)[index % len(accents)]
@@ -289,7 +325,7 @@ _ACCENTS = {
     "caribbean": "en-029",
     "lancaster": "en-gb-x-gbclan",
 }
-# Variants that sound like people; the robots, whispers and jokes are left out.
+# Variants that sound human: no robots, whispers or jokes.
 _SHIPPED_VARIANTS = (
     "m1 f2 Alex Alicia m2 Andrea m3 f3 Henrique linda Michael steph m8 Gene f4 aunty Lee belinda "
     "edward f1 Mario Nguyen paul f5 rob steph2 travis Hugo"
@@ -325,13 +361,13 @@ _MANY = (
     *_cast(_REVERSED, f"{_SHIPPED_VARIANTS} Diogo grandma Annie"),
     *_cast(_REVERSED, _MORE_VARIANTS),
 )
-# One voice a name: the first of it.
+# Of voices with the same name, the first.
 ALL_VOICES = tuple(
     voice for i, voice in enumerate(_MANY) if voice.speaker not in {v.speaker for v in _MANY[:i]}
 )
-# Words that are no digits: such as sound like one ("tree", "fine", "sick"), and others. None that
-# sounds the same ("won", "for", "ate").
-_OTHER_WORDS = """
+# Words that are no digits, many of which are easily confused with one ("tree", "fine", "sick"). No
+# homophones of a digit ("won", "for", "ate").
+_OOV_WORDS = """
     tree free thread threw through they there see me be key tea bee knee
     do you who new blue true food tune tooth
     wine fine mine nice night line dine time knife pine
@@ -356,7 +392,7 @@ _OTHER_WORDS = """
     computer keyboard television radio camera battery internet
     a the and but or because very about
 """
-OTHER_WORDS = tuple(_OTHER_WORDS.split())
+OOV_WORDS = tuple(_OOV_WORDS.split())
 
 if __name__ == "__main__":
-    _speak(**json.load(sys.stdin))
+    _synthesize_here(**json.load(sys.stdin))
