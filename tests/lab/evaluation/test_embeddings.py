@@ -1,4 +1,4 @@
-"""Embedding maps, of points whose grouping is known."""
+"""Embedding maps of points whose clusters are known."""
 
 from dataclasses import asdict
 
@@ -25,7 +25,7 @@ def test_what_is_separable_is_found():
     assert (both.digit_probe, both.digit_probe_by, both.speaker_probe) == (1.0, "speaker", 1.0)
     assert both.title == "both"
     assert both.numbers()["clips"] == len(DIGITS)
-    # On the plane, too: the nearest neighbor of a clip says the same digit.
+    # In two dimensions, too: the nearest neighbor of a clip is of the same digit.
     distance = np.linalg.norm(both.tsne[:, None] - both.tsne, axis=2) + 1e9 * np.eye(len(DIGITS))
     assert (both.labels[distance.argmin(1)] == both.labels).mean() > 0.95
 
@@ -41,13 +41,16 @@ def test_what_is_not_there_is_not_found():
     assert people_only.speaker_silhouette > 0.1 > 0.0 > people_only.digit_silhouette
 
 
-def test_a_digit_that_each_speaker_says_in_another_place_is_not_heard_in_a_new_voice():
+def test_a_digit_that_each_speaker_says_in_another_place_is_not_predicted_for_a_new_speaker():
     rng = np.random.default_rng(0)
     pairs = np.unique([d + p for d, p in zip(DIGITS, PEOPLE, strict=True)], return_inverse=True)[1]
     x = 5 * np.eye(30)[pairs] + 0.1 * rng.standard_normal((len(DIGITS), 30))
     x = (x - x.mean(0)) / x.std(0)
     assert probe(x, DIGITS, PEOPLE) == (pytest.approx(0.1, abs=0.1), "speaker")
-    assert probe(x, DIGITS, None) == (1.0, "clip")  # the same voices on both sides: no test at all
+    assert probe(x, DIGITS, None) == (
+        1.0,
+        "clip",
+    )  # the same speakers on both sides
 
 
 def test_the_silhouette_is_that_of_the_paper():
@@ -73,7 +76,9 @@ def test_the_principal_components_are_the_singular_vectors():
 
 
 def test_a_map_is_always_the_same_and_draws_a_part():
-    first, second = (map_embeddings("x", points(1, 1), DIGITS, PEOPLE, most=40) for _ in range(2))
+    first, second = (
+        map_embeddings("x", points(1, 1), DIGITS, PEOPLE, max_drawn=40) for _ in range(2)
+    )
     assert len(first.labels) == len(first.tsne) == len(first.pca) == 40
     assert first.clips == len(DIGITS)
     for name, value in asdict(first).items():

@@ -1,7 +1,9 @@
-"""Embeddings: where a network puts clips, as two pictures and four numbers.
+"""Embeddings: what a network represents of clips, as two projections and four numbers.
 
-What the last linear layer sees of each clip should lie together by digit, whoever speaks. Shapes:
-N clips, D embedding, K speakers. Needs no torch.
+The input of the last linear layer should cluster by digit and not by speaker: linear probes measure
+how well either can be predicted from it, silhouettes how well either clusters.
+
+Shapes: N clips, n drawn clips, D embedding, K speakers. Needs no torch.
 """
 
 import warnings
@@ -11,44 +13,43 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["EmbeddingMap", "map_embeddings", "probe"]
+__all__ = ["PROBE_C", "EmbeddingMap", "map_embeddings", "probe"]
 
 FloatArray = NDArray[np.float64]
 StrArray = NDArray[np.str_]
 
-CROWD = 180  # clips that are drawn at most, for a light page; all are measured
-DENOISED = 50  # principal components that t-SNE is given (van der Maaten and Hinton 2008)
+MAX_DRAWN = 180  # clips, for a small page; all are measured
+COMPONENTS = 50  # principal components that t-SNE starts from (van der Maaten and Hinton 2008)
 PERPLEXITY = 30.0
 FOLDS = 5
-PROBE_DECAY = 0.01  # weight decay of the probe, with the mean loss a clip
+PROBE_C = 0.1  # inverse strength of the probe's regularization (C of scikit-learn)
 
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingMap:
-    """Embeddings of N clips on a plane, and how well digit and speaker can be read off them.
+    """Embeddings of N clips, projected to two dimensions, and how they cluster.
 
     Attributes
     ----------
     title
-        Whose embeddings.
+        Name of the network.
     clips
-        N, all of which are measured; the n that are drawn are some of them.
+        N, all of which are measured; n of them are drawn.
     n_speakers
         K.
     labels, speakers
-        What is said in each clip that is drawn, and by whom: (n,) strings.
+        Of the clips drawn: (n,) strings.
     tsne, pca
-        Positions on the plane: (n, 2).
+        Positions by t-SNE and on the first two principal components: (n, 2).
     explained
-        Share of the variance that lies along each of the two principal components.
+        Fraction of the variance that each of these two components explains.
     digit_probe
-        Accuracy of a linear classifier of digits, on clips that it was not fitted on.
+        Cross-validated accuracy of a linear probe for digits, see `probe`.
     digit_probe_by
-        What it was cross-validated by: "speaker", each in turn left out (beyond `FOLDS` of them a
-        fifth in turn), or "clip" where there is one speaker only.
+        What was held out in turn: "speaker" or, with one speaker only, "clip".
     speaker_probe
-        The same for who speaks, cross-validated by clip, five folds that are even in speakers; None
-        with one speaker. Chance is one in K.
+        Cross-validated accuracy of a linear probe for speakers, by clip; None with one speaker.
+        Chance is 1 / K.
     digit_silhouette, speaker_silhouette
         Mean silhouette (Rousseeuw 1987) of the groups, -1 to 1; None where there is one group.
     """
@@ -68,7 +69,7 @@ class EmbeddingMap:
     speaker_silhouette: float | None
 
     def numbers(self) -> dict[str, object]:
-        """Return what is published of it, as plain values."""
+        """Return the numbers that are published, as plain values."""
         return {
             "title": self.title,
             "clips": self.clips,
@@ -87,25 +88,24 @@ def map_embeddings(
     labels: Sequence[str],
     speakers: Sequence[str],
     seed: int = 0,
-    most: int = CROWD,
+    max_drawn: int = MAX_DRAWN,
 ) -> EmbeddingMap:
-    """Lay embeddings (N, D) out on a plane, and measure them.
+    """Project embeddings (N, D) to two dimensions, and measure how they cluster.
 
-    Every coordinate is brought to zero mean and unit deviation first. The same input gives the same
-    bytes on the same machine.
+    Every coordinate is standardized first. The same input gives the same bytes on the same machine.
 
     Parameters
     ----------
     title
-        Whose embeddings.
+        Name of the network.
     embeddings
-        One row a clip, finite.
+        One row for each clip, finite.
     labels, speakers
-        What is said in each clip, and by whom: N of each.
+        Of the clips: N of each.
     seed
-        Key of what is drawn and of the folds; t-SNE starts from the principal components.
-    most
-        Clips that are drawn at most, the same ones for every embedding of the same N.
+        Key of which clips are drawn and of the folds; t-SNE starts from the principal components.
+    max_drawn
+        Maximum number of clips drawn, the same ones for every embedding of the same N.
 
     Raises
     ------
@@ -131,12 +131,14 @@ def map_embeddings(
             "digits or more"
         )
     scaled = StandardScaler().fit_transform(x)
-    components = PCA(min(DENOISED, *scaled.shape), svd_solver="full")
+    components = PCA(min(COMPONENTS, *scaled.shape), svd_solver="full")
     flat = components.fit_transform(scaled)  # (N, up to 50)
     if flat.shape[1] == 1:
         flat = np.pad(flat, ((0, 0), (0, 1)))
-    shown = np.sort(np.random.default_rng([seed, 0]).permutation(len(x))[:most])
-    start = flat[shown, :2] * 1e-4 / max(flat[shown, 0].std(), 1e-12)  # as scikit-learn's own does
+    shown = np.sort(np.random.default_rng([seed, 0]).permutation(len(x))[:max_drawn])
+    start = (
+        flat[shown, :2] * 1e-4 / max(flat[shown, 0].std(), 1e-12)
+    )  # the scale of scikit-learn's own initialization
     tsne = TSNE(perplexity=min(PERPLEXITY, (len(shown) - 1) / 3), init=start)
     explained = (*map(float, components.explained_variance_ratio_[:2]), 0.0)
     digit_probe, by = probe(scaled, y, who, seed)
@@ -161,11 +163,24 @@ def map_embeddings(
 def probe(
     embeddings: FloatArray, targets: StrArray, groups: StrArray | None, seed: int = 0
 ) -> tuple[float, str]:
-    """Cross-validate logistic regression on embeddings (N, D): accuracy, and what was left out.
+    """Cross-validate a linear probe, logistic regression with `PROBE_C`.
 
-    Each group is left out in turn, a fifth of the groups where there are more than `FOLDS`; without
-    groups, or with one only, a fifth of the clips, even in `targets`. The accuracy is over all
-    clips.
+    Parameters
+    ----------
+    embeddings
+        Standardized, (N, D).
+    targets
+        Classes to predict: (N,).
+    groups
+        Groups to hold out in turn, each by itself up to `FOLDS` + 1 of them, else in `FOLDS`
+        folds: (N,). With one group or None, a fifth of the clips is held out, stratified by
+        `targets`.
+    seed
+        Key of the folds of clips.
+
+    Returns
+    -------
+    The accuracy over all clips, and what was held out, "speaker" (groups) or "clip".
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import (
@@ -180,14 +195,14 @@ def probe(
     if n_groups > 1:
         folds = LeaveOneGroupOut() if n_groups <= FOLDS + 1 else GroupKFold(FOLDS)
     else:
-        fewest = int(np.unique(targets, return_counts=True)[1].min())
-        folds = StratifiedKFold(min(FOLDS, max(2, fewest)), shuffle=True, random_state=seed)
-    # Fixed, as strong for many clips as for few: nothing is chosen on the clips that are measured.
-    classifier = LogisticRegression(C=1 / (PROBE_DECAY * len(embeddings)), max_iter=500)
+        smallest = int(np.unique(targets, return_counts=True)[1].min())
+        folds = StratifiedKFold(min(FOLDS, max(2, smallest)), shuffle=True, random_state=seed)
+    # Fixed: nothing is chosen on the clips that are measured.
+    classifier = LogisticRegression(C=PROBE_C, max_iter=500)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a digit said once, by one speaker, is only counted wrong
-        heard = cross_val_predict(classifier, embeddings, targets, groups=groups, cv=folds)
-    return float((heard == targets).mean()), "speaker" if n_groups > 1 else "clip"
+        warnings.simplefilter("ignore")  # of a class in one fold only: its clips count as errors
+        predicted = cross_val_predict(classifier, embeddings, targets, groups=groups, cv=folds)
+    return float((predicted == targets).mean()), "speaker" if n_groups > 1 else "clip"
 
 
 def _silhouette(scaled: FloatArray, groups: StrArray) -> float | None:

@@ -34,6 +34,7 @@ from torch import Generator, Tensor, nn
 
 from spoken_digits.lab.augmentation.policies import POLICIES, augmented_log_mel
 from spoken_digits.lab.data.dataset import Dataset, IntArray, epoch_batches
+from spoken_digits.lab.evaluation.embeddings import PROBE_C
 from spoken_digits.lab.features import FRONT_ENDS, LogMel
 from spoken_digits.lab.models import DigitNet
 from spoken_digits.lab.runs import claim, write_whole
@@ -103,7 +104,7 @@ class PretrainConfig(TrainConfig):
     contrastive_temperature: float = 0.2
     positives: str = "clip"
     probe_views: int = 6
-    probe_c: float = 0.1
+    probe_c: float = PROBE_C
     neighbors: int = 10
     clusters: int = 10
     cluster_rounds: int = 3
