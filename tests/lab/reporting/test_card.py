@@ -54,21 +54,21 @@ def shipped() -> dict:
     words = {"corpus": "speech_commands"}
     return {
         "command": "spoken-digits study shipped",
-        "accuracy": [row | {"left_out": "fsdd, the whole corpus"}],
+        "accuracy": [row | {"held_out": "fsdd, the whole corpus"}],
         "fsdd_speakers": {
-            "theo": {"left_out_with_the_corpus": 0.95, "accuracy": 0.97},
-            "ann": {"left_out_with_the_corpus": 0.9, "accuracy": 0.91},
+            "theo": {"accuracy_corpus_held_out": 0.95, "accuracy": 0.97},
+            "ann": {"accuracy_corpus_held_out": 0.9, "accuracy": 0.91},
         },
         "recall_by_digit": [
             recall | {"digit": "0", "recall": 0.997}, recall | {"digit": "6", "recall": 0.887},
             words | {"digit": "0", "recall": 0.968, "clips": 558},
             words | {"digit": "6", "recall": 0.8, "clips": 10},
         ],
-        "spoiled_recordings": [
+        "degraded_recordings": [
             {"corpus": "fsdd", "condition": "noise 10 dB", "accuracy": 0.921},
             {"corpus": "speech_commands", "condition": "noise 10 dB", "accuracy": 0.959},
         ],
-        "rejection_of_words_never_trained_on": [
+        "rejection_of_unseen_words": [
             {"score": "own", "auroc": 0.971, "eer": 0.072},
             {"score": "energy", "auroc": 0.963, "eer": 0.088},
         ],
@@ -183,7 +183,7 @@ def test_strings_are_told_by_speaker_with_digits_found_where_none_are(toy, tmp_p
     scored = {
         "command": "spoken-digits strings score",
         "strings": {"ann": ann, "speech_commands": ann, "all of the split": ann},
-        "delay_ms": {"95 %": 98.7},
+        "delay_ms": {"p95": 98.7},
         "false_digits": {"pink_noise": {"digits": "77", "seconds": 60.0}},
     }
     put(tmp_path, "strings.json", scored)

@@ -69,9 +69,7 @@ def headline(results_dir: Path | str) -> Table:
     sphinx_right = _of(beside_sphinx, "503 digits", "recognized")
     sphinx_time = _of(beside_sphinx, "503 digits", "median")
     sizes = [_of_rows(benchmarks[name]["rows"], "file") for name in ("recognize", "transcribe")]
-    rejection = next(
-        row for row in shipped["rejection_of_words_never_trained_on"] if row["score"] == "own"
-    )
+    rejection = next(row for row in shipped["rejection_of_unseen_words"] if row["score"] == "own")
     people = shipped["fsdd_speakers"]
     held_out = sum(people[name]["accuracy"] for name in XSDR_TEST) / len(XSDR_TEST)
     of_strings = strings["strings"]["all of the split"]
