@@ -17,6 +17,23 @@ from spoken_digits.cli.arguments import complain
 
 __all__ = ["main"]
 
+# The extra of pyproject.toml that brings each module; those of the base installation have none.
+_EXTRAS = {
+    "torch": "train",
+    "scipy": "train",
+    "sklearn": "train",
+    "safetensors": "train",
+    "onnx": "train",
+    "tqdm": "train",
+    "matplotlib": "report",
+    "jinja2": "report",
+    "jiwer": "score",
+    "dask": "study",
+    "distributed": "study",
+    "espeakng_loader": "synth",
+    "sounddevice": "mic",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (default: those of the process); its exit status."""
@@ -44,8 +61,11 @@ def _explain(error: Exception, arguments: argparse.Namespace) -> str:
     """Say in one line what is wrong."""
     text = " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("spoken_digits"):
-        extras = f"[{arguments.extras}]" if arguments.extras else ""
-        return f"{error.name} is not installed: pip install 'spoken-digits{extras}'"
+        extras = [extra for extra in arguments.extras.split(",") if extra]
+        own = _EXTRAS.get(str(error.name).partition(".")[0])
+        extras += [own] if own and own not in extras else []
+        wanted = f"[{','.join(extras)}]" if extras else ""
+        return f"{error.name} is not installed: pip install 'spoken-digits{wanted}'"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, ValueError | OSError):  # as every error type of the package

@@ -51,7 +51,7 @@ def add_verbs(verbs: Any) -> None:
     verb.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help=text)
     add_data(verb)
     text = "judge it on strings, latency and false digits of speakers held out"
-    verb = add_verb(actions, "score", _strings_score, text, "train,bench")
+    verb = add_verb(actions, "score", _strings_score, text, "train,score")
     text = "a model of strings (default: what ships)"
     verb.add_argument("model", metavar="MODEL", nargs="?", help=text)
     text = "the model that hears each digit again (default: what ships, which has heard everyone)"
