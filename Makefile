@@ -8,7 +8,7 @@ IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
 	$$name -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $$name && break; done)
 
-.PHONY: help study test test-newest coverage lint bench docs notebook web clean
+.PHONY: help study test newest-python test-newest coverage lint bench docs notebook web clean
 .NOTPARALLEL:
 
 help:
@@ -41,8 +41,12 @@ coverage: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report=term
 
 # What recognizes, on the newest Python that the classifiers name: no torch is needed there.
-PYTHON_NEWEST ?= $(firstword $(shell command -v python3.13) $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python))
+PYTHON_NEWEST ?= $(shell for path in python3.13 $(HOME)/.pyenv/versions/3.13*/bin/python; do \
+	$$path -c '' 2>/dev/null && echo $$path && break; done)
 TESTS_NEWEST := $(addprefix tests/test_, $(addsuffix .py, audio connected grammar microphone recognize serve spotting))
+
+newest-python:
+	@echo $(PYTHON_NEWEST)
 
 test-newest:
 	@test -n "$(PYTHON_NEWEST)" || { echo "Python 3.13 was not found: make test-newest PYTHON_NEWEST=/path/to/it" >&2; exit 1; }

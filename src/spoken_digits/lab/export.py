@@ -46,8 +46,8 @@ _TOLERANCE = 1e-4
 OPSET = 17
 # Synthetic clips that the ranges of activations are calibrated on, and others to compare answers.
 _CALIBRATED, _COMPARED = slice(0, None, 9), slice(1, None, 3)
-# Of the most probable label, and between it and the second; recognizing reads them in the file. Below
-# them, an answer is unclear: it is wrong more often than right.
+# Of the most probable label, and between it and the second; recognizing reads them in the file.
+# Below them, an answer is unclear: it is wrong more often than right.
 _MIN_PROBABILITY, _MIN_MARGIN = 0.4, 0.1
 _MIN_AGREEMENT = 0.98
 
