@@ -39,7 +39,7 @@ def add_verbs(verbs: Any) -> None:
         "train it on FSDD, Speech Commands and synthetic speech; also needs "
         "apt-get install flite festival festvox-kdlpc16k"
     )
-    verb = add_verb(actions, "train", _strings_train, text, "train,synth,bench")
+    verb = add_verb(actions, "train", _strings_train, text, "train,synth,score")
     verb.add_argument("recipe", metavar="RECIPE", nargs="?", help="a TOML file, or its name")
     text = "file to write (%(default)s)"
     verb.add_argument("-o", "--output", metavar="FILE", default="strings.onnx", help=text)
@@ -51,7 +51,7 @@ def add_verbs(verbs: Any) -> None:
     verb.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help=text)
     add_data(verb)
     text = "evaluate it: digit errors, delay and false digits, on held-out speakers"
-    verb = add_verb(actions, "score", _strings_score, text, "train,bench")
+    verb = add_verb(actions, "score", _strings_score, text, "train,score")
     text = "a model of strings (default: what ships)"
     verb.add_argument("model", metavar="MODEL", nargs="?", help=text)
     text = "the model that rescores each digit (default: what ships, trained on all speakers)"
