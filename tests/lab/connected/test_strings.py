@@ -223,3 +223,10 @@ def test_a_word_in_noise_keeps_30_ms_on_either_side_and_its_weak_end():
     samples[2_400:5_600] += word
     trimmed = trim_to_word(samples.astype(np.float32))
     assert 3_200 + 2 * 240 <= len(trimmed) <= 3_200 + 2 * 240 + 4 * 80
+
+
+def test_strings_have_from_the_minimum_to_the_maximum_of_digits_alike():
+    style = StringStyle(3, 5, tempo=(1, 1), noise_snr_db=None)
+    lengths = [len(string.digits) for string in make_strings(corpus("ann"), 90, style)]
+    assert set(lengths) == {3, 4, 5}
+    assert min(lengths.count(n) for n in (3, 4, 5)) > 18  # 30 of each, give or take 12
