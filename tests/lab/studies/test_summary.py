@@ -111,6 +111,17 @@ def test_a_seed_without_all_its_folds_does_not_count(tmp_path):
     assert any("lacks folds" in warning for warning in total.warnings)
 
 
+def test_where_no_seed_has_all_folds_the_one_with_most_counts(tmp_path):
+    for seed, speakers in ((0, PEOPLE[:2]), (1, PEOPLE[1:3])):
+        for speaker in speakers:
+            write_run(
+                tmp_path, {CLEAN: made([speaker], 0.9, seed)}, f"loso:{speaker}", seed, "loso"
+            )
+    (row,) = named(tmp_path, "leave-one-out").rows
+    assert row.seeds == (0,)
+    assert sorted(row.per_speaker) == sorted(PEOPLE[:2])
+
+
 def test_one_speaker_is_told_by_source_and_by_target(tmp_path):
     predictions = {}
     for k, source in enumerate(PEOPLE):
