@@ -101,7 +101,14 @@ def test_without_results_it_says_that_nothing_is_measured(toy, tmp_path):
 
 @pytest.mark.parametrize(
     "heading",
-    ["Model details", "Intended use", "Training data", "Evaluation", "Limitations and bias", "Licence"],
+    [
+        "Model details",
+        "Intended use",
+        "Training data",
+        "Evaluation",
+        "Limitations and bias",
+        "Licence",
+    ],
 )
 def test_it_has_the_sections_of_a_model_card(toy, tmp_path, heading):
     assert f"\n## {heading}\n" in model_card(tmp_path, toy)

@@ -100,7 +100,9 @@ def test_marks_lie_where_their_values_are():
     values = (0.2, 0.5, 0.6)
     shown = picture("ranked", {"a": [Point(f"w{k}", v) for k, v in enumerate(values)]})
     svg = figures.draw(shown, "m")
-    marks = re.findall(r'<use xlink:href="#m-[^"]*" x="([\d.]+)" y="([\d.]+)" style="fill: #0072b2', svg)
+    marks = re.findall(
+        r'<use xlink:href="#m-[^"]*" x="([\d.]+)" y="([\d.]+)" style="fill: #0072b2', svg
+    )
     x, y = np.array(marks, float).T
     assert len(x) == 3
     assert (x[1] - x[0]) / (x[2] - x[0]) == pytest.approx(0.3 / 0.4, abs=0.01)
@@ -136,4 +138,6 @@ def test_rejection_curves_tell_auroc_and_threshold():
     }  # fmt: skip
     svg = figures.rejection_curves(evaluation)
     assert f"AUROC {100 * evaluation['auroc']:.1f} %" in words(svg)
-    assert any(w.strip() == f"equal error rate, {100 * evaluation['eer']:.1f} %" for w in words(svg))
+    assert any(
+        w.strip() == f"equal error rate, {100 * evaluation['eer']:.1f} %" for w in words(svg)
+    )
