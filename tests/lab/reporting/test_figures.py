@@ -129,10 +129,10 @@ def test_rejection_curves_tell_auroc_and_threshold():
     evaluation = {
         "auroc": rejection.auroc(digits, others),
         "eer": rejection.equal_error(digits, others)[0],
-        "curve": [[x, x**0.2] for x in np.linspace(0, 1, 101)],
-        "cuts": [
-            {"threshold": t, "digits_accepted": 1 - t, "digits_right": 0.9 - 0.9 * t,
-             "others_accepted": (1 - t) ** 3} for t in (0.0, 0.5, 1.0)
+        "roc_curve": [[x, x**0.2] for x in np.linspace(0, 1, 101)],
+        "operating_points": [
+            {"threshold": t, "false_reject_rate": t, "accuracy": 0.9 - 0.9 * t,
+             "false_accept_rate": (1 - t) ** 3} for t in (0.0, 0.5, 1.0)
         ],
         "default": {"threshold": 0.5},
     }  # fmt: skip

@@ -84,8 +84,10 @@ def test_seeds_that_differ_widen_the_interval():
     assert spread.verdict == "no significant difference"
     # The margins add in squares: of Welch's t with two degrees of freedom.
     over_seeds = 4.3026527 * 0.15 / np.sqrt(3)
-    below = steady.difference - steady.interval[0]
-    assert spread.difference - spread.interval[0] == pytest.approx(np.hypot(below, over_seeds))
+    for end in (0, 1):
+        margin = abs(steady.difference - steady.interval[end])
+        widened = abs(spread.difference - spread.interval[end])
+        assert widened == pytest.approx(np.hypot(margin, over_seeds))
 
 
 def test_p_is_adjusted_over_the_comparisons_of_its_grid():

@@ -7,6 +7,7 @@ and loops written out here: nothing of the code under test.
 import itertools
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
+from spoken_digits.lab.studies.comparisons import compare
 from spoken_digits.lab.studies.registry import STUDIES
 from spoken_digits.lab.studies.results import read_result
 from spoken_digits.lab.studies.titles import (
@@ -175,6 +177,13 @@ def test_every_comparison_follows_from_its_rows(name):
             draws = itertools.product(expected["differences"], repeat=6)
             exact = np.quantile([sum(draw) / 6 for draw in draws], [0.025, 0.975])
             assert c["interval"] == pytest.approx(exact, abs=0.002)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_code_gives_the_comparisons_that_are_published(name):
+    result = read_result(RESULTS / f"{name}.json")
+    again = compare(result.rows, STUDIES[name].reference)
+    assert again == tuple(replace(c, networks=None) for c in result.comparisons)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""How a study without a file of its own is told and shown, one read from TOML: row by row."""
+"""Sentences, tables and pictures of a study without a file of its own: row by row."""
 
 from spoken_digits.lab.studies.presentation import Cell, Column, Picture, Point, Series, Table
 from spoken_digits.lab.studies.results import StudyResult

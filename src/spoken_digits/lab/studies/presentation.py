@@ -22,7 +22,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """Text of one cell, plain; `verdict` where it tells a comparison, for a color."""
+    """Text of one cell, plain; `verdict` where the cell holds a comparison, for a color."""
 
     text: str
     verdict: Verdict | None = None
@@ -30,7 +30,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: a title, columns, rows of as many cells, and a note below that tells units.
+    """A table: a title, columns, rows of as many cells, and a note below with units.
 
     Raises
     ------

@@ -27,7 +27,7 @@ def studies() -> tuple[str, ...]:
 
 
 def read_study(name: str) -> Study:
-    """Return a study that ships, or read one from a TOML file of the form told in `grid`.
+    """Return a study that ships, or read one from a TOML file of the form that `grid` describes.
 
     Raises
     ------

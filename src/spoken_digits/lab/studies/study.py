@@ -1,4 +1,4 @@
-"""What a study is: a question, its grids of runs, and how its result is told and shown.
+"""What a study is: a question, its runs, and the sentences, tables and pictures of its result.
 
 A study that ships is one file of this folder and one line in `registry.STUDIES`. Needs no torch.
 """
@@ -20,7 +20,7 @@ def _nothing(_: StudyResult) -> tuple[()]:
 
 @dataclass(frozen=True)
 class Study:
-    """A study: what is asked, what is run for it, and how the answer is told and shown.
+    """A study: its question, its runs, and how its result is described and shown.
 
     Attributes
     ----------
