@@ -180,7 +180,8 @@ def test_what_a_document_names_is_there(name):
     """Links within the repository, their headings, and files that stand in code."""
     path = ROOT / name
     text = path.read_text("utf-8")
-    for target in re.findall(r"\]\(([^)#\s]*)(?:#[^)]*)?\)", text):
+    for target in re.findall(r'\]\(([^)#\s]*)(?:#[^)]*)?\)|src="([^"]*)"', text):
+        target = "".join(target)
         if target and "://" not in target:
             assert (path.parent / target).exists(), f"{name} links to {target}"
     for target, heading in re.findall(r"\]\(([^)#\s:]*)#([^)]*)\)", text):

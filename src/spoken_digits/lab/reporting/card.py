@@ -31,9 +31,7 @@ CORPORA = {
     "speech_commands": "Speech Commands",
     "voices": "eSpeak NG (synthetic)",
     "flite-festival": "flite and festival (synthetic)",
-    "readers": "flite and festival (synthetic)",  # as model files of before 0.1.0 name them
 }
-_NETWORKS = {"cnn-open": "cnn-wide"}  # likewise
 
 
 def model_card(results: Path | str, model: Path | str = SHIPPED_MODEL) -> str:
@@ -77,7 +75,6 @@ def model_card(results: Path | str, model: Path | str = SHIPPED_MODEL) -> str:
     corpora = training.get("corpora", {})
     return environment.get_template("MODEL_CARD.md.j2").render(
         metadata=metadata,
-        network=_NETWORKS.get(metadata.get("model", ""), metadata.get("model", "")),
         name=recognizer.path.name,
         digest=digest,
         size_mb=f"{len(content) / 1e6:.2f}",
