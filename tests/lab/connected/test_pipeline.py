@@ -93,7 +93,7 @@ def test_the_command_trains_evaluates_and_makes_strings(
         "strings.onnx",
     }
     assert run.joinpath("strings.onnx").read_bytes() == Path("s.onnx").read_bytes()
-    assert Transcriber("s.onnx").metadata["hear_again"] == "true"
+    assert Transcriber("s.onnx").network.metadata["rescoring"] == "true"
     evaluation = read_json(run / "evaluation.json", RunEvaluation)
     assert evaluation.task == "strings"
     assert evaluation.strings is not None
