@@ -267,7 +267,7 @@ function draw() {
   drawLogMel(at("log-mel"), one?.logMel ?? null);
   // The network for strings takes the same, but not cut to one digit.
   at("log-mel-title").textContent =
-    one && !one.isWhole ? "Log-mel spectrogram" : "Input of the network: log-mel spectrogram";
+    one && !one.isWhole ? "Log-mel spectrogram" : "Network input (log-mel)";
   at("log-mel").ariaLabel = `Log-mel spectrogram: ${one ? `recognized as ${one.label}` : "nothing yet"}`;
   at("probability").textContent = one ? percent(one.probability) : "";
   [...at("bars").children].forEach((bar, i) => {

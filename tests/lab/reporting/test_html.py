@@ -10,8 +10,8 @@ import pytest
 from made_results import MODELS, ONE_SPEAKER, result, row
 
 from spoken_digits.lab.evaluation.embeddings import map_embeddings
-from spoken_digits.lab.reporting import readme, tables
 from spoken_digits.lab.reporting import html as report
+from spoken_digits.lab.reporting import readme, tables
 from spoken_digits.lab.reporting.exhibits import Embedding, Exhibits, Mistake, write_exhibits
 from spoken_digits.lab.studies.registry import STUDIES, study_of
 from spoken_digits.lab.studies.results import read_results, write_result
