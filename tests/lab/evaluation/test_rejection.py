@@ -42,7 +42,7 @@ def made_up(n_digits: int = 400, n_oov: int = 300) -> ScoredClips:
         correct=logits.argmax(axis=1) == truth,
         labels=np.where(is_digit, truth.astype(str), "cat"),
         speakers=np.array([f"s{k % 9}" for k in range(n)]),
-        seconds=np.full(n, 2.0),
+        seconds=np.where(is_digit, 1.0, 2.0),
     )
 
 
@@ -160,6 +160,18 @@ def test_scores_are_compared_by_what_any_network_gives():
     )
     np.testing.assert_allclose(scores["energy"], np.log(exponentials.sum(axis=1)))
     np.testing.assert_array_equal(scores["largest logit"], scored.logits.max(axis=1))
+
+
+def test_classes_are_fitted_on_other_speakers_than_are_scored():
+    scored = made_up()
+    first = np.isin(scored.speakers, ["s0", "s2", "s4", "s6", "s8"])  # every second of nine
+    found = compare_scores(scored)["class distance"]
+    for half in (first, ~first):
+        fitted = ~half & scored.is_digit
+        expected = class_distance(
+            scored.embeddings[fitted], scored.labels[fitted], scored.embeddings[half]
+        )
+        np.testing.assert_allclose(found[half], expected)
 
 
 def test_class_distance_is_mahalanobis_by_the_loop():
