@@ -1,5 +1,6 @@
 # `make study` and `make test` are all that a fresh clone needs: each makes .venv, installs what it
-# uses and runs. Wanted on the machine: Python 3.11 or newer, make, a package registry.
+# uses and runs. Needed on the machine: Python 3.11 or newer, make, a package registry; npm for the
+# page (`make web`, `make lint`).
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,19 +8,21 @@ IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
 	$$name -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $$name && break; done)
 
-.PHONY: help study test lint bench docs notebook web clean
+.PHONY: help study test newest-python test-newest coverage lint bench docs notebook web clean
 .NOTPARALLEL:
 
 help:
-	@echo "make study          train and judge every model, write runs/.../report.html"
+	@echo "make study          train and evaluate every model, write runs/.../report.html"
 	@echo "make study STUDY=all every study"
 	@echo "make study QUICK=1  the same in minutes: one seed, fewer epochs"
 	@echo "make test           run the tests"
-	@echo "make lint           style, types and the layers of the code"
+	@echo "make test-newest    run the tests of what recognizes on the newest Python, PYTHON_NEWEST"
+	@echo "make coverage       run the tests and show the lines that none of them runs"
+	@echo "make lint           style, types and layers of the code, and of the page's modules"
 	@echo "make docs           write README tables, docs/results.md, MODEL_CARD.md and report from results/"
 	@echo "make notebook       run notebooks/experiments.py into a notebook, in a minute"
-	@echo "make bench          time it against its peers"
-	@echo "make web            bring what the page of spoken-digits serve needs; wants npm"
+	@echo "make bench          measure its time beside that of its peers"
+	@echo "make web            fetch the runtime of the page of spoken-digits serve; needs npm"
 	@echo "make clean          remove .venv and what tools leave behind; runs/ stays"
 
 study: $(VENV)/.installed-train,report,study
@@ -28,17 +31,37 @@ study: $(VENV)/.installed-train,report,study
 docs: $(VENV)/.installed-train,report
 	$(BIN)/spoken-digits report --publish
 
-notebook: $(VENV)/.installed-train,report
+notebook: $(VENV)/.installed-train,report,notebook
 	$(BIN)/python notebooks/make_experiments.py
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-lint: $(VENV)/.installed-dev
+coverage: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report=term
+
+# What recognizes, on the newest Python that the classifiers name: no torch is needed there.
+PYTHON_NEWEST ?= $(shell for path in python3.13 $(HOME)/.pyenv/versions/3.13*/bin/python; do \
+	$$path -c '' 2>/dev/null && echo $$path && break; done)
+TESTS_NEWEST := $(addprefix tests/test_, $(addsuffix .py, audio connected grammar microphone recognize serve spotting))
+
+newest-python:
+	@echo $(PYTHON_NEWEST)
+
+test-newest:
+	@test -n "$(PYTHON_NEWEST)" || { echo "Python 3.13 was not found: make test-newest PYTHON_NEWEST=/path/to/it" >&2; exit 1; }
+	@test -e .venv-newest/.installed || $(PYTHON_NEWEST) -m venv --clear .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --constraint constraints.txt --editable . \
+		'pytest>=8,<10' 'pytest-xdist>=3.5,<4' 'hypothesis>=6.100,<7' 'onnx>=1.17,<2'
+	@touch .venv-newest/.installed
+	.venv-newest/bin/python -m pytest -n 2 -q $(TESTS_NEWEST)
+
+lint: $(VENV)/.installed-dev web/node_modules/.installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	npm --prefix web run --silent lint
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
@@ -50,9 +73,12 @@ RUNTIME_FILES := ort.wasm.min.mjs ort-wasm-simd-threaded.mjs ort-wasm-simd-threa
 
 web: $(RUNTIME)
 
-$(RUNTIME): web/package.json web/package-lock.json
+web/node_modules/.installed: web/package.json web/package-lock.json
 	@command -v npm >/dev/null || { echo "npm is needed and was not found: install Node.js" >&2; exit 1; }
 	cd web && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+$(RUNTIME): web/node_modules/.installed
 	rm -rf $@ $@.part && mkdir $@.part
 	cd web/node_modules/onnxruntime-web/dist && cp $(RUNTIME_FILES) $(CURDIR)/$@.part/
 	gzip -9 -n $@.part/*.wasm
@@ -68,6 +94,6 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(RUNTIME) web/node_modules build dist .coverage .hypothesis .import_linter_cache .mypy_cache \
+	rm -rf $(VENV) .venv-newest $(RUNTIME) web/node_modules build dist .coverage .hypothesis .import_linter_cache .mypy_cache \
 		.pytest_cache .ruff_cache
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

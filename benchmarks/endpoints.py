@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spoken_digits.audio import SAMPLE_RATE, cut_clip, hear, read_audio, resample, to_clip
+from spoken_digits.audio import SAMPLE_RATE, cut_clip, find_utterance, read_audio, resample, to_clip
 from spoken_digits.lab.data.corpora import Clip, find_corpus, read_corpus
 from spoken_digits.lab.data.splits import XSDR_TRAIN
 from spoken_digits.recognize import Recognizer, load
@@ -197,25 +197,25 @@ def count(clips: Sequence[FloatArray], made: int) -> list[dict[str, Any]]:
     table = []
     for digits, pause_s in ((1, 0), (2, 0.15), (2, 0.25), (2, 0.5), (4, 0.15), (4, 0.5)):
         chosen = [[clips[i] for i in rng.integers(len(clips), size=digits)] for _ in range(made)]
-        heard = [hear(several(row, pause_s, rng), SAMPLE_RATE) for row in chosen]
+        heard = [find_utterance(several(row, pause_s, rng), SAMPLE_RATE) for row in chosen]
         pause = f" {pause_s:g} s apart" if digits > 1 else ""
         table.append(
             {
                 "recording": f"{digits} digit{'s' * (digits > 1)}{pause}",
                 "several": float(np.mean([h.utterances > 1 for h in heard])),
-                "silent": float(np.mean([not h.stands_out for h in heard])),
+                "silent": float(np.mean([not h.is_speech for h in heard])),
             }
         )
     for name, color in (("white", 0), ("pink", 1), ("brown", 2)):
         noises = [
             colored(round(rng.uniform(1.2, 30) * SAMPLE_RATE), color, rng) for _ in range(made)
         ]
-        heard = [hear(noise, SAMPLE_RATE) for noise in noises]
+        heard = [find_utterance(noise, SAMPLE_RATE) for noise in noises]
         table.append(
             {
                 "recording": f"{name} noise alone",
                 "several": float(np.mean([h.utterances > 1 for h in heard])),
-                "silent": float(np.mean([not h.stands_out for h in heard])),
+                "silent": float(np.mean([not h.is_speech for h in heard])),
             }
         )
     return table

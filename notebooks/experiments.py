@@ -46,14 +46,15 @@ from spoken_digits.lab.training.contrastive import PretrainConfig, fit_probe, pr
 from spoken_digits.lab.training.supervised import build_network, predict, train
 
 torch.set_num_threads(1)
+plt.rcParams["figure.dpi"] = 72
 WORK = Path(mkdtemp(prefix="spoken-digits-"))
 corpus, clips = best_corpus()
 if corpus == "fsdd":
-    # The two test speakers, lucas and yweweler, stay unheard: nothing here is to be tuned on them.
+    # The two test speakers, lucas and yweweler, are left out: nothing here may be tuned on them.
     clips = tuple(clip for clip in clips if clip.speaker in XSDR_TRAIN)
     print("The recordings of FSDD, CC BY-SA 4.0: people.")
 else:
-    print("FSDD is not at hand: these are synthetic voices. Numbers say little about people.")
+    print("FSDD is not at hand: this is synthetic speech. Numbers say little about people.")
 speakers = sorted({clip.speaker for clip in clips})
 print(f"{len(clips):,} clips of {len(speakers)} speakers: {', '.join(speakers[:6])} ...")
 
@@ -98,7 +99,7 @@ def picture(ax, spectrogram, title):
     ax.set_title(title, fontsize=9)
 
 
-figure, axes = plt.subplots(2, 5, figsize=(11, 4), sharey=True, layout="constrained")
+figure, axes = plt.subplots(2, 5, figsize=(10, 4), sharey=True, layout="constrained")
 for digit, ax in enumerate(axes.flat):
     picture(ax, log_mel(clip_of(speakers[0], str(digit)), front_end), f"{digit}, {speakers[0]}")
 axes[0, 0].set_ylabel("mel band")
@@ -106,7 +107,7 @@ axes[1, 0].set(ylabel="mel band", xlabel="time, s")
 plt.show()
 
 # %% [markdown]
-# ## Hear each augmentation
+# ## Listen to each augmentation
 #
 # In time: each is a function of samples, parameters and a generator. They are stronger here than a
 # policy has them. `docs/augmentation.md` shows all of them.
@@ -137,7 +138,7 @@ in_time = {
 for title, samples in in_time.items():
     play(samples[0], title)
 
-figure, axes = plt.subplots(2, 4, figsize=(11, 4), sharey=True, layout="constrained")
+figure, axes = plt.subplots(2, 4, figsize=(10, 4), sharey=True, layout="constrained")
 for ax, (title, samples) in zip(axes.flat, in_time.items(), strict=True):
     picture(ax, log_mel(samples[0].numpy(), front_end), title)
 plt.show()
@@ -147,44 +148,48 @@ plt.show()
 
 # %%
 log_mels = LogMel(front_end)
-figure, axes = plt.subplots(len(POLICIES), 4, figsize=(11, 8), sharey=True, layout="constrained")
+some_policies = ("light", "basic", "strong", "robust")
+figure, axes = plt.subplots(
+    len(some_policies), 3, figsize=(8, 7), sharey=True, layout="constrained"
+)
 other = torch.from_numpy(clip_of(speakers[1], "2"))
 batch = torch.nn.utils.rnn.pad_sequence([x[0], other], batch_first=True)
 both = torch.tensor([x.shape[1], len(other)])
-for row, (name, policy) in zip(axes, POLICIES.items(), strict=True):
+for row, name in zip(axes, some_policies, strict=True):
     for ax in row:
-        drawn, mask = augmented_log_mel(log_mels, batch, both, policy, draws)
+        drawn, mask = augmented_log_mel(log_mels, batch, both, POLICIES[name], draws)
         picture(ax, drawn[0, :, : int(mask[0].sum())], name)
 plt.show()
 
 # %% [markdown]
 # ## The trap: a random split against a split by speaker
 #
-# Shuffle all clips, test on a fifth of them: every test voice was heard in training. Leave a
-# speaker out: none was. The same classifier, the same clips; only the second number says how well
-# a stranger is heard.
+# Shuffle all clips, test on a fifth of them: every test speaker was in training. Leave a speaker
+# out: none was. The same classifier, the same clips; only the second number says how well unseen
+# speakers are recognized.
 
 # %%
 dataset = prepare(clips, WORK)
 
 
-def judge(config, train_rows, test_rows, name):
-    """Train on some rows, test on others: (network, predictions)."""
-    net = train(config, dataset, np.asarray(train_rows), WORK / name, quiet=True)
-    scores, _ = predict(net, dataset, np.asarray(test_rows))
-    tested = [dataset.clips[row] for row in test_rows]
+def train_and_test(config, train_indices, test_indices, name):
+    """Train on some clips, test on others: (network, predictions)."""
+    net = train(config, dataset, np.asarray(train_indices), WORK / name, quiet=True)
+    scores, _ = predict(net, dataset, np.asarray(test_indices))
+    tested = [dataset.clips[index] for index in test_indices]
     return net, Predictions.of(tested, scores, dataset.label_names)
 
 
 linear = TrainConfig(model="logistic-pool", weight_decay=0.01)
 shuffled = np.random.default_rng(0).permutation(len(clips))
 held = len(clips) // 5
-_, random_split = judge(linear, shuffled[held:], shuffled[:held], "random")
+_, random_split = train_and_test(linear, shuffled[held:], shuffled[:held], "random")
 by_speaker = {}
 for speaker in speakers[:4]:
     split = split_by_speaker(clips, [speaker])
-    rows = dataset.indices(split.train), dataset.indices(split.test)
-    by_speaker[speaker] = judge(linear, *rows, f"without-{speaker}")[1].correct.mean()
+    both = dataset.indices(split.train), dataset.indices(split.test)
+    _, predictions = train_and_test(linear, *both, f"without-{speaker}")
+    by_speaker[speaker] = predictions.correct.mean()
 
 print(f"random split:     {random_split.correct.mean():.1%}")
 for speaker, accuracy in by_speaker.items():
@@ -198,27 +203,27 @@ print(f"mean of those:    {np.mean(list(by_speaker.values())):.1%}")
 
 # %%
 split = split_by_speaker(clips, [speakers[-1]])
-train_rows, test_rows = dataset.indices(split.train), dataset.indices(split.test)
-train_rows = np.random.default_rng(1).permutation(train_rows)[:600]
+train_indices, test_indices = dataset.indices(split.train), dataset.indices(split.test)
+train_indices = np.random.default_rng(1).permutation(train_indices)[:600]
 quick = TrainConfig(epochs=6, batch_size=32)
-networks, heard = {}, {}
+networks, tested = {}, {}
 for model in ("logistic-pool", "rnn", "lstm", "temporal-cnn", "cnn"):
     config = replace(quick, model=model)
-    networks[model], heard[model] = judge(config, train_rows, test_rows, model)
-    print(f"{MODELS[model].title:>40}: {heard[model].correct.mean():.1%} of {speakers[-1]}")
+    networks[model], tested[model] = train_and_test(config, train_indices, test_indices, model)
+    print(f"{MODELS[model].title:>40}: {tested[model].correct.mean():.1%} of {speakers[-1]}")
 
-evaluation = evaluate(heard["cnn"])
+evaluation = evaluate(tested["cnn"])
 display(SVG(figures.confusion_matrix("cnn", evaluation.confusion, evaluation.label_names)))
 
 # %% [markdown]
 # ## Where a network puts the clips
 #
-# What its last layer sees, on a plane. Clips of a digit should lie together, whoever speaks.
+# Its embeddings, on a plane. Clips of a digit should lie together, whoever speaks.
 
 # %%
 some = np.random.default_rng(2).permutation(len(clips))[:400]
 _, embeddings = predict(networks["cnn"], dataset, some)
-chosen = [dataset.clips[row] for row in some]
+chosen = [dataset.clips[index] for index in some]
 drawn = map_embeddings("cnn", embeddings, [c.label for c in chosen], [c.speaker for c in chosen])
 print(f"a linear probe of digits, by {drawn.digit_probe_by}: {drawn.digit_probe:.1%}")
 print(f"a linear probe of speakers: {drawn.speaker_probe:.1%}")
@@ -227,20 +232,20 @@ display(SVG(figures.embedding_map(drawn)))
 # %% [markdown]
 # ## Contrastive embeddings
 #
-# The same kind of network, taught without a single label: each clip is heard twice, in two made-up
-# voices, and the two must lie nearer to each other than to other clips. A few epochs on a few
-# clips, here; then a linear probe is fitted with the labels, beside one on a network that has
-# learned nothing.
+# The same kind of network, trained without a single label (SimCLR): each clip is augmented twice,
+# as if two other speakers said it, and the two must lie nearer to each other than to other clips.
+# A few epochs on a few clips, here; then a linear probe is fitted with the labels, beside one on an
+# untrained network.
 
 # %%
 pretraining = PretrainConfig(epochs=6, batch_size=64, probe_views=1)
-pretrained = pretrain(pretraining, dataset, train_rows, WORK / "pretrain", quiet=True)
+pretrained = pretrain(pretraining, dataset, train_indices, WORK / "pretrain", quiet=True)
 untrained = build_network(pretraining, len(dataset.label_names))
 for name, net in (("pre-trained without labels", pretrained), ("untrained", untrained)):
-    fit_probe(pretraining, net, dataset, train_rows)
-    scores, _ = predict(net, dataset, test_rows)
-    share = (scores.argmax(1) == dataset.targets[test_rows]).mean()
-    print(f"linear probe, {name}: {share:.1%} of {speakers[-1]}")
+    fit_probe(pretraining, net, dataset, train_indices)
+    scores, _ = predict(net, dataset, test_indices)
+    accuracy = (scores.argmax(1) == dataset.targets[test_indices]).mean()
+    print(f"linear probe, {name}: {accuracy:.1%} of {speakers[-1]}")
 
 _, embeddings = predict(pretrained, dataset, some)
 drawn = map_embeddings(
@@ -259,5 +264,5 @@ MY_RECORDING = None
 recognizer = sd.load()  # the model that ships
 if MY_RECORDING is None:
     print("No recording of yours: one of the corpus instead.")
-answer = recognizer(MY_RECORDING or next(c.file for c in clips if c.label == "7"))
-print(f"heard: {answer.label} ({answer.probability:.1%})")
+result = recognizer(MY_RECORDING or next(c.file for c in clips if c.label == "7"))
+print(f"recognized: {result.label} ({result.probability:.1%})")

@@ -19,7 +19,7 @@ from spoken_digits.audio import (
     AudioError,
     cut_clip,
     find_speech,
-    hear,
+    find_utterance,
     read_audio,
     resample,
     to_clip,
@@ -341,6 +341,15 @@ def test_speech_is_found_to_a_tenth_of_a_second(snr_db):
     assert 12_000 <= stop <= latest
 
 
+@pytest.mark.parametrize(("snr_db", "margin_s"), [(40, 0.06), (25, 0.06), (12, 0.14), (8, 0.14)])
+def test_in_loud_noise_the_margin_at_the_end_is_longer(snr_db, margin_s):
+    # A tone that ends at once: where it is found to end, without its margin, is known to a frame.
+    samples = in_silence(tone(0.5, frequency_hz=1_000), snr_db)
+    start, stop = find_speech(samples)
+    assert stop - 12_000 == pytest.approx(margin_s * SAMPLE_RATE, abs=200)
+    assert 8_000 - start == pytest.approx(MARGIN, abs=200)
+
+
 HUM = 0.1 * np.sin(2 * np.pi * 50 * np.arange(20_000) / 8000)
 CLICK = np.where(np.arange(20_000) // 20 == 100, 1.0, 0.0)  # 2.5 ms at full scale, 0.25 s in
 BREATH = np.pad(0.018 * np.hanning(3_200) * np.sign(voice(0.4, seed=5)), (2_000, 14_800))
@@ -370,28 +379,28 @@ COLORS = {"white": 0, "pink": 1, "brown": 2}
 
 @pytest.mark.parametrize("duration_s", [1.3, 5, 29])
 @pytest.mark.parametrize("color", COLORS)
-def test_nothing_stands_out_of_steady_noise(color, duration_s):
+def test_steady_noise_is_no_speech(color, duration_s):
     spectrum = np.fft.rfft(np.random.default_rng(6).standard_normal(round(duration_s * 8_000)))
     frequency = np.maximum(np.fft.rfftfreq(round(duration_s * 8_000), 1 / 8_000), 20)
     noise = np.fft.irfft(spectrum * frequency ** (-COLORS[color] / 2))
     noise *= 0.1 / noise.std()
-    heard = hear(noise, 8_000)
-    assert (heard.stands_out, heard.utterances) == (False, 0)
-    assert heard.level_dbfs == pytest.approx(20 * np.log10(np.abs(noise).max()), abs=0.5)
+    found = find_utterance(noise, 8_000)
+    assert (found.is_speech, found.utterances) == (False, 0)
+    assert found.level_dbfs == pytest.approx(20 * np.log10(np.abs(noise).max()), abs=0.5)
     at = len(noise) // 2
     noise[at : at + 2_400] += 0.3 * np.random.default_rng(7).standard_normal(2_400)  # 10 dB
-    heard = hear(noise, 8_000)
-    assert (heard.stands_out, heard.utterances) == (True, 1)
-    assert heard.start_s * 8_000 == pytest.approx(at, abs=800)
+    found = find_utterance(noise, 8_000)
+    assert (found.is_speech, found.utterances) == (True, 1)
+    assert found.start_s * 8_000 == pytest.approx(at, abs=800)
 
 
-def test_silence_is_heard_as_such_and_cannot_be_cut():
+def test_silence_is_no_speech_and_cannot_be_cut():
     for samples in (np.zeros(4_000), [0.3], np.full(9, 0.3)):
-        heard = hear(samples, 8_000)
-        assert heard.level_dbfs <= -120
-        assert (heard.stands_out, heard.utterances, heard.end_s) == (False, 0, 0)
-        assert len(heard.clip) == 800
-        assert not heard.clip.any()
+        found = find_utterance(samples, 8_000)
+        assert found.level_dbfs <= -120
+        assert (found.is_speech, found.utterances, found.end_s) == (False, 0, 0)
+        assert len(found.clip) == 800
+        assert not found.clip.any()
 
 
 @pytest.mark.parametrize(
@@ -403,12 +412,12 @@ def test_digits_are_counted_where_pauses_part_them(pauses_s, least):
         word = (1, 0.6)[k % 2] * voice(0.3, seed=k)
         samples = np.concatenate([samples, np.zeros(round(8_000 * pause_s)), word])
     for snr_db in (None, 40, 20):
-        assert hear(in_silence(samples, snr_db), 8_000).utterances == least
+        assert find_utterance(in_silence(samples, snr_db), 8_000).utterances == least
 
 
 def test_speech_longer_than_any_digit_is_more_than_one():
-    assert hear(in_silence(voice(1.1), 40), 8_000).utterances == 1
-    assert hear(in_silence(voice(1.8), 40), 8_000).utterances == 2
+    assert find_utterance(in_silence(voice(1.1), 40), 8_000).utterances == 1
+    assert find_utterance(in_silence(voice(1.8), 40), 8_000).utterances == 2
 
 
 def test_clipped_speech_is_found():
@@ -480,6 +489,6 @@ def test_real_clips_are_found_in_a_quiet_room(data_root):
     assert np.mean(found) >= 0.98
 
 
-def test_errors_of_hearing_are_value_errors():
+def test_audio_errors_are_value_errors():
     assert issubclass(AudioError, ValueError)
     assert set(audio.__all__) <= set(vars(audio))

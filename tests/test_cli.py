@@ -1,27 +1,40 @@
 """The command as people call it: answers, complaints and exit status of every verb."""
 
-import builtins
+import argparse
+import ast
 import errno
+import importlib.util
+import inspect
 import json
 import os
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from toy_model import write_toy_model
 
 import spoken_digits
+from spoken_digits import cli
 from spoken_digits.cli import main
 from spoken_digits.lab.data import corpora
 from spoken_digits.lab.data.splits import XSDR_TEST, XSDR_TRAIN
 from spoken_digits.lab.evaluation.schema import CrossValidationResult, RunEvaluation
 from spoken_digits.lab.reporting import html as report
+from spoken_digits.lab.reporting import publish
 from spoken_digits.lab.studies import run as study
 from spoken_digits.lab.studies import tasks
 from spoken_digits.lab.tts import espeak as voices
+
+REPOSITORY = Path(__file__).parents[1]
+PACKAGE = Path(spoken_digits.__file__).parent
 
 
 def speech(seed: int = 0, rate: int = 8_000) -> np.ndarray:
@@ -127,7 +140,7 @@ def test_recognize_points_to_transcribe_where_there_are_several_digits(toy, caps
     soundfile.write("two of them.wav", np.concatenate([speech(1), pause, speech(2)]), 8_000)
     assert main(["recognize", "two of them.wav", "--json", "--model", toy]) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["digits_heard"] == 2
+    assert json.loads(out)["utterances"] == 2
     assert err == (
         "spoken-digits: two of them.wav: 2 digits or more; the answer is for one of them, for "
         "all run: spoken-digits transcribe 'two of them.wav'\n"
@@ -152,7 +165,10 @@ def test_all_well_is_status_0(files, toy, capsys):
         (["corpus", "check", "audiomnist"], "audiomnist"),
         (["corpus", "check", "own.csv"], "own.csv, line 2: no label; fill it in"),
         (["train", "--corpus", "own"], "eleven: one word, expected two or more to tell apart"),
-        (["train", "--from", "shipped"], "--from: needs --corpus, the words to learn"),
+        (
+            ["train", "--from", "shipped"],
+            "--from: needs --corpus, recordings of the words to recognize",
+        ),
         (["train", "--corpus", "own", "--from", "no.safetensors"], "no.safetensors: no such file"),
         (["corpus", "check", "a.wav"], "a.wav: no such corpus, folder or table; expected"),
         (["corpus", "list", "--data", "nowhere"], "nowhere: no such folder, expected one that"),
@@ -215,22 +231,112 @@ def test_wrong_usage_is_status_2(arguments, capsys):
     assert capsys.readouterr().err.startswith("usage: spoken-digits")
 
 
-def test_an_extra_that_is_missing_is_named_with_its_command(files, monkeypatch, capsys):
-    real = builtins.__import__
+@pytest.mark.parametrize(
+    ("arguments", "module", "extras"),
+    [
+        (["show", "a.wav"], "torch", "[train,report]"),
+        (["strings", "score", "--table", "a.tsv"], "jiwer", "[train,score]"),
+        (["corpus", "make", "voices", "new"], "espeakng_loader", "[train,synth]"),
+        (["evaluate", "toy.onnx"], "matplotlib", "[train,report]"),  # with --figure alone
+        (["recognize", "a.wav"], "soundfile", ""),
+    ],
+)
+def test_a_missing_extra_is_named(files, toy, arguments, module, extras, monkeypatch, capsys):
+    def fail(*_: object) -> None:
+        raise ModuleNotFoundError(f"No module named '{module}'", name=f"{module}.part")
 
-    def without_torch(name, *rest):
-        if name.split(".")[0] == "torch":
-            raise ModuleNotFoundError("No module named 'torch'", name="torch")
-        return real(name, *rest)
+    for run in ("lab._strings_score", "lab._evaluate", "recordings._show"):
+        monkeypatch.setattr(f"spoken_digits.cli.{run}", fail)
+    monkeypatch.setattr("spoken_digits.cli.recordings._corpus_make", fail)
+    monkeypatch.setattr("spoken_digits.cli.recognizing._recognize", fail)
+    assert main(arguments) == 1
+    line = f"{module}.part is not installed: pip install 'spoken-digits{extras}'"
+    assert capsys.readouterr().err == f"spoken-digits: {line}\n"
 
-    for name in ("spoken_digits.lab.reporting.show", "spoken_digits.lab.features", "torch"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setattr(builtins, "__import__", without_torch)
-    assert main(["show", "a.wav"]) == 1
-    err = capsys.readouterr().err
-    assert err == (
-        "spoken-digits: torch is not installed: pip install 'spoken-digits[train,report]'\n"
-    )
+
+def imports(tree: ast.AST) -> set[str]:
+    """Every module that some code imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def brought_by() -> dict[str, set[str]]:
+    """The extras, "" for the base, that bring each module, as pyproject.toml says."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    extras = {"": project["dependencies"], **project["optional-dependencies"]}
+    found: dict[str, set[str]] = {}
+    for module, names in metadata.packages_distributions().items():
+        for extra, lines in extras.items():
+            if {canonicalize_name(n) for n in names} & {
+                canonicalize_name(Requirement(line).name) for line in lines
+            }:
+                found.setdefault(module, set()).add(extra)
+    return found
+
+
+def test_every_module_that_is_imported_is_brought_by_the_extra_that_is_named():
+    package, brought = Path(spoken_digits.__file__).parent, brought_by()
+    for file in package.rglob("*.py"):
+        for name in imports(ast.parse(file.read_text())):
+            top = name.partition(".")[0]
+            if top in sys.stdlib_module_names or top == "spoken_digits":
+                continue
+            assert cli._EXTRAS.get(top, "") in brought[top], (file, top)
+
+
+def verbs(parser: argparse.ArgumentParser) -> Iterator[argparse.Namespace]:
+    """Every verb of the command: its name, function and extras."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, child in action.choices.items():
+                if verb := child.get_default("verb"):
+                    extras = child.get_default("extras")
+                    yield argparse.Namespace(name=name, verb=verb, extras=extras)
+                yield from verbs(child)
+
+
+def modules_of(function) -> set[str]:
+    """What a verb imports before it begins: its own imports, and the top level of those."""
+    tree = ast.parse(inspect.getsource(function))
+    for node in ast.walk(tree):  # and what it calls in its own file
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            other = vars(sys.modules[function.__module__]).get(node.func.id)
+            if inspect.isfunction(other) and other.__module__ == function.__module__:
+                tree.body += ast.parse(inspect.getsource(other)).body
+    found, waiting = set(), imports(tree)
+    while waiting:
+        name = waiting.pop()
+        spec = importlib.util.find_spec(name.partition(".")[0])
+        if name in found or spec is None:
+            continue
+        found.add(name)
+        path = PACKAGE.parent / Path(*name.split("."))
+        file = (
+            path.with_suffix(".py") if path.with_suffix(".py").is_file() else path / "__init__.py"
+        )
+        if name.startswith("spoken_digits.") and file.is_file():
+            body = ast.parse(file.read_text()).body
+            top = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+            waiting |= imports(ast.Module(top, []))
+    return found
+
+
+def test_every_verb_names_the_extras_that_it_needs_to_begin():
+    names = set()
+    for verb in verbs(cli._parser()):
+        names.add(verb.name)
+        needed = {
+            cli._EXTRAS[top]
+            for m in modules_of(verb.verb)
+            if (top := m.partition(".")[0]) in cli._EXTRAS
+        }
+        assert needed <= set(verb.extras.split(",")), (verb.name, needed)
+    assert {"recognize", "train", "score", "fetch", "show"} <= names
 
 
 @pytest.mark.parametrize(
@@ -284,21 +390,26 @@ def test_study_hands_on_its_options_and_ends_with_the_report(here, monkeypatch, 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "report: models-None-o/models-False-tcp:/127.0.0.1:8786/report.html"
     assert len(lines) == 6
+    assert main(["study", "shipped"]) == 0
+    assert capsys.readouterr().out == "results: shipped-None-None-False-None/summary.json\n"
 
 
 def test_report_publishes_only_when_told(here, monkeypatch, capsys):
     written = []
     monkeypatch.setattr(report, "write_report", lambda *a: written.append(a))
-    monkeypatch.setattr(report, "publish", lambda *a: [written.append(a), Path("results/x")][1:])
+    monkeypatch.setattr(publish, "publish", lambda *a: [written.append(a), Path("results/x")][1:])
     Path("README.md").touch()
     assert main(["report"]) == 0
     assert written == [([Path("runs/models")], Path("runs/models/report.html"), None)]
     assert main(["report", "runs/other", "--publish"]) == 0
-    assert written[-1] == ([Path("runs/other")], None, "results", "README.md", None)
+    assert written[-1] == ([Path("runs/other")], None, ".")
     assert capsys.readouterr().out.splitlines()[-2:] == [
-        "results: results/x",
         "report: runs/other/report.html",
+        "written: results/x",
     ]
+    assert main(["report", "--publish"]) == 0
+    assert written[-1] == ([], None, ".")
+    assert capsys.readouterr().out == "written: results/x\n"
 
 
 def test_report_takes_several_studies_or_all_of_them(here, monkeypatch, capsys):

@@ -15,7 +15,7 @@ import spoken_digits
 from spoken_digits.audio import SAMPLE_RATE, AudioError
 from spoken_digits.connected import SHIPPED_STRINGS, Segment, Stream, Transcriber
 from spoken_digits.grammar import Grammar
-from spoken_digits.recognize import ModelError, Recognizer
+from spoken_digits.networks import SHIPPED_MODEL, DigitNetwork, ModelError
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,6 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Transcriber:
 
 @pytest.fixture(scope="module")
 def shipped() -> Transcriber:
-    if not SHIPPED_STRINGS.is_file():
-        pytest.skip("no model of strings ships")
     return Transcriber()
 
 
@@ -67,8 +65,9 @@ def test_a_run_is_as_probable_as_any_of_its_steps(tmp_path, steps, level):
     signal = np.repeat(np.float32([0, level, 0]), [4 * STEP, steps * STEP, 4 * STEP])
     p = 1 / (1 + math.exp(8_000 * ((level - 0.05) ** 2 - level**2)))
     expected = 1 - (1 - p) ** steps
-    loose = Transcriber(write_toy_strings(tmp_path / "a.onnx", threshold=str(expected - 0.01)))
-    strict = Transcriber(write_toy_strings(tmp_path / "b.onnx", threshold=str(expected + 0.01)))
+    below, above = (str(math.log(p / (1 - p))) for p in (expected - 0.01, expected + 0.01))
+    loose = Transcriber(write_toy_strings(tmp_path / "a.onnx", emission_threshold=below))
+    strict = Transcriber(write_toy_strings(tmp_path / "b.onnx", emission_threshold=above))
     (segment,) = loose(signal, SAMPLE_RATE).segments
     assert segment.digit == 0
     assert segment.probability == pytest.approx(expected, abs=1e-3)
@@ -240,43 +239,43 @@ def test_what_is_no_model_of_strings_is_told(tmp_path):
         Transcriber(tmp_path / "a.onnx")
     with pytest.raises(ModelError, match="no such file"):
         Transcriber(tmp_path / "b.onnx")
-    for key in ("threshold", "block", "format_version"):
+    for key in ("emission_threshold", "max_log_odds", "rescoring", "block", "format_version"):
         path = write_toy_strings(tmp_path / "c.onnx", **{key: None})
         with pytest.raises(ModelError, match="not a model of strings"):
             Transcriber(path)
     with pytest.raises(ModelError, match="not a model of strings"):
-        Transcriber(spoken_digits.recognize.SHIPPED_MODEL)
+        Transcriber(SHIPPED_MODEL)
 
 
-def test_each_digit_is_heard_again_whole_with_silence_beyond_the_ends(tmp_path):
-    heard: list[np.ndarray] = []
+def test_each_digit_is_rescored_whole_with_silence_beyond_the_ends(tmp_path):
+    clips: list[np.ndarray] = []
 
-    class Ear(Recognizer):
-        def judge(self, waveforms: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-            heard.append(np.asarray(waveforms)[0])
-            return np.eye(10, dtype=np.float32)[[3]] * 20, np.float32([0.99])
+    class Rescorer(DigitNetwork):
+        def score(self, waveforms: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+            clips.append(np.asarray(waveforms)[0])
+            return np.eye(10, dtype=np.float32)[[3]] * 20, np.float32([4.6])
 
-    path = write_toy_strings(tmp_path / "again.onnx", hear_again="true")
+    path = write_toy_strings(tmp_path / "again.onnx", rescoring="true")
     samples = spoken("7", pause=1)[: -STEP // 2]
-    (segment,) = Transcriber(path, Ear())(samples, SAMPLE_RATE).segments
-    assert segment.digit == 3  # the toy says 7, and the ear is surer
-    (clip,) = heard
+    (segment,) = Transcriber(path, Rescorer())(samples, SAMPLE_RATE).segments
+    assert segment.digit == 3  # the toy says 7, and the rescorer is more certain
+    (clip,) = clips
     margin = round(0.06 * SAMPLE_RATE)
     start, stop = (round(x * SAMPLE_RATE) for x in (segment.start_s, segment.end_s))
     expected = np.pad(samples, 4 * margin)[3 * margin + start : 5 * margin + stop]
     np.testing.assert_allclose(clip, expected - expected.mean(), atol=1e-6)
 
 
-def test_a_search_believes_what_was_heard_again(tmp_path):
-    class Ear(Recognizer):
-        def judge(self, waveforms: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def test_a_search_is_over_rescored_probabilities(tmp_path):
+    class Rescorer(DigitNetwork):
+        def score(self, waveforms: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
             scores = np.zeros((1, 10), np.float32)
             scores[0, 1] = 3
-            return scores, np.float32([0.99])
+            return scores, np.float32([4.6])
 
     # Between "1" (0.1) and "2" (0.15), a little nearer to "2".
     samples = np.repeat(np.float32([0, 0.126, 0]), [4 * STEP, STEP, 4 * STEP])
-    again = Transcriber(write_toy_strings(tmp_path / "again.onnx", hear_again="true"), Ear())
+    again = Transcriber(write_toy_strings(tmp_path / "again.onnx", rescoring="true"), Rescorer())
     alone = Transcriber(write_toy_strings(tmp_path / "alone.onnx"))
     (first, p), (second, q), *_ = alone(samples, SAMPLE_RATE, nbest=2).alternatives
     assert (first, second) == ("2", "1")
@@ -286,11 +285,11 @@ def test_a_search_believes_what_was_heard_again(tmp_path):
     assert again(samples, SAMPLE_RATE, grammar=Grammar("2")).digits == "2"
 
 
-def test_a_model_that_asks_for_it_is_heard_with_the_recognizer_that_ships(tmp_path):
-    path = write_toy_strings(tmp_path / "again.onnx", hear_again="true")
-    assert Transcriber(path).recognizer is not None
-    assert Transcriber(write_toy_strings(tmp_path / "alone.onnx")).recognizer is None
-    other = Recognizer(write_toy_model(tmp_path / "words.onnx", ("yes", "no")))
+def test_a_model_that_needs_a_rescorer_takes_the_one_that_ships(tmp_path):
+    path = write_toy_strings(tmp_path / "again.onnx", rescoring="true")
+    assert Transcriber(path).rescorer is not None
+    assert Transcriber(write_toy_strings(tmp_path / "alone.onnx")).rescorer is None
+    other = DigitNetwork(write_toy_model(tmp_path / "words.onnx", ("yes", "no")))
     with pytest.raises(ModelError, match="labels yes, no; expected 0 to 9"):
         Transcriber(path, other)
 
@@ -328,6 +327,6 @@ def test_a_recognizer_transcribes_too(shipped, tmp_path):
 
 def test_the_shipped_file_says_what_it_is(shipped):
     assert SHIPPED_STRINGS.stat().st_size <= 1_000_000
-    assert int(shipped.metadata["parameters"]) <= 200_000
+    assert int(shipped.network.metadata["parameters"]) <= 200_000
     for key in ("training_data", "recipe", "licence", "command", "commit", "front_end", "labels"):
-        assert shipped.metadata[key]
+        assert shipped.network.metadata[key]

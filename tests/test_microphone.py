@@ -68,7 +68,7 @@ def fake_sounddevice(monkeypatch, **replaced) -> types.ModuleType:
     module.InputStream = FakeMicrophone
     vars(module).update(replaced)
     monkeypatch.setitem(sys.modules, "sounddevice", module)
-    monkeypatch.setattr(microphone, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(microphone, "_TIMEOUT_S", 0.05)
     return module
 
 
@@ -158,7 +158,7 @@ def test_listen_prints_digits_as_they_come(wav, model, capsys):
     assert main(["listen", "--wav", wav, "--model", model]) == 0
     out, err = capsys.readouterr()
     assert out.split() == list("4155501")
-    assert "heard: 4155501" in err
+    assert "digits: 4155501" in err
     assert main(["listen", "--wav", wav, "--model", model, "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["digit"] for row in rows] == [4, 1, 5, 5, 5, 0, 1]
@@ -172,7 +172,7 @@ def test_ctrl_c_ends_listening(monkeypatch, model, capsys):
 
     monkeypatch.setattr(microphone, "from_microphone", interrupted)
     assert main(["listen", "--model", model]) == 0
-    assert "heard: no digits" in capsys.readouterr().err
+    assert "digits: none" in capsys.readouterr().err
 
 
 def test_transcribe_answers_file_by_file(wav, model, tmp_path, capsys):

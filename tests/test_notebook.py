@@ -15,7 +15,7 @@ NOTEBOOK = SCRIPT.with_suffix(".ipynb")
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Return the notebook, run on the recordings at hand or on the synthetic voices that ship."""
+    """Return the notebook, run on the recordings at hand or on the synthetic speech that ships."""
     notebook = read()
     with pytest.MonkeyPatch.context() as patch:
         source = Path(__file__).parents[1] / "src"
@@ -34,7 +34,7 @@ def test_the_script_runs_from_end_to_end(finished):
     said = printed(finished)
     assert "The recordings of FSDD" in said or "FSDD is not at hand" in said
     assert "random split:" in said
-    assert "heard: 7 (" in said
+    assert "recognized: 7 (" in said
     drawn = [o for cell in finished.cells for o in cell.get("outputs", []) if "data" in o]
     assert sum("image/png" in o.data or "image/svg+xml" in o.data for o in drawn) >= 5
     assert sum("data:audio" in o.data.get("text/html", "") for o in drawn) >= 10
@@ -42,8 +42,8 @@ def test_the_script_runs_from_end_to_end(finished):
 
 def test_the_random_split_flatters(finished):
     lines = dict(line.split(":") for line in printed(finished).splitlines() if line.endswith("%"))
-    shares = {name.strip(): float(text.strip(" %")) for name, text in lines.items()}
-    assert shares["random split"] > shares["mean of those"]
+    accuracies = {name.strip(): float(text.strip(" %")) for name, text in lines.items()}
+    assert accuracies["random split"] > accuracies["mean of those"]
 
 
 def test_sounds_are_dropped_before_it_is_written(finished):
@@ -67,4 +67,4 @@ def test_the_committed_notebook_is_its_script_without_recordings():
             assert set(output.get("data", {})) <= {"text/plain", "image/png", "image/svg+xml"}
     assert "data:audio" not in text
     assert str(Path.home()) not in text
-    assert len(text) < 2_000_000
+    assert len(text) < 1_000_000

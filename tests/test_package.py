@@ -10,11 +10,11 @@ import pytest
 
 import spoken_digits
 
-HEARING = (
+RECOGNIZING = (
     "spoken_digits",
     *(f"spoken_digits.{name}" for name in ("audio", "cli", "connected", "grammar", "microphone")),
-    *(f"spoken_digits.cli.{name}" for name in ("arguments", "hearing", "lab", "recordings")),
-    "spoken_digits.recognize",
+    *(f"spoken_digits.{name}" for name in ("networks", "probability", "recognize", "spotting")),
+    *(f"spoken_digits.cli.{name}" for name in ("arguments", "lab", "recognizing", "recordings")),
 )
 HEAVY = ("torch", "scipy", "sklearn", "matplotlib", "librosa", "onnx", "spoken_digits.lab")
 
@@ -44,8 +44,8 @@ def test_the_version_is_a_version():
     assert re.fullmatch(r"\d+\.\d+\.\d+", spoken_digits.__version__)
 
 
-@pytest.mark.parametrize("module", HEARING)
-def test_importing_the_hearing_wing_loads_nothing_heavy_and_says_nothing(module):
+@pytest.mark.parametrize("module", RECOGNIZING)
+def test_importing_the_recognizing_wing_loads_nothing_heavy_and_says_nothing(module):
     late = (*HEAVY, "onnxruntime", "soundfile", "soxr")
     code = f"import sys, {module}; print([m for m in {late} if m in sys.modules])"
     assert python(code) == "[]\n"

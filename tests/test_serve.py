@@ -15,8 +15,7 @@ from toy_model import write_toy_model
 
 from spoken_digits import serve
 from spoken_digits.cli import main
-from spoken_digits.connected import SHIPPED_STRINGS
-from spoken_digits.recognize import SHIPPED_MODEL
+from spoken_digits.networks import SHIPPED_MODEL, SHIPPED_STRINGS
 from spoken_digits.serve import (
     CONTENT_POLICY,
     PageError,

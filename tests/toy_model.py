@@ -64,7 +64,9 @@ def write_toy_model(
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     entries = {
-        "format_version": "1",
+        "format_version": "2",
+        "min_probability": "0.4",
+        "min_margin": "0.1",
         "labels": json.dumps(labels),
         "sample_rate_hz": "8000",
         "training_data": json.dumps({"corpus": "fsdd", "train_speakers": ["theo"]}),

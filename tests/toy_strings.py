@@ -12,7 +12,7 @@ SINCE_START_S, SINCE_END_S = 0.09, 0.03
 
 
 def spoken(digits: str, steps: int = 4, pause: int = 4) -> np.ndarray:
-    """Samples at 8 kHz that the toy hears as these digits, each some steps long; "." is a pause."""
+    """Samples at 8 kHz of these digits for the toy, each some steps long; "." is a pause."""
     levels = [0.0 if c == "." else (int(c) + 1) / 20 for c in digits]
     parts = [np.repeat([level, 0.0], [steps * STEP, pause * STEP]) for level in levels]
     return np.concatenate([np.zeros(pause * STEP), *parts]).astype(np.float32)
@@ -58,9 +58,18 @@ def write_toy_strings(path: Path, **metadata: Any) -> Path:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     entries = {
-        "format_version": "1",
+        "format_version": "2",
         "sample_rate_hz": "8000",
-        "threshold": "0.5",
+        "rescoring": "false",
+        "emission_threshold": "0",  # log-odds of 0.5
+        "min_step_probability": "0.1",
+        "min_overlap": "0.5",
+        "settling_s": "0.25",
+        "margin_s": "0.06",
+        "first_pass_weight": "0.5",
+        "second_pass_weight": "0.25",
+        "probability_floor": "0.001",
+        "max_log_odds": "7",
         "step": str(STEP),
         "block": str(BLOCK),
         "lookahead": str(LOOKAHEAD),

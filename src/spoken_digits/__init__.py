@@ -1,4 +1,4 @@
-"""Hear a spoken English digit from a voice never heard before.
+"""Recognize spoken English digits, single or in strings, of speakers not in the training data.
 
 >>> import spoken_digits as sd
 >>> recognizer = sd.load()

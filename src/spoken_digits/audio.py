@@ -1,7 +1,8 @@
-"""From any recording to what a network hears: mono, 8 kHz, cut to the speech in it.
+"""From any recording to the input of a network: mono, 8 kHz, cut to the utterance in it.
 
-``read_audio`` opens a file, ``to_clip`` makes a clip of any samples; training and recognizing take
-the same way. Shapes: L samples, T frames.
+`read_blocks` takes a file or samples with their rate, and is where every recording comes in; from
+there `find_utterance` cuts one clip, for training and for recognizing alike.
+Shapes: L samples, T frames.
 """
 
 import math
@@ -17,17 +18,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "MARGIN_S",
     "MAX_CLIP_DURATION_S",
     "MAX_DURATION_S",
     "MAX_SAMPLE_RATE",
     "MIN_CLIP_DURATION_S",
     "MIN_SAMPLE_RATE",
     "SAMPLE_RATE",
+    "SILENCE",
     "AudioError",
-    "Heard",
+    "Source",
+    "Utterance",
     "cut_clip",
     "find_speech",
-    "hear",
+    "find_utterance",
     "read_audio",
     "read_blocks",
     "resample",
@@ -36,18 +40,21 @@ __all__ = [
 ]
 
 FloatArray = NDArray[np.float32]
+Source = str | os.PathLike[str] | ArrayLike  # a file, or samples (L,) or (L, channels)
 
 SAMPLE_RATE = 8_000  # Hz: FSDD is recorded so, the telephone is
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4_000, 192_000
 MIN_CLIP_DURATION_S, MAX_CLIP_DURATION_S = 0.1, 1.5
 MAX_DURATION_S = 30.0  # of a recording in which one digit is looked for
+MARGIN_S = 0.06  # kept on either side of an utterance
+SILENCE = 1e-6  # -120 dBFS, below the noise of any converter
 
 _MAX_CHANNELS = 8  # more are samples whose axes were exchanged
-_SILENCE = 1e-6  # -120 dBFS, below the noise of any converter
 _NO_SOUND = "no sound in it; expected speech: check the microphone and its level"
-_LOUDEST = 2.0**32  # floats on the scale of integers pass; beyond, powers would overflow
+_MAX_AMPLITUDE = 2.0**32  # floats on the scale of integers pass; beyond, powers would overflow
 _INTEGERS = {"uint8": (128, 128), "int16": (0, 2**15), "int32": (0, 2**31)}  # zero, full scale
 _READ_FRAMES = 1 << 16
+_BLOCK_S = 10  # of samples at hand that one block holds
 _STREAMED = 0x7F00_0000  # what is written to a pipe declares 0 bytes of sound, or this and more
 # Formats that libsndfile reads silently up to where they end: the chunk with the sound, its size.
 _CHUNKED: dict[tuple[bytes, bytes], tuple[bytes, Literal["little", "big"]]] = {
@@ -56,68 +63,248 @@ _CHUNKED: dict[tuple[bytes, bytes], tuple[bytes, Literal["little", "big"]]] = {
     (b"FORM", b"AIFC"): (b"SSND", "big"),
 }
 
-# find_speech: frames of 32 ms every 10 ms, in bands of 94, 406, 1000, 2000, 4000 Hz: no hum, and
-# the hiss of "six" is heard beside its vowel.
+# find_speech: frames of 32 ms every 10 ms, in bands of 94, 406, 1000, 2000, 4000 Hz: mains hum lies
+# below them, and the hiss of "six" has a band apart from its vowel.
 _HOP, _WINDOW = SAMPLE_RATE // 100, 256
 _BAND_EDGES = (3, 13, 32, 64, 1 + _WINDOW // 2)
 _BACKGROUND_FRAMES = 10  # background: the quietest 100 ms
 _PEAK_FRAMES = 5  # level: what is exceeded for 50 ms, so that a click does not set it
 _ACTIVE_FRAMES = 3  # speech: what lasts 30 ms
 _RISE_DB, _RANGE_DB, _TRIMMED_RANGE_DB = 7, 50, 45
-_NOISY_DB = -18  # background against voice from which on a weak end is lost in it: the t of "eight"
-_NOISY_END = round(0.14 * SAMPLE_RATE)
-_MARGIN, _PAUSE = round(0.06 * SAMPLE_RATE), round(0.3 * SAMPLE_RATE)
+_NOISY_DB = -18  # background relative to the voice; above, a weak end is lost: the t of "eight"
+_NOISY_END_MARGIN = round(0.14 * SAMPLE_RATE)
+_MARGIN, _PAUSE = round(MARGIN_S * SAMPLE_RATE), round(0.3 * SAMPLE_RATE)
 _LONG_DIGIT = round(1.2 * SAMPLE_RATE)
-# What stands out: 50 ms at least, and 20 dB summed over its frames. Noise, white to brown, reaches
-# 40 ms and 4 dB in half a minute; a digit 10 dB above it 70 ms and 90 dB at the least.
-_OUTSTANDING_FRAMES, _OUTSTANDING_DB = 3, 20
-# Several digits: parted by 150 ms (the closures within a digit are shorter), each 150 ms long, a
-# quarter as loud-and-long as the strongest, and within 9 dB of it at its loudest: so no breath.
-_GAP, _SHORT_DIGIT_FRAMES = round(0.15 * SAMPLE_RATE), 13
-_LEAST_STRENGTH, _LEAST_LOUDNESS = 0.25, 0.35
+# Speech: above the background for 50 ms, by 20 dB summed over its frames, and not below -80 dBFS,
+# the last bits of 16. Noise, white to brown, reaches 40 ms and 4 dB in half a minute; a digit 10 dB
+# above it 70 ms and 90 dB at least.
+_MIN_SPEECH_FRAMES, _MIN_SPEECH_DB, _MIN_LEVEL_DBFS = 3, 20, -80
+# Several digits: 150 ms apart (the closures within a digit are shorter), each 150 ms long, with a
+# quarter of the strongest's sum of amplitude, and a peak within 9 dB of its peak, which excludes
+# breaths.
+_MIN_GAP, _MIN_DIGIT_FRAMES = round(0.15 * SAMPLE_RATE), 13
+_MIN_STRENGTH, _MIN_PEAK = 0.25, 0.35
 
 
 class AudioError(ValueError):
-    """A recording that cannot be heard; the message says which, what was expected, the remedy."""
+    """A recording that cannot be read; the message says which, what was expected, the remedy."""
 
 
 def read_audio(
-    path: str | os.PathLike[str], max_duration_s: float = MAX_DURATION_S
-) -> tuple[FloatArray, int]:
-    """Read a recording in any format of libsndfile: WAV, FLAC, OGG, Opus, MP3, AIFF, AU, ...
+    source: Source, sample_rate: float | None = None, *, max_duration_s: float = MAX_DURATION_S
+) -> tuple[FloatArray, float]:
+    """Read a whole recording: a file in any format of libsndfile, or samples at hand.
 
     Parameters
     ----------
-    path : path
-        The file.
+    source : path, or (L,) or (L, channels) samples
+        A file (WAV, FLAC, OGG, Opus, MP3, AIFF, AU, ...), or samples of type uint8, int16, int32 or
+        float, finite, of up to 8 channels.
+    sample_rate : float
+        Of samples, in Hz, 4,000 to 192,000; a file states its own.
     max_duration_s : float
-        A longer recording is refused by its header, before any of it is read.
+        A longer recording raises; a file does by its header, before any of it is read.
 
     Returns
     -------
     samples : (L,) float32
         Full scale is 1; channels are averaged.
-    sample_rate_hz : int
+    sample_rate : float
+        In Hz.
 
     Raises
     ------
     AudioError
-        When the file is missing, a folder, unreadable, empty, no audio, truncated, too long, at a
-        rate outside 4 to 192 kHz, without samples, or holds NaN or infinite ones.
+        When a file is missing, a folder, unreadable, empty, no audio, or truncated; when the
+        recording is too long, at a rate outside 4 to 192 kHz, without samples, or holds NaN or
+        infinite ones; when samples come without their rate.
     """
-    blocks = list(read_blocks(path, max_duration_s))
+    blocks = list(read_blocks(source, sample_rate, max_duration_s=max_duration_s))
     return np.concatenate([samples for samples, _ in blocks]), blocks[0][1]
 
 
 def read_blocks(
-    path: str | os.PathLike[str], max_duration_s: float = math.inf
-) -> Iterator[tuple[FloatArray, int]]:
+    source: Source, sample_rate: float | None = None, *, max_duration_s: float = math.inf
+) -> Iterator[tuple[FloatArray, float]]:
     """Read a recording as `read_audio` does, block by block: (L,) float32 and the rate in Hz.
 
-    What is wrong with its header is said before the first block; of a file that ends early, or
-    holds NaN, the blocks before that come.
+    Errors of a file's header are raised before the first block; of a file that ends early, or holds
+    NaN, the blocks before that are yielded first.
     """
-    path, name = Path(path), str(path)
+    if isinstance(source, str | os.PathLike):
+        yield from _read_file(Path(source), max_duration_s)
+        return
+    if sample_rate is None:
+        raise AudioError(
+            "samples: no sample rate; expected it beside them: pass sample_rate=44_100, or "
+            "whatever it is"
+        )
+    samples = to_mono(source, sample_rate)
+    _check_duration(len(samples) / sample_rate, max_duration_s, "samples")
+    length = round(_BLOCK_S * sample_rate)
+    for start in range(0, len(samples), length):
+        yield samples[start : start + length], sample_rate
+
+
+def resample(
+    samples: FloatArray, sample_rate: float, target_rate: float = SAMPLE_RATE
+) -> FloatArray:
+    """Resample (L,) samples to (L',) at the target rate, band-limited (soxr's high quality)."""
+    if sample_rate == target_rate:
+        return samples
+    import soxr  # late: what is at 8 kHz already needs none
+
+    resampled: FloatArray = soxr.resample(samples, sample_rate, target_rate)
+    return resampled
+
+
+@dataclass(frozen=True, eq=False)
+class Utterance:
+    """The strongest utterance of a recording, and what else is in the recording.
+
+    Attributes
+    ----------
+    clip : (L,) float32
+        At 8 kHz, as `to_clip` makes it.
+    start_s, end_s : float
+        Where in the recording it lies.
+    level_dbfs : float
+        Of the recording's largest sample, its mean removed, in dB of full scale; -inf of zeros.
+    is_speech : bool
+        Whether anything rises above the background for longer than a click, and the level is
+        -80 dBFS or more. A recording shorter than a long digit (1.2 s) may hold no background, and
+        counts as speech whatever rises.
+    utterances : int
+        How many utterances as long and loud as digits the recording holds, at least: 2 or more are
+        no single digit. Digits spoken without pauses may count as one.
+    """
+
+    clip: FloatArray
+    start_s: float
+    end_s: float
+    level_dbfs: float
+    is_speech: bool
+    utterances: int
+
+
+def find_speech(samples: FloatArray) -> tuple[int, int]:
+    """Find the utterance of one digit in (L,) samples at 8 kHz; their level does not matter.
+
+    A frame is active where one of four bands rises above its background, the quietest 100 ms of
+    that band. Pauses below 0.3 s belong to an utterance; of several utterances, the one with the
+    largest sum of amplitude over time is taken, so that neither a click nor a breath is. A
+    recording shorter than a long digit (1.2 s) may hold no background at all: there only what is
+    45 dB below the voice counts as silent.
+
+    Returns
+    -------
+    start, stop : int
+        Sample indices, with a margin of 60 ms on either side, in loud noise 140 ms at the end, at
+        most 1.5 s apart.
+
+    Raises
+    ------
+    AudioError
+        When nothing exceeds -120 dBFS.
+    """
+    if np.abs(samples).max(initial=0) <= SILENCE:
+        raise AudioError(_NO_SOUND)
+    start, stop, *_ = _find(samples)
+    return max(0, start), min(len(samples), stop)
+
+
+def find_utterance(samples: ArrayLike, sample_rate: float, name: str = "samples") -> Utterance:
+    """Cut a recording as `to_clip` does, and count what else is in it; silence is no error here.
+
+    `name` is what an error calls the recording.
+
+    Raises
+    ------
+    AudioError
+        When samples or rate are not what `to_clip` accepts.
+    """
+    mono = to_mono(samples, sample_rate, name)
+    _check_duration(len(mono) / sample_rate, MAX_DURATION_S, name)
+    centered = resample(mono - mono.mean(dtype=np.float64).astype(np.float32), sample_rate)
+    peak = float(np.abs(centered).max(initial=0))
+    level_dbfs = 20 * float(np.log10(peak)) if peak else -np.inf
+    start, stop, rises, utterances = 0, 0, False, 0
+    if peak > SILENCE:
+        start, stop, rises, utterances = _find(centered)
+    # A recording cut to the word gets the margin that others have, of zeros: a network recognizes
+    # by the silence before it how a word begins.
+    before, after = max(0, -start), max(0, stop - len(centered))
+    start, stop = max(0, start), min(len(centered), stop)
+    lacking = max(0, round(MIN_CLIP_DURATION_S * SAMPLE_RATE) - (before + stop - start + after))
+    return Utterance(
+        clip=np.pad(centered[start:stop], (before, after + lacking)),
+        start_s=start / SAMPLE_RATE,
+        end_s=stop / SAMPLE_RATE,
+        level_dbfs=level_dbfs,
+        is_speech=rises and level_dbfs >= _MIN_LEVEL_DBFS,
+        utterances=utterances,
+    )
+
+
+def cut_clip(
+    samples: ArrayLike, sample_rate: float, name: str = "samples"
+) -> tuple[FloatArray, float, float]:
+    """Make a clip as `to_clip` does; return it with its start and end in the recording, in s.
+
+    `name` is what an error calls the recording.
+
+    Raises
+    ------
+    AudioError
+        As of `to_clip`.
+    """
+    utterance = find_utterance(samples, sample_rate, name)
+    if utterance.end_s == 0:
+        raise AudioError(f"{name}: {_NO_SOUND}")
+    return utterance.clip, utterance.start_s, utterance.end_s
+
+
+def to_clip(samples: ArrayLike, sample_rate: float) -> FloatArray:
+    """Make the input of a network from any samples: the one way, for training and for recognizing.
+
+    Channels are averaged, the rate becomes 8 kHz, the mean is removed, and what is not speech is
+    cut off (`find_speech`). The level stays: the front end does not depend on it.
+
+    Parameters
+    ----------
+    samples : (L,) or (L, channels)
+        uint8, int16, int32 or floats; finite, up to 8 channels and 30 s.
+    sample_rate : float
+        In Hz, 4,000 to 192,000.
+
+    Returns
+    -------
+    clip : (L',) float32
+        At 8 kHz, 0.1 s (with zeros up to there) to 1.5 s (the most energetic stretch).
+
+    Raises
+    ------
+    AudioError
+        When samples or rate are none of these, or the samples hold no sound.
+    """
+    return cut_clip(samples, sample_rate)[0]
+
+
+def to_mono(samples: ArrayLike, sample_rate: float, name: str = "samples") -> FloatArray:
+    """Check samples and rate as `to_clip` does, and average the channels: (L,) float32.
+
+    Raises
+    ------
+    AudioError
+        When they are not what `to_clip` accepts.
+    """
+    mono = _to_mono(np.asarray(samples), name)
+    _check_rate(sample_rate, name)
+    return mono
+
+
+def _read_file(path: Path, max_duration_s: float) -> Iterator[tuple[FloatArray, float]]:
+    name = str(path)
     if path.is_dir():
         raise AudioError(f"{name}: a folder; expected a recording: name the files in it")
     try:
@@ -132,152 +319,8 @@ def read_blocks(
         ) from None
 
 
-def resample(
-    samples: FloatArray, source_rate_hz: float, target_rate_hz: float = SAMPLE_RATE
-) -> FloatArray:
-    """Resample (L,) samples to (L',) at the target rate, band-limited (soxr's high quality)."""
-    if source_rate_hz == target_rate_hz:
-        return samples
-    import soxr  # late: what is at 8 kHz already needs none
-
-    resampled: FloatArray = soxr.resample(samples, source_rate_hz, target_rate_hz)
-    return resampled
-
-
-@dataclass(frozen=True, eq=False)
-class Heard:
-    """A recording cut to the speech in it, and what that was chosen from.
-
-    Attributes
-    ----------
-    clip : (L,) float32
-        At 8 kHz, as `to_clip` makes it.
-    start_s, end_s : float
-        Where in the recording it lies.
-    level_dbfs : float
-        Of the recording's largest sample, its offset removed, in dB of full scale; -inf of zeros.
-    stands_out : bool
-        Whether anything rises out of the background for longer than a click. A recording shorter
-        than a long digit (1.2 s), which may be all speech, is given the benefit of the doubt.
-    utterances : int
-        How many utterances as long and loud as digits it holds, at least: 2 or more are no single
-        digit. Digits spoken in one breath may count as one.
-    """
-
-    clip: FloatArray
-    start_s: float
-    end_s: float
-    level_dbfs: float
-    stands_out: bool
-    utterances: int
-
-
-def find_speech(samples: FloatArray) -> tuple[int, int]:
-    """Find the utterance of one digit in (L,) samples at 8 kHz; their level does not matter.
-
-    A frame is active where one of four bands stands out of its background, the quietest 100 ms of
-    that band. Pauses below 0.3 s belong to an utterance; of several utterances, the one with the
-    largest sum of amplitude over time wins, so that neither a click nor a breath does. A recording
-    shorter than a long digit (1.2 s) may hold no background at all: there only what is 45 dB below
-    the voice counts as silent.
-
-    Returns
-    -------
-    start, stop : int
-        Sample indices, with a margin of 60 ms on either side, in loud noise 140 ms at the end, at
-        most 1.5 s apart.
-
-    Raises
-    ------
-    AudioError
-        When nothing exceeds -120 dBFS.
-    """
-    if np.abs(samples).max(initial=0) <= _SILENCE:
-        raise AudioError(_NO_SOUND)
-    start, stop, *_ = _find(samples)
-    return max(0, start), min(len(samples), stop)
-
-
-def hear(samples: ArrayLike, sample_rate_hz: float, name: str = "samples") -> Heard:
-    """Cut a recording as `to_clip` does, and say what else is in it; silence is no error here.
-
-    `name` is what an error calls the recording.
-
-    Raises
-    ------
-    AudioError
-        When samples or rate are not what `to_clip` accepts.
-    """
-    mono = _to_mono(np.asarray(samples), name)
-    _check_rate(sample_rate_hz, name)
-    _check_duration(len(mono) / sample_rate_hz, MAX_DURATION_S, name)
-    heard = resample(mono - mono.mean(dtype=np.float64).astype(np.float32), sample_rate_hz)
-    loudest = float(np.abs(heard).max(initial=0))
-    start, stop, stands_out, utterances = 0, 0, False, 0
-    if loudest > _SILENCE:
-        start, stop, stands_out, utterances = _find(heard)
-    # A recording cut to the word gets the margin that others have: a network hears from the silence
-    # before it how a word begins.
-    before, after = max(0, -start), max(0, stop - len(heard))
-    start, stop = max(0, start), min(len(heard), stop)
-    lacking = max(0, round(MIN_CLIP_DURATION_S * SAMPLE_RATE) - (before + stop - start + after))
-    return Heard(
-        clip=np.pad(heard[start:stop], (before, after + lacking)),
-        start_s=start / SAMPLE_RATE,
-        end_s=stop / SAMPLE_RATE,
-        level_dbfs=20 * float(np.log10(loudest)) if loudest else -np.inf,
-        stands_out=stands_out,
-        utterances=utterances,
-    )
-
-
-def cut_clip(
-    samples: ArrayLike, sample_rate_hz: float, name: str = "samples"
-) -> tuple[FloatArray, float, float]:
-    """Make a clip as `to_clip` does; return it with its start and end in the recording, in s.
-
-    `name` is what an error calls the recording.
-    """
-    heard = hear(samples, sample_rate_hz, name)
-    if heard.end_s == 0:
-        raise AudioError(f"{name}: {_NO_SOUND}")
-    return heard.clip, heard.start_s, heard.end_s
-
-
-def to_clip(samples: ArrayLike, sample_rate_hz: float) -> FloatArray:
-    """Make of any samples what a network hears: the one way, for training and for recognizing.
-
-    Channels are averaged, the rate becomes 8 kHz, the mean is removed, and what is not speech is
-    cut off (`find_speech`). The level stays: the front end does not depend on it.
-
-    Parameters
-    ----------
-    samples : (L,) or (L, channels)
-        uint8, int16, int32 or floats; finite, up to 8 channels and 30 s.
-    sample_rate_hz : float
-        4,000 to 192,000.
-
-    Returns
-    -------
-    clip : (L',) float32
-        At 8 kHz, 0.1 s (with zeros up to there) to 1.5 s (the most energetic stretch).
-
-    Raises
-    ------
-    AudioError
-        When samples or rate are none of these, or the samples hold no sound.
-    """
-    return cut_clip(samples, sample_rate_hz)[0]
-
-
-def to_mono(samples: ArrayLike, sample_rate_hz: float, name: str = "samples") -> FloatArray:
-    """Check samples and rate as `to_clip` does, and average the channels: (L,) float32."""
-    _check_rate(sample_rate_hz, name)
-    return _to_mono(np.asarray(samples), name)
-
-
-def _read(stream: BinaryIO, name: str, max_duration_s: float) -> Iterator[tuple[FloatArray, int]]:
-    """Read what `read_blocks` has opened."""
+def _read(stream: BinaryIO, name: str, max_duration_s: float) -> Iterator[tuple[FloatArray, float]]:
+    """Read a file that is open."""
     import soundfile  # late: it takes a tenth of a second, and samples at hand do not need it
 
     if os.fstat(stream.fileno()).st_size == 0:
@@ -355,18 +398,18 @@ def _to_mono(samples: NDArray[np.generic], name: str) -> FloatArray:
     with np.errstate(over="ignore", invalid="ignore"):
         mono = samples.astype(np.float32, copy=False)
         mono = mono.mean(axis=1) if mono.ndim == 2 else mono
-    if not np.abs(mono).max() <= _LOUDEST:  # so written, NaN fails as well
+    if not np.abs(mono).max() <= _MAX_AMPLITUDE:  # so written, NaN fails as well
         raise AudioError(
-            f"{name}: samples that are NaN, infinite or beyond {_LOUDEST:.0e}; expected numbers "
-            "with 1.0 as full scale: record or convert it again"
+            f"{name}: samples that are NaN, infinite or beyond {_MAX_AMPLITUDE:.0e}; expected "
+            "numbers with 1.0 as full scale: record or convert it again"
         )
     return mono
 
 
-def _check_rate(sample_rate_hz: float, name: str) -> None:
-    if not MIN_SAMPLE_RATE <= sample_rate_hz <= MAX_SAMPLE_RATE:
+def _check_rate(sample_rate: float, name: str) -> None:
+    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
         raise AudioError(
-            f"{name}: a sample rate of {sample_rate_hz:,} Hz; expected {MIN_SAMPLE_RATE:,} to "
+            f"{name}: a sample rate of {sample_rate:,} Hz; expected {MIN_SAMPLE_RATE:,} to "
             f"{MAX_SAMPLE_RATE:,} Hz: resample it, or name the right rate"
         )
 
@@ -380,9 +423,9 @@ def _check_duration(duration_s: float, max_duration_s: float, name: str) -> None
 
 
 def _find(samples: FloatArray) -> tuple[int, int, bool, int]:
-    """Start and stop as of `find_speech`, and `stands_out` and `utterances` as of `Heard`.
+    """Start and stop as of `find_speech`, whether anything rises above the background, utterances.
 
-    Where the recording begins or ends too soon for the margin, they lie outside it.
+    Where the recording begins or ends too soon for the margin, start and stop lie outside it.
     """
     power = _band_power(samples / np.abs(samples).max())
     totals = np.sort(power.sum(axis=1))
@@ -404,13 +447,13 @@ def _find(samples: FloatArray) -> tuple[int, int, bool, int]:
     hiss_db = float(_decibel(background[1:].sum() / peak))  # hum, in the first band, hides no end
     is_noisy = len(samples) >= _LONG_DIGIT and hiss_db > _NOISY_DB
     start = first * _HOP - _MARGIN
-    stop = last * _HOP + (_NOISY_END if is_noisy else _MARGIN)
-    stands_out = len(samples) < _LONG_DIGIT or any(
-        len(frames) >= _OUTSTANDING_FRAMES and excess_db[frames].sum() >= _OUTSTANDING_DB
+    stop = last * _HOP + (_NOISY_END_MARGIN if is_noisy else _MARGIN)
+    rises = len(samples) < _LONG_DIGIT or any(
+        len(frames) >= _MIN_SPEECH_FRAMES and excess_db[frames].sum() >= _MIN_SPEECH_DB
         for frames in utterances
     )
-    several = max(1 + (stop - start > _LONG_DIGIT), _count(loudness, _split(lasting, _GAP)))
-    return *_most_energetic(samples, start, stop), stands_out, several if stands_out else 0
+    count = max(1 + (stop - start > _LONG_DIGIT), _count(loudness, _split(lasting, _MIN_GAP)))
+    return *_most_energetic(samples, start, stop), rises, count if rises else 0
 
 
 def _split(frames: NDArray[np.intp], pause: int) -> list[NDArray[np.intp]]:
@@ -419,13 +462,14 @@ def _split(frames: NDArray[np.intp], pause: int) -> list[NDArray[np.intp]]:
 
 
 def _count(loudness: NDArray[np.float64], stretches: list[NDArray[np.intp]]) -> int:
-    """Count the stretches that are long and loud enough for digits beside the strongest."""
+    """Count the stretches that may be digits: long enough, and loud beside the strongest."""
     strength = np.array([loudness[frames].sum() for frames in stretches])
-    loudest = np.array([loudness[frames].max() for frames in stretches])
-    enough = (strength >= _LEAST_STRENGTH * strength.max()) & (
-        loudest >= _LEAST_LOUDNESS * loudest[strength.argmax()]
+    peak = np.array([loudness[frames].max() for frames in stretches])
+    is_loud = (strength >= _MIN_STRENGTH * strength.max()) & (
+        peak >= _MIN_PEAK * peak[strength.argmax()]
     )
-    return int((enough & np.array([len(f) >= _SHORT_DIGIT_FRAMES for f in stretches])).sum())
+    is_long = np.array([len(frames) >= _MIN_DIGIT_FRAMES for frames in stretches])
+    return int((is_loud & is_long).sum())
 
 
 def _band_power(samples: FloatArray) -> NDArray[np.float64]:
@@ -444,7 +488,7 @@ def _window() -> FloatArray:
 
 
 def _moving_mean(values: NDArray[np.generic], length: int) -> NDArray[np.float64]:
-    """Mean over each `length` rows on end, fewer where there are not so many."""
+    """Mean over each `length` consecutive rows, or over all where there are fewer."""
     length = min(length, len(values))
     sums = np.cumsum(values, axis=0, dtype=np.float64)
     sums = np.concatenate([np.zeros_like(sums[:1]), sums])

@@ -1,19 +1,17 @@
-"""Strings of digits: what is said in a recording of any length, or while it is being said.
+"""Strings of digits: transcribed from a recording of any length, or while it is being spoken.
 
 Shapes: L samples, U steps of the network, C = 11 classes, the digits and the blank.
 
-A small network hears blocks of 60 ms, one after another, and remembers what it must of those
-before (`Transcriber.hear`). At each step it says which digit, if any, has just been spoken, and
-when that began and ended. What it spots is then heard again, whole, by the network for single
-digits (`Spotter`). Files and streams take this same way, so their answers are the same.
+A small network runs over blocks of 60 ms and carries its state from one to the next
+(`StringNetwork.run`). At each step it scores which digit, if any, has just been spoken, and when
+that began and ended. Each spotted digit is then rescored, whole, by the network for single digits
+(`Spotter`). Files and streams take this same way, so their answers are the same.
 """
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,46 +22,41 @@ from spoken_digits.audio import (
     MAX_SAMPLE_RATE,
     MIN_SAMPLE_RATE,
     SAMPLE_RATE,
+    SILENCE,
     AudioError,
+    Source,
     read_blocks,
     to_mono,
 )
 from spoken_digits.grammar import Grammar, align, search
-from spoken_digits.recognize import ModelError, Recognizer, open_session
-from spoken_digits.spotting import BLANK, MARGIN_S, Segment, Spotter
+from spoken_digits.networks import SHIPPED_STRINGS, DigitNetwork, ModelError, StringNetwork
+from spoken_digits.probability import log_softmax
+from spoken_digits.spotting import BLANK, Segment, Spotter
 
 __all__ = ["SHIPPED_STRINGS", "Segment", "Stream", "Transcriber", "Transcript", "Update"]
 
 FloatArray = NDArray[np.float32]
 
-SHIPPED_STRINGS = Path(__file__).parent / "assets" / "strings.onnx"
-FORMAT_VERSION = "1"  # of the inputs, outputs and metadata of the file
 MAX_SEARCH_S = 300.0  # of a recording in which more than the best string is looked for
 
-_INPUT = "waveform"  # (1, L) float32 at 8 kHz, L a multiple of the step
-_OUTPUTS = ("scores", "edges")  # (1, U, C) logits; (1, U, 2) seconds since a digit's start and end
-_STATE, _NEW_STATE = "state_", "new_state_"  # what goes in is what came out of the block before
 _RESAMPLED_S = 0.03  # of sound is resampled at once, so that it does not matter how it arrives
-_RECENT_S = 4.0  # of sound is kept, to be heard again
-_MOST_LOG_ODDS = 7.0  # of being a digit; what is nearer to certain is not told apart
-_SILENCE = 1e-6  # -120 dBFS, below the noise of any converter
-_PORTION_S = 10  # of samples at hand that are taken at once
+_RECENT_S = 4.0  # of sound is kept, for rescoring
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was said in a recording.
+    """The digits of a recording.
 
     Attributes
     ----------
     digits : str
         All of them, "" where there is none.
     segments : tuple of Segment
-        Each of them.
+        Each of them, in order.
     duration_s : float
         Of the recording.
     alternatives : tuple of (str, float)
-        The most probable strings and their probabilities, best first, where they were asked for.
+        The most probable strings and their probabilities, best first, as many as were asked for.
     """
 
     digits: str
@@ -74,14 +67,14 @@ class Transcript:
 
 @dataclass(frozen=True)
 class Update:
-    """What a stream has newly heard.
+    """What is new in a stream.
 
     Attributes
     ----------
     segments : tuple of Segment
         Digits that are final: they do not come again.
     partial : Segment or None
-        A digit that is heard already, but whose probability and end may still change.
+        A digit whose probability and end may still change.
     """
 
     segments: tuple[Segment, ...]
@@ -89,91 +82,54 @@ class Update:
 
 
 class Transcriber:
-    """A network that hears strings of digits, on one thread.
+    """Transcribes strings of digits with a `StringNetwork` and, to rescore, a `DigitNetwork`.
 
     Parameters
     ----------
     model_path : path, optional
         A file that ``spoken-digits strings train`` wrote; without it, the model that ships.
-    recognizer : Recognizer, optional
-        Hears each digit again, where the file asks for that; without it, the one that ships.
+    rescorer : DigitNetwork, optional
+        Rescores each digit, where the file asks for that; without it, the one that ships.
+
+    Attributes
+    ----------
+    network : StringNetwork
+    rescorer : DigitNetwork or None
 
     Raises
     ------
     ModelError
-        When the file is missing, or no such model; when the recognizer's labels are not the digits.
+        When a file is missing, or no such model; when the rescorer's labels are not the digits.
     """
 
     def __init__(
         self,
         model_path: str | os.PathLike[str] | None = None,
-        recognizer: Recognizer | None = None,
+        rescorer: DigitNetwork | None = None,
     ) -> None:
-        self.path = SHIPPED_STRINGS if model_path is None else Path(model_path)
-        self._session, metadata = open_session(self.path)
-        inputs = {node.name: node.shape for node in self._session.get_inputs()}
-        outputs = [node.name for node in self._session.get_outputs()]
-        names = [name.removeprefix(_STATE) for name in inputs if name.startswith(_STATE)]
-        wanted = [*_OUTPUTS, *(_NEW_STATE + name for name in names)]
-        version, rate = metadata.get("format_version"), metadata.get("sample_rate_hz")
-        try:
-            self.threshold = float(metadata["threshold"])
-            self.step = int(metadata["step"])
-            self.block = int(metadata["block"])
-            self.lookahead = int(metadata["lookahead"])
-        except (KeyError, ValueError):
-            version = None
-        if (
-            version != FORMAT_VERSION
-            or rate != str(SAMPLE_RATE)
-            or not names
-            or _INPUT not in inputs
-            or not set(wanted) <= set(outputs)
-        ):
-            raise ModelError(
-                f"{self.path}: not a model of strings of digits (inputs {sorted(inputs)}); "
-                "expected a file that spoken-digits strings train wrote: name one, or leave "
-                "--model out"
-            )
-        self.metadata = MappingProxyType(metadata)
-        self.recognizer: Recognizer | None = None  # that hears each digit again, if any does
-        if metadata.get("hear_again") == "true":
-            self.recognizer = recognizer or Recognizer()
-            if (labels := self.recognizer.labels) != tuple("0123456789"):
+        self.network = StringNetwork(model_path)
+        self.rescorer: DigitNetwork | None = None
+        if self.network.needs_rescoring:
+            self.rescorer = rescorer or DigitNetwork()
+            if (labels := self.rescorer.labels) != tuple("0123456789"):
                 raise ModelError(
-                    f"{self.recognizer.path}: labels {', '.join(labels)}; expected 0 to 9, to "
-                    "hear digits again: take a model of digits, or the one that ships"
+                    f"{self.rescorer.path}: labels {', '.join(labels)}; expected 0 to 9, to "
+                    "rescore digits: take a model of digits, or the one that ships"
                 )
-        self._wanted = wanted
-        self._first = {_STATE + name: np.zeros(inputs[_STATE + name], np.float32) for name in names}
-
-    def first_state(self) -> dict[str, FloatArray]:
-        """Return what the network remembers before it has heard anything."""
-        return dict(self._first)
-
-    def hear(
-        self, block: FloatArray, state: dict[str, FloatArray]
-    ) -> tuple[FloatArray, FloatArray, dict[str, FloatArray]]:
-        """Hear the next (block,) samples: log-probabilities (U, C), edges (U, 2), the new state."""
-        scores, edges, *news = self._session.run(self._wanted, {_INPUT: block[None], **state})
-        names = (_STATE + name.removeprefix(_NEW_STATE) for name in self._wanted[len(_OUTPUTS) :])
-        return _log_softmax(scores[0]), edges[0], dict(zip(names, news, strict=True))
-
-    def hear_again(self, clip: FloatArray) -> tuple[FloatArray, float]:
-        """Hear (L,) samples that may be a digit: scores (10,), logits; log-odds of being one."""
-        assert self.recognizer is not None
-        scores, sure = self.recognizer.judge((clip - clip.mean())[None])
-        p = min(max(float(sure[0]), 1e-6), 1 - 1e-6)
-        log_odds = float(np.log(p / (1 - p)))
-        return scores[0], min(max(log_odds, -_MOST_LOG_ODDS), _MOST_LOG_ODDS)
 
     def stream(self, sample_rate: float = SAMPLE_RATE) -> "Stream":
-        """Begin to listen to samples at this rate, in Hz."""
+        """Begin a stream of samples at this rate, in Hz.
+
+        Raises
+        ------
+        AudioError
+            When the rate is not within 4,000 to 192,000 Hz.
+        """
         return Stream(self, sample_rate)
 
     def __call__(
         self,
-        source: str | os.PathLike[str] | ArrayLike,
+        source: Source,
         sample_rate: float | None = None,
         *,
         grammar: Grammar | None = None,
@@ -184,37 +140,37 @@ class Transcriber:
         Parameters
         ----------
         source : path or (L,) or (L, channels) samples
-            A file in any format that `read_audio` opens, or samples that `to_clip` accepts.
+            A file or samples, as `read_audio` takes them, of any length.
         sample_rate : float
-            Of samples, in Hz; a file tells its own.
+            Of samples, in Hz; a file states its own.
         grammar : Grammar, optional
-            What the string must be like; the most probable one that is so is the answer.
+            Which strings are allowed; the most probable of these is the answer.
         nbest : int
-            So many strings, the most probable ones, are given as `alternatives`.
+            How many of the most probable strings are given as `alternatives`.
 
         Raises
         ------
         AudioError
-            When the recording cannot be heard, holds no string that the grammar allows, or is too
-            long to look for more than the best string in it.
+            When the recording cannot be read, has no sound, holds no string that the grammar
+            allows, or is too long to look for more than the best string in it.
         """
         name = str(source) if isinstance(source, str | os.PathLike) else "samples"
         lattice = _Lattice() if grammar or nbest else None
         stream: Stream | None = None
         segments: list[Segment] = []
-        loudest, count, rate = 0.0, 0, float(SAMPLE_RATE)
-        for block, rate in _portions(source, sample_rate):
+        peak, count, rate = 0.0, 0, float(SAMPLE_RATE)
+        for block, rate in read_blocks(source, sample_rate):
             if stream is None:
                 stream = Stream(self, rate)
                 stream.lattice = lattice
-            loudest, count = max(loudest, float(np.abs(block).max())), count + len(block)
+            peak, count = max(peak, float(np.abs(block).max())), count + len(block)
             if lattice and count > MAX_SEARCH_S * rate:
                 raise AudioError(
                     f"{name}: longer than {MAX_SEARCH_S:g} s; expected less where a grammar or "
                     "several answers are wanted: cut it, or leave these out"
                 )
             segments += stream.feed(block).segments
-        if stream is None or loudest <= _SILENCE:
+        if stream is None or peak <= SILENCE:
             raise AudioError(
                 f"{name}: no sound in it; expected speech: check the microphone and its level"
             )
@@ -236,7 +192,7 @@ class Transcriber:
             )
         best = found[0][0]
         segments = [
-            _segment(int(c), (u + 1) * self.step, edges[u], float(np.exp(log_p[u, int(c)])))
+            _segment(int(c), (u + 1) * self.network.step, edges[u], float(np.exp(log_p[u, int(c)])))
             for c, u in zip(best, align(log_p, best), strict=True)
         ]
         alternatives = tuple((digits, float(np.exp(p))) for digits, p in found[:nbest])
@@ -244,11 +200,11 @@ class Transcriber:
 
 
 class Stream:
-    """Listens to one stream of samples, chunk by chunk of whatever size, and says what it heard.
+    """Transcribes one stream of samples, chunk by chunk of whatever size.
 
     However the samples are divided, the answers are the same, and the same as those for a file of
-    them. What is remembered is four seconds of sound and the last inputs of each layer: hours take
-    no more memory than seconds.
+    them. What is kept is four seconds of sound and the streaming cache of each layer (its left
+    context): hours take no more memory than seconds.
 
     Parameters
     ----------
@@ -259,7 +215,7 @@ class Stream:
     Raises
     ------
     AudioError
-        When the rate is none of these.
+        When the rate is not within these.
     """
 
     def __init__(self, transcriber: Transcriber, sample_rate: float = SAMPLE_RATE) -> None:
@@ -269,17 +225,21 @@ class Stream:
                 f"{MAX_SAMPLE_RATE:,} Hz: resample it, or name the right rate"
             )
         self.lattice: _Lattice | None = None
-        self._transcriber = transcriber
+        self._network, self._rescorer = transcriber.network, transcriber.rescorer
         self._sample_rate = sample_rate
-        self._state = transcriber.first_state()
+        self._state = self._network.first_state()
         self._incoming = _Blocks(round(sample_rate * _RESAMPLED_S))
-        self._blocks = _Blocks(transcriber.block)
-        ear = self._hear_again if transcriber.recognizer else None
-        self._spotter = Spotter(transcriber.threshold, transcriber.step, ear, self._weigh)
+        self._blocks = _Blocks(self._network.block)
+        self._spotter = Spotter(
+            self._network.decoding,
+            self._network.step,
+            self._rescore if self._rescorer else None,
+            self._weigh,
+        )
         self._recent = np.zeros(round(_RECENT_S * SAMPLE_RATE), np.float32)
-        self._heard = 0  # samples at 8 kHz that the network has heard
+        self._processed = 0  # samples at 8 kHz that the network has been run on
         self._resampler: Any = None
-        self._count = 0  # samples heard, at 8 kHz
+        self._count = 0  # samples fed, at 8 kHz
         if sample_rate != SAMPLE_RATE:
             import soxr  # late: what is at 8 kHz already needs none
 
@@ -287,7 +247,7 @@ class Stream:
         self._finished = False
 
     def feed(self, samples: ArrayLike) -> Update:
-        """Hear the next samples, (L,) or (L, channels), any number of them.
+        """Take the next samples, (L,) or (L, channels), any number of them.
 
         Raises
         ------
@@ -299,24 +259,24 @@ class Stream:
         array = np.asarray(samples)
         if array.size == 0:
             return Update((), self._spotter.partial)
-        return self._hear(self._at_8_khz(to_mono(array, self._sample_rate)))
+        return self._process(self._at_8_khz(to_mono(array, self._sample_rate)))
 
     def finish(self) -> Update:
-        """Say that there are no more samples; return what is final only now."""
+        """End the stream; return the digits that are final only now."""
         if self._finished:
             return Update((), None)
         rest = self._incoming.rest()
         if self._resampler:
             rest = self._resampler.resample_chunk(rest, last=True)
-        update = self._hear(rest)
+        update = self._process(rest)
         end_s = self._count / SAMPLE_RATE
-        # What the network may still announce, it announces while it hears silence.
-        block = self._transcriber.block
-        waiting = len(self._blocks) + self._transcriber.lookahead
+        # The network emits a digit up to `lookahead` after its end: silence follows the recording.
+        block = self._network.block
+        waiting = len(self._blocks) + self._network.lookahead
         silence = np.zeros(-(-waiting // block) * block - len(self._blocks), np.float32)
-        segments = (*update.segments, *self._hear(silence).segments, *self._spotter.end())
+        segments = (*update.segments, *self._process(silence).segments, *self._spotter.end())
         self._finished = True
-        # The network tells the end of a digit before it is there; now it is known.
+        # The network predicts the end of a digit before it comes; now the last end is known.
         return Update(tuple(_ended(segment, end_s) for segment in segments), None)
 
     def _at_8_khz(self, samples: FloatArray) -> FloatArray:
@@ -325,13 +285,13 @@ class Stream:
         resampled = [self._resampler.resample_chunk(block) for block in self._incoming.add(samples)]
         return np.concatenate(resampled) if resampled else np.empty(0, np.float32)
 
-    def _hear(self, samples: FloatArray) -> Update:
+    def _process(self, samples: FloatArray) -> Update:
         segments: list[Segment] = []
         self._count += len(samples)
         for block in self._blocks.add(samples):
             self._recent = np.concatenate([self._recent[len(block) :], block])
-            self._heard += len(block)
-            log_p, edges, self._state = self._transcriber.hear(block, self._state)
+            self._processed += len(block)
+            log_p, edges, self._state = self._network.run(block, self._state)
             if self.lattice:
                 self.lattice.add(log_p, edges)
             segments += self._spotter.add(log_p, edges)
@@ -341,16 +301,20 @@ class Stream:
         if self.lattice:
             self.lattice.weigh(first, stop, log_factors)
 
-    def _hear_again(self, start_s: float, end_s: float) -> tuple[FloatArray, float]:
-        stop = round((end_s + MARGIN_S) * SAMPLE_RATE)
+    def _rescore(self, start_s: float, end_s: float) -> tuple[FloatArray, float]:
+        """Score the samples from start to end, and margins: (10,) logits, log-odds of a digit."""
+        assert self._rescorer is not None
+        margin_s = self._network.decoding.margin_s
+        stop = round((end_s + margin_s) * SAMPLE_RATE)
         longest = round(MAX_CLIP_DURATION_S * SAMPLE_RATE)
-        start = max(round((start_s - MARGIN_S) * SAMPLE_RATE), stop - longest)
-        first = self._heard - len(self._recent)
-        begin, end = max(start, first), min(stop, self._heard)
-        clip = np.zeros(stop - start, np.float32)  # what is not there is silence
+        start = max(round((start_s - margin_s) * SAMPLE_RATE), stop - longest)
+        first = self._processed - len(self._recent)
+        begin, end = max(start, first), min(stop, self._processed)
+        clip = np.zeros(stop - start, np.float32)  # beyond what there is, silence
         if begin < end:
             clip[begin - start : end - start] = self._recent[begin - first : end - first]
-        return self._transcriber.hear_again(clip)
+        scores, log_odds = self._rescorer.score((clip - clip.mean())[None])
+        return scores[0], float(log_odds[0])
 
 
 class _Blocks:
@@ -379,7 +343,7 @@ class _Blocks:
 
 
 class _Lattice:
-    """What the network said at every step, kept to be searched."""
+    """The network's outputs at every step, kept to be searched."""
 
     def __init__(self) -> None:
         self._log_p: list[FloatArray] = []
@@ -399,7 +363,7 @@ class _Lattice:
         log_p = np.concatenate(self._log_p)
         for first, stop, log_factors in self._weights:
             log_p[first:stop, :BLANK] += log_factors
-            log_p[first:stop] = _log_softmax(log_p[first:stop])
+            log_p[first:stop] = log_softmax(log_p[first:stop])
         return log_p
 
     @cached_property
@@ -408,7 +372,7 @@ class _Lattice:
 
 
 def _segment(digit: int, now: int, edges: FloatArray, probability: float) -> Segment:
-    """Make a segment of what is said `now`, in samples."""
+    """Make a segment of a digit that is emitted after `now` samples."""
     now_s = now / SAMPLE_RATE
     start_s = max(0.0, now_s - float(edges[0]))
     return Segment(digit, start_s, max(start_s, now_s - float(edges[1])), probability)
@@ -418,27 +382,3 @@ def _ended(segment: Segment, end_s: float) -> Segment:
     """Let a segment end no later than the recording."""
     start_s, stop_s = min(segment.start_s, end_s), min(segment.end_s, end_s)
     return replace(segment, start_s=start_s, end_s=stop_s)
-
-
-def _portions(
-    source: str | os.PathLike[str] | ArrayLike, sample_rate: float | None
-) -> Iterator[tuple[FloatArray, float]]:
-    """Give a recording portion by portion: mono samples, their rate."""
-    if isinstance(source, str | os.PathLike):
-        yield from read_blocks(source)
-        return
-    if sample_rate is None:
-        raise AudioError(
-            "samples: no sample rate; expected it beside them: "
-            "transcribe(samples, sample_rate=44_100)"
-        )
-    samples = to_mono(source, sample_rate)
-    length = round(_PORTION_S * sample_rate)
-    for begin in range(0, len(samples), length):
-        yield samples[begin : begin + length], sample_rate
-
-
-def _log_softmax(scores: FloatArray) -> FloatArray:
-    shifted = scores - scores.max(axis=-1, keepdims=True)
-    log_p: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return log_p

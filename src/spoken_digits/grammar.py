@@ -1,4 +1,4 @@
-"""Which strings of digits may be said, and the most probable of those.
+"""Grammars: which strings of digits are allowed, and the search for the most probable of them.
 
 Shapes: U steps, C = 11 classes, the digits and the blank; logarithms of probabilities throughout.
 """
@@ -14,9 +14,9 @@ FloatArray = NDArray[np.float32]
 
 _BLANK = 10
 _SEPARATORS = frozenset(" -./()")
-_WIDTH = 32  # hypotheses that are kept, of each length where there is a grammar
-_UNLIKELY = -12.0  # the logarithm of 6e-6: what is less probable at a step is not followed
-_NEVER = -np.inf
+_BEAM_WIDTH = 32  # hypotheses that are kept; of each length, where there is a grammar
+_MIN_LOG_P = -12.0  # of a digit at a step, the logarithm of 6e-6; below, it is not followed
+_IMPOSSIBLE = -np.inf
 
 
 class GrammarError(ValueError):
@@ -25,7 +25,7 @@ class GrammarError(ValueError):
 
 @dataclass(frozen=True)
 class Grammar:
-    """What a string of digits must be like.
+    """The form of the strings of digits that are allowed.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Grammar:
         return not slots or (len(prefix) < len(slots) and slots[len(prefix)] in ("d", digit))
 
     def allows(self, digits: str) -> bool:
-        """Whether this whole string may be said."""
+        """Whether this whole string is allowed."""
         slots = self.slots
         if slots and not (
             len(digits) == len(slots)
@@ -100,29 +100,29 @@ def search(
     """
     grammar = grammar or Grammar()
     # Of each prefix, the probability that it ends with a blank, and that it ends with its digit.
-    beams: dict[str, tuple[float, float]] = {"": (0.0, _NEVER)}
+    beams: dict[str, tuple[float, float]] = {"": (0.0, _IMPOSSIBLE)}
     for row in log_p.astype(float):
-        digits = [int(k) for k in np.flatnonzero(row[:_BLANK] > _UNLIKELY)]
+        digits = [int(k) for k in np.flatnonzero(row[:_BLANK] > _MIN_LOG_P)]
         following: dict[str, tuple[float, float]] = {}
         for prefix, (blank, digit) in beams.items():
             either = float(np.logaddexp(blank, digit))
             last = int(prefix[-1]) if prefix else _BLANK
-            again = digit + row[last] if prefix else _NEVER
+            again = digit + row[last] if prefix else _IMPOSSIBLE
             _add(following, prefix, either + row[_BLANK], again)
             for k in digits:
                 if not grammar.may_follow(prefix, str(k)):
                     continue
                 before = blank if k == last else either  # a digit twice needs a blank between
-                _add(following, prefix + str(k), _NEVER, before + row[k])
+                _add(following, prefix + str(k), _IMPOSSIBLE, before + row[k])
         beams = _prune(following, bool(grammar.pattern or grammar.luhn))
     found = ((digits, float(np.logaddexp(*p))) for digits, p in beams.items())
-    allowed = [(digits, p) for digits, p in found if p > _NEVER and grammar.allows(digits)]
+    allowed = [(digits, p) for digits, p in found if p > _IMPOSSIBLE and grammar.allows(digits)]
     return sorted(allowed, key=lambda entry: -entry[1])[:count]
 
 
 def _add(beams: dict[str, tuple[float, float]], prefix: str, blank: float, digit: float) -> None:
     """Add to the two logarithmic probabilities of a prefix."""
-    old = beams.get(prefix, (_NEVER, _NEVER))
+    old = beams.get(prefix, (_IMPOSSIBLE, _IMPOSSIBLE))
     beams[prefix] = (float(np.logaddexp(old[0], blank)), float(np.logaddexp(old[1], digit)))
 
 
@@ -132,18 +132,18 @@ def _prune(
     """Keep the best prefixes; by length the best of each, as the best of all may be too short."""
     ranked = sorted(beams.items(), key=lambda entry: -np.logaddexp(*entry[1]))
     if not by_length:
-        return dict(ranked[:_WIDTH])
+        return dict(ranked[:_BEAM_WIDTH])
     kept: dict[str, tuple[float, float]] = {}
     lengths: dict[int, int] = {}
     for prefix, p in ranked:
         lengths[len(prefix)] = lengths.get(len(prefix), 0) + 1
-        if lengths[len(prefix)] <= _WIDTH:
+        if lengths[len(prefix)] <= _BEAM_WIDTH:
             kept[prefix] = p
     return kept
 
 
 def align(log_p: FloatArray, digits: str) -> list[int]:
-    """Tell at which step each of the n digits is announced, on the most probable path.
+    """Find the step that emits each of the n digits, on the most probable path (Viterbi).
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def align(log_p: FloatArray, digits: str) -> list[int]:
 
     Returns
     -------
-    n steps, where along its run each digit is most probable
+    n steps: of each digit's run, the step at which it is most probable
     """
     if not digits:
         return []
@@ -162,15 +162,17 @@ def align(log_p: FloatArray, digits: str) -> list[int]:
     labels[1::2] = [int(c) for c in digits]
     may_skip = np.zeros(len(labels), bool)  # the blank between two unlike digits
     may_skip[3::2] = labels[3::2] != labels[1:-2:2]
-    best = np.full(len(labels), _NEVER)
+    best = np.full(len(labels), _IMPOSSIBLE)
     best[0] = 0.0
     moves = np.zeros((len(log_p), len(labels)), np.int8)
     start = True
     for u, row in enumerate(log_p.astype(float)):
-        one = np.concatenate([[_NEVER], best[:-1]])
-        two = np.where(may_skip, np.concatenate([[_NEVER, _NEVER], best[:-2]]), _NEVER)
+        one = np.concatenate([[_IMPOSSIBLE], best[:-1]])
+        two = np.where(
+            may_skip, np.concatenate([[_IMPOSSIBLE, _IMPOSSIBLE], best[:-2]]), _IMPOSSIBLE
+        )
         if start:  # before the first step there is only the beginning
-            two[:] = _NEVER
+            two[:] = _IMPOSSIBLE
             start = False
         ways = np.stack([best, one, two])
         moves[u] = ways.argmax(axis=0)

@@ -1,4 +1,4 @@
-"""Listen to the microphone, or to a file as if it were one, and show digits as they are spoken."""
+"""Live input: the microphone, or a file in its place, and the digits as they are spoken."""
 
 import math
 import os
@@ -19,16 +19,16 @@ FloatArray = NDArray[np.float32]
 Chunks = Iterator[tuple[FloatArray, float]]  # mono samples, their rate in Hz
 
 CHUNK_S = 0.05
-QUIETEST_DB, METER_WIDTH = -60.0, 30
-_PATIENCE_S = 5.0  # without a sample, a microphone is taken for dead
+METER_MIN_DBFS, METER_WIDTH = -60.0, 30
+_TIMEOUT_S = 5.0  # without a sample, the microphone counts as gone
 
 
 class MicrophoneError(ValueError):
-    """There is nothing to listen with; the message says what to do."""
+    """No microphone can be used; the message says why, and the remedy."""
 
 
 def from_microphone(device: str | int | None = None) -> Chunks:
-    """Yield what the microphone hears, 50 ms at a time, at the device's own rate, until closed.
+    """Yield the microphone's samples, 50 ms at a time, at the device's own rate, until closed.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def from_microphone(device: str | int | None = None) -> Chunks:
     Raises
     ------
     MicrophoneError
-        When PortAudio or the device is missing, may not be used, or falls silent for 5 s.
+        When PortAudio or the device is missing, may not be used, or gives no samples for 5 s.
     ImportError
         Without the extra ``mic``.
     """
@@ -50,19 +50,19 @@ def from_microphone(device: str | int | None = None) -> Chunks:
             "apt install libportaudio2 (Debian, Ubuntu) or brew install portaudio, "
             "or listen to a file with --wav FILE"
         ) from None
-    heard: queue.SimpleQueue[FloatArray] = queue.SimpleQueue()
+    chunks: queue.SimpleQueue[FloatArray] = queue.SimpleQueue()
 
-    def keep(samples: NDArray[np.float32], *_: Any) -> None:
-        heard.put(samples.mean(axis=1))
+    def put(samples: NDArray[np.float32], *_: Any) -> None:
+        chunks.put(samples.mean(axis=1))
 
     try:
         rate = float(sounddevice.query_devices(device, "input")["default_samplerate"])
         microphone = sounddevice.InputStream(
-            rate, round(rate * CHUNK_S), device, channels=1, dtype="float32", callback=keep
+            rate, round(rate * CHUNK_S), device, channels=1, dtype="float32", callback=put
         )
         with microphone:
             while True:
-                yield heard.get(timeout=_PATIENCE_S), rate
+                yield chunks.get(timeout=_TIMEOUT_S), rate
     except (sounddevice.PortAudioError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise MicrophoneError(
@@ -71,13 +71,13 @@ def from_microphone(device: str | int | None = None) -> Chunks:
         ) from None
     except queue.Empty:
         raise MicrophoneError(
-            f"the microphone has given no sound for {_PATIENCE_S:g} s; expected samples: plug it "
+            f"the microphone has given no sound for {_TIMEOUT_S:g} s; expected samples: plug it "
             "in again, or name another one with --device"
         ) from None
 
 
 def from_file(path: str | os.PathLike[str], wait: Callable[[float], object] = time.sleep) -> Chunks:
-    """Yield a recording, 50 ms at a time, as slowly as a microphone would.
+    """Yield a recording, 50 ms at a time, in real time, as a microphone would.
 
     Raises
     ------
@@ -85,41 +85,44 @@ def from_file(path: str | os.PathLike[str], wait: Callable[[float], object] = ti
         When the file cannot be read.
     """
     begin = time.monotonic()
-    given_s = 0.0
+    yielded_s = 0.0
     for block, rate in read_blocks(path):
         length = max(1, round(rate * CHUNK_S))
         for start in range(0, len(block), length):
             chunk = block[start : start + length]
-            given_s += len(chunk) / rate
-            wait(max(0.0, begin + given_s - time.monotonic()))
+            yielded_s += len(chunk) / rate
+            wait(max(0.0, begin + yielded_s - time.monotonic()))
             yield chunk, rate
 
 
 def listen(
     transcriber: Transcriber,
     chunks: Chunks,
-    heard: Callable[[Segment], object],
-    level: Callable[[float], object] = lambda _: None,
+    on_digit: Callable[[Segment], object],
+    on_level: Callable[[float], object] = lambda _: None,
 ) -> None:
-    """Hear chunks until they end; call `heard` with each digit, `level` with each chunk's level.
+    """Transcribe chunks until they end; call `on_digit` with each digit that is final.
 
-    The level is the root of the mean square in dB of full scale, -inf for silence.
+    `on_level` is called with each chunk's level: its root mean square in dB of full scale, -inf for
+    silence.
     """
     stream = None
     for samples, rate in chunks:
         if stream is None:
             stream = transcriber.stream(rate)
         power = float(np.mean(samples.astype(np.float64) ** 2)) if len(samples) else 0.0
-        level(10 * math.log10(power) if power > 0 else -math.inf)
+        on_level(10 * math.log10(power) if power > 0 else -math.inf)
         for segment in stream.feed(samples).segments:
-            heard(segment)
+            on_digit(segment)
     if stream is not None:
         for segment in stream.finish().segments:
-            heard(segment)
+            on_digit(segment)
 
 
-def level_meter(level_db: float) -> str:
+def level_meter(level_dbfs: float) -> str:
     """Draw a level as a bar of fixed width, from -60 to 0 dB of full scale."""
-    share = min(max(1 - level_db / QUIETEST_DB, 0.0), 1.0)
-    filled = round(share * METER_WIDTH)
-    return f"[{'#' * filled}{' ' * (METER_WIDTH - filled)}] {max(level_db, QUIETEST_DB):4.0f} dB"
+    fraction = min(max(1 - level_dbfs / METER_MIN_DBFS, 0.0), 1.0)
+    filled = round(fraction * METER_WIDTH)
+    return (
+        f"[{'#' * filled}{' ' * (METER_WIDTH - filled)}] {max(level_dbfs, METER_MIN_DBFS):4.0f} dB"
+    )

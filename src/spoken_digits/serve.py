@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from spoken_digits.connected import SHIPPED_STRINGS
-from spoken_digits.recognize import SHIPPED_MODEL
+from spoken_digits.networks import SHIPPED_MODEL, SHIPPED_STRINGS
 
 __all__ = [
     "CONTENT_POLICY",
@@ -74,8 +73,8 @@ def page_files(model_path: str | os.PathLike[str] | None = None) -> dict[str, Pa
     Parameters
     ----------
     model_path : path, optional
-        An exported model for single digits; without it, the one that ships. Strings are heard by
-        the model for strings that ships.
+        An exported model for single digits; without it, the one that ships. For strings, the page
+        uses the model that ships.
 
     Raises
     ------
@@ -140,7 +139,13 @@ def serve(
     model_path: str | os.PathLike[str] | None = None,
     open_browser: bool = False,
 ) -> None:
-    """Serve the page until Ctrl-C; its address is printed once it answers."""
+    """Serve the page until Ctrl-C; print its address once it answers.
+
+    Raises
+    ------
+    PageError
+        As of `make_server`.
+    """
     with make_server(host, port, model_path) as server:
         address = page_address(server)
         print(f"{address} (Ctrl-C ends it)", flush=True)
@@ -207,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: who serves to himself knows what he asks for."""
+        """Log nothing: the only client is the user's own browser."""
 
 
 def _read_table(files: Mapping[str, Path]) -> dict[str, _Resource]:

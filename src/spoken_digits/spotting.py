@@ -1,33 +1,78 @@
-"""From what a network says step by step to digits: each is spotted, heard again, and settled.
+"""From a network's scores, step by step, to digits: each is spotted, rescored and emitted.
 
 Shapes: U steps, C = 11 classes, the ten digits and the blank.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spoken_digits.audio import SAMPLE_RATE
+from spoken_digits.probability import log_odds, log_softmax, sigmoid
 
-__all__ = ["BLANK", "MARGIN_S", "Ear", "Segment", "Spotter"]
+__all__ = ["BLANK", "Decoding", "Rescorer", "Segment", "Spotter"]
 
 FloatArray = NDArray[np.float32]
 
 BLANK = 10
-MARGIN_S = 0.06  # around a digit that is heard again, as around a clip
-_FAINTEST = 0.1  # probability of a digit at a step, below which it is not being announced
-_ONE_WORD = 0.5  # of the shorter of two segments, in common: they claim one word
-_SETTLED_S = 0.25  # after a digit's end no other is announced in its place
-# What the network that spots says beside the ear, chosen on speakers that neither had heard.
-_SPOTTER_WEIGHT = 0.5  # of its logarithms, in which digit it is
-_EAR_WEIGHT = 0.25  # of the ear's log-odds, in whether it is one
-_LEAST = 1e-3  # probability that is not thought impossible
 
-# From start_s and end_s to scores (10,), logits, and the log-odds of a digit's being there at all.
-Ear = Callable[[float, float], tuple[NDArray[np.floating], float]]
+# From start_s and end_s to scores (10,), logits, and the log-odds that a digit is there at all.
+Rescorer = Callable[[float, float], tuple[NDArray[np.floating], float]]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """The constants of decoding. They are fitted to a network, and stand in its file's metadata.
+
+    Attributes
+    ----------
+    emission_threshold : float
+        Log-odds that a digit must reach to be emitted.
+    min_step_probability : float
+        Of a digit at a step; below, the digit's run has ended.
+    min_overlap : float
+        Fraction of the shorter of two segments; with so much in common, both claim one word.
+    settling_s : float
+        After a digit's end, in seconds, no other claims its place any more.
+    margin_s : float
+        Seconds that rescoring takes on either side of a segment.
+    first_pass_weight : float
+        Of this network's log-probabilities in which digit it is; the rescorer's weigh 1.
+    second_pass_weight : float
+        Of the rescorer's log-odds in whether it is a digit; this network's weigh 1.
+    probability_floor : float
+        Floor under this network's probability of each digit.
+    max_log_odds : float
+        Limit of both networks' log-odds that a digit is there, so that neither decides alone.
+    """
+
+    emission_threshold: float
+    min_step_probability: float
+    min_overlap: float
+    settling_s: float
+    margin_s: float
+    first_pass_weight: float
+    second_pass_weight: float
+    probability_floor: float
+    max_log_odds: float
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> "Decoding":
+        """Read the metadata of a model file.
+
+        Raises
+        ------
+        KeyError, ValueError
+            When an entry is missing, or no number.
+        """
+        return cls(*(float(metadata[field.name]) for field in fields(cls)))
+
+    def to_metadata(self) -> dict[str, str]:
+        """Write the entries that `from_metadata` reads."""
+        return {field.name: str(getattr(self, field.name)) for field in fields(self)}
 
 
 @dataclass(frozen=True)
@@ -50,123 +95,128 @@ class Segment:
 
 
 class _Run:
-    """Steps on end at which one digit is announced."""
+    """Consecutive steps at which one digit is the most probable."""
 
     def __init__(self, digit: int, first: int) -> None:
         self.digit, self.first = digit, first
         self.steps = 0
         self.start_s = self.end_s = self._peak = 0.0
-        self._missed = np.ones(BLANK)  # probability of each digit that no step announces it
+        self._absent = np.ones(BLANK)  # probability of each digit that no step emits it
 
     def add(self, probabilities: NDArray[np.float64], now_s: float, edges: FloatArray) -> None:
         self.steps += 1
-        self._missed *= 1 - probabilities
+        self._absent *= 1 - probabilities
         if probabilities[self.digit] > self._peak:
             self._peak = float(probabilities[self.digit])
             self.start_s = max(0.0, now_s - float(edges[0]))
             self.end_s = max(self.start_s, now_s - float(edges[1]))
 
     @property
-    def heard(self) -> NDArray[np.float64]:
-        """Probability of each digit that any of the steps announces it."""
-        return 1 - self._missed
+    def probabilities(self) -> NDArray[np.float64]:
+        """Probability of each digit (10,) that any of the steps emits it."""
+        return 1 - self._absent
 
     @property
     def segment(self) -> Segment:
-        return Segment(self.digit, self.start_s, self.end_s, float(self.heard[self.digit]))
+        probability = float(self.probabilities[self.digit])
+        return Segment(self.digit, self.start_s, self.end_s, probability)
 
 
 class Spotter:
     """Makes segments of steps: a run of steps at which one digit is not improbable.
 
-    The best-path decoding of CTC (Graves et al. 2006, section 3.2), but for this: the network may
-    be sure of a digit and not of the step to announce it at, so that at each of two or three steps
-    the blank is more probable. Therefore a run goes on while its digit has a probability of a
-    tenth, and its own probability is that the digit is announced at any of its steps.
+    The best-path decoding of CTC (Graves et al. 2006, section 3.2), with one difference: the
+    network may be certain of a digit and not of the step that emits it, so that at each of two or
+    three steps the blank is more probable. Therefore a run lasts while its digit has a probability
+    of `min_step_probability`, and the run's probability is that any of its steps emits the digit.
 
-    A network that hears words whole knows them better than one that must speak while they go on:
-    where there is such an ear, each run is heard again when all of it is there, and both have a
-    say in which digit it is, and whether.
+    Second-pass rescoring: a network that sees a word whole classifies it better than one that must
+    answer while it goes on. With a rescorer, each run is scored again once all of it has come, and
+    the log-probabilities and log-odds of both networks are added, weighted.
 
-    Nor may the network be sure which digit a word is, and announce one after the other. Of two
-    runs that claim one stretch of time the more probable is kept, so that a run is final when none
-    can claim its place any more.
+    Overlapping runs: where the network emits two digits for one word, the more probable is kept. A
+    run is final when no other can claim its place any more.
 
     Parameters
     ----------
-    threshold
-        Probability that a digit must reach.
+    decoding
+        Thresholds and weights.
     step
         Samples of a step.
-    ear
-        What hears a stretch again, up to `MARGIN_S` beyond it.
-    weigh
-        Is told what the ear makes of each run: its first step, the step after its last, and for
-        each digit the logarithm of a factor (10,) by which it is more or less probable there.
+    rescorer
+        Scores a stretch again, with `margin_s` on either side.
+    on_rescored
+        Is called with what rescoring changes in each run: its first step, the step after its last,
+        and for each digit the logarithm of a factor (10,) by which it becomes more probable there.
     """
 
     def __init__(
         self,
-        threshold: float,
+        decoding: Decoding,
         step: int,
-        ear: Ear | None = None,
-        weigh: Callable[[int, int, NDArray[np.float64]], None] = lambda *_: None,
+        rescorer: Rescorer | None = None,
+        on_rescored: Callable[[int, int, NDArray[np.float64]], None] = lambda *_: None,
     ) -> None:
-        self._threshold, self._step, self._ear, self._weigh = threshold, step, ear, weigh
+        self._decoding, self._step = decoding, step
+        self._rescorer, self._on_rescored = rescorer, on_rescored
         self._steps = 0
         self._run: _Run | None = None
-        self._waiting: list[_Run] = []  # have ended, and are to be heard again
-        self._held: Segment | None = None  # has been, and may still be replaced
+        self._waiting: list[_Run] = []  # have ended, and are to be rescored
+        self._held: Segment | None = None  # has been scored, and may still be replaced
 
     @property
     def partial(self) -> Segment | None:
-        """What is heard already, and may still change."""
-        heard = [self._held, *(run.segment for run in self._claims)]
-        counts = [s for s in heard if s and s.probability >= self._threshold]
-        return reduce(_likelier, counts) if counts else None
+        """The most probable digit that is not final yet; its probability and end may change."""
+        open_segments = [self._held, *(run.segment for run in self._open_runs)]
+        candidates = [s for s in open_segments if s and self._counts(s)]
+        return reduce(_more_probable, candidates) if candidates else None
 
     def add(self, log_p: FloatArray, edges: FloatArray) -> list[Segment]:
-        """Hear the next steps, (U, C) and (U, 2); return what is final now."""
+        """Take the next steps, (U, C) and (U, 2); return the segments that are final now."""
         segments: list[Segment] = []
         for row, edge in zip(log_p, edges, strict=True):
             self._steps += 1
             now_s = self._steps * self._step / SAMPLE_RATE
             probabilities = np.exp(row[:BLANK]).astype(np.float64)
             digit = int(row[:BLANK].argmax())
-            announced = probabilities[digit] >= _FAINTEST
-            if self._run and not (announced and digit == self._run.digit):
+            is_emitted = probabilities[digit] >= self._decoding.min_step_probability
+            if self._run and not (is_emitted and digit == self._run.digit):
                 self._end_run()
-            if announced:
+            if is_emitted:
                 self._run = self._run or _Run(digit, self._steps - 1)
                 self._run.add(probabilities, now_s, edge)
-            while self._waiting and (not self._ear or self._waiting[0].end_s + MARGIN_S <= now_s):
-                segments += self._place(self._judge(self._waiting.pop(0)))
+            while self._waiting and self._is_complete(self._waiting[0], now_s):
+                segments += self._place(self._score(self._waiting.pop(0)))
             if self._held and self._is_settled(self._held, now_s):
                 segments.append(self._held)
                 self._held = None
         return segments
 
     def end(self) -> list[Segment]:
-        """End the run that is going on; return what counts and is not final yet."""
+        """End the current run; return the segments that were not final yet."""
         self._end_run()
-        segments = [s for run in self._waiting for s in self._place(self._judge(run))]
+        segments = [s for run in self._waiting for s in self._place(self._score(run))]
         segments += [self._held] if self._held else []
         self._waiting, self._held = [], None
         return segments
 
     @property
-    def _claims(self) -> list[_Run]:
+    def _open_runs(self) -> list[_Run]:
         return [*self._waiting, *([self._run] if self._run else [])]
 
+    def _counts(self, segment: Segment) -> bool:
+        return bool(log_odds(segment.probability) >= self._decoding.emission_threshold)
+
+    def _is_complete(self, run: _Run, now_s: float) -> bool:
+        """Whether all samples that rescoring takes have come."""
+        return not self._rescorer or run.end_s + self._decoding.margin_s <= now_s
+
     def _is_settled(self, held: Segment, now_s: float) -> bool:
-        """Whether nothing can claim the place of what is held."""
-        claims = [run.segment for run in self._claims]
+        """Whether nothing can claim the place of the held segment."""
+        claims = [run.segment for run in self._open_runs]
         if not claims:
-            return now_s > held.end_s + _SETTLED_S
-        return all(
-            claim.probability >= self._threshold and not _is_one_word(held, claim)
-            for claim in claims
-        )
+            return now_s > held.end_s + self._decoding.settling_s
+        return all(self._counts(claim) and not self._is_one_word(held, claim) for claim in claims)
 
     def _end_run(self) -> None:
         if self._run:
@@ -174,47 +224,45 @@ class Spotter:
         self._run = None
 
     def _place(self, segment: Segment) -> list[Segment]:
-        """Hold a segment, if it counts; return what was held before it, and is another word."""
+        """Hold a segment, if it counts; return the one before it, if that is another word."""
         held = self._held
-        if segment.probability < self._threshold:
+        if not self._counts(segment):
             return []
-        if held and _is_one_word(held, segment):
-            self._held = _likelier(held, segment)
+        if held and self._is_one_word(held, segment):
+            self._held = _more_probable(held, segment)
             return []
         self._held = segment
         return [held] if held else []
 
-    def _judge(self, run: _Run) -> Segment:
-        if not self._ear:
+    def _score(self, run: _Run) -> Segment:
+        """Make the segment of a run, after rescoring where there is a rescorer."""
+        if not self._rescorer:
             return run.segment
-        scores, log_odds = self._ear(run.start_s, run.end_s)
-        again, heard = _log_softmax(scores), np.log(np.maximum(run.heard, _LEAST))
-        # So that together they are as probable as before.
-        together = np.exp(again + _log_softmax(heard)).sum()
-        self._weigh(run.first, run.first + run.steps, again - np.log(together))
-        digits = np.exp(_log_softmax(again + _SPOTTER_WEIGHT * heard))
-        log_odds = _log_odds(run.segment.probability) + _EAR_WEIGHT * log_odds
+        d = self._decoding
+        scores, second_log_odds = self._rescorer(run.start_s, run.end_s)
+        second = log_softmax(scores.astype(np.float64))
+        first = np.log(np.maximum(run.probabilities, d.probability_floor))
+        # The factors are normalized: all digits together stay as probable as they were.
+        total = np.exp(second + log_softmax(first)).sum()
+        self._on_rescored(run.first, run.first + run.steps, second - np.log(total))
+        digits = np.exp(log_softmax(second + d.first_pass_weight * first))
+        is_there = sigmoid(
+            self._limited(float(log_odds(run.segment.probability)))
+            + d.second_pass_weight * self._limited(second_log_odds)
+        )
         digit = int(digits.argmax())
-        is_there = 1 / (1 + np.exp(-log_odds))
         return Segment(digit, run.start_s, run.end_s, float(is_there * digits[digit]))
 
+    def _limited(self, log_odds: float) -> float:
+        """Clamp log-odds to what is told apart."""
+        limit = self._decoding.max_log_odds
+        return min(max(log_odds, -limit), limit)
 
-def _is_one_word(a: Segment, b: Segment) -> bool:
-    """Whether two segments have half of the shorter of them in common."""
-    common_s = min(a.end_s, b.end_s) - max(a.start_s, b.start_s)
-    return common_s >= _ONE_WORD * min(a.end_s - a.start_s, b.end_s - b.start_s)
+    def _is_one_word(self, a: Segment, b: Segment) -> bool:
+        common_s = min(a.end_s, b.end_s) - max(a.start_s, b.start_s)
+        shorter_s = min(a.end_s - a.start_s, b.end_s - b.start_s)
+        return common_s >= self._decoding.min_overlap * shorter_s
 
 
-def _likelier(a: Segment, b: Segment) -> Segment:
+def _more_probable(a: Segment, b: Segment) -> Segment:
     return b if b.probability > a.probability else a
-
-
-def _log_odds(p: float) -> float:
-    p = min(max(p, _LEAST), 1 - _LEAST)
-    return float(np.log(p / (1 - p)))
-
-
-def _log_softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    shifted = scores.astype(np.float64) - scores.max()
-    log_p: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum())
-    return log_p

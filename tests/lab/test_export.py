@@ -78,7 +78,7 @@ def test_log_odds_of_being_a_digit_come_out_of_a_network_that_rejects(tmp_path: 
     np.testing.assert_allclose(rejection, np.log(is_digit / probabilities[:, 10]), atol=1e-4)
     recognizer = Recognizer(path)
     assert recognizer.threshold == pytest.approx(1 / (1 + np.exp(-0.7)), abs=1e-6)
-    np.testing.assert_allclose(recognizer.judge(waveform)[1], is_digit, atol=1e-4)
+    np.testing.assert_allclose(recognizer.score(waveform)[1], rejection, atol=1e-6)
     with torch.inference_mode():  # what is learned is the softmax over all eleven
         learned = net.member_scores(torch.from_numpy(embedding)).mean(0).softmax(-1).numpy()
     np.testing.assert_allclose(learned, probabilities, atol=1e-5)
@@ -113,14 +113,18 @@ def test_eight_bits_answer_as_float_does(pair: tuple[Path, Path]) -> None:
     names = [node.name for node in other._session.get_outputs()]
     assert names == [node.name for node in one._session.get_outputs()]
     clips = voices()
-    (scores, sure), (scores_8, sure_8) = (
-        map(np.concatenate, zip(*(r.judge(clip[None]) for clip in clips), strict=True))
+    (scores, log_odds), (scores_8, log_odds_8) = (
+        map(np.concatenate, zip(*(r.score(clip[None]) for clip in clips), strict=True))
         for r in (one, other)
     )
     assert np.mean(scores.argmax(1) == scores_8.argmax(1)) >= 0.99
-    assert np.mean((sure >= one.threshold) == (sure_8 >= other.threshold)) >= 0.99
+    accepted, accepted_8 = (
+        log_odds >= one.log_odds_threshold,
+        log_odds_8 >= other.log_odds_threshold,
+    )
+    assert np.mean(accepted == accepted_8) >= 0.99
     assert np.abs(special.softmax(scores, 1) - special.softmax(scores_8, 1)).mean() < 0.002
-    assert np.abs(sure - sure_8).mean() < 0.01
+    assert np.abs(special.expit(log_odds) - special.expit(log_odds_8)).mean() < 0.01
     assert other.threshold == one.threshold
     file = read_corpus("voices")[5].file
     first, second = one(file), other(file)
@@ -197,9 +201,9 @@ def test_a_network_that_8_bits_do_not_suffice_for_is_refused(
 
 
 def test_what_the_float_file_cannot_tell_apart_counts_as_the_same() -> None:
-    def says(probabilities: list[float], sure: float) -> Recognizer:
-        recognizer = Mock(spec=Recognizer, threshold=0.5)
-        recognizer.judge.return_value = np.log([probabilities]), np.array([sure])
+    def says(probabilities: list[float], score: float) -> Recognizer:
+        recognizer = Mock(spec=Recognizer, log_odds_threshold=0.0)
+        recognizer.score.return_value = np.log([probabilities]), special.logit([score])
         return recognizer
 
     def same(one: Recognizer, other: Recognizer) -> float:

@@ -12,10 +12,27 @@ import sys
 from collections.abc import Sequence
 
 from spoken_digits import __version__
-from spoken_digits.cli import hearing, lab, recordings
+from spoken_digits.cli import lab, recognizing, recordings
 from spoken_digits.cli.arguments import complain
 
 __all__ = ["main"]
+
+# The extra of pyproject.toml that brings each module; those of the base installation have none.
+_EXTRAS = {
+    "torch": "train",
+    "scipy": "train",
+    "sklearn": "train",
+    "safetensors": "train",
+    "onnx": "train",
+    "tqdm": "train",
+    "matplotlib": "report",
+    "jinja2": "report",
+    "jiwer": "score",
+    "dask": "study",
+    "distributed": "study",
+    "espeakng_loader": "synth",
+    "sounddevice": "mic",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +61,11 @@ def _explain(error: Exception, arguments: argparse.Namespace) -> str:
     """Say in one line what is wrong."""
     text = " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("spoken_digits"):
-        return f"{error.name} is not installed: pip install 'spoken-digits[{arguments.extras}]'"
+        extras = [extra for extra in arguments.extras.split(",") if extra]
+        own = _EXTRAS.get(str(error.name).partition(".")[0])
+        extras += [own] if own and own not in extras else []
+        wanted = f"[{','.join(extras)}]" if extras else ""
+        return f"{error.name} is not installed: pip install 'spoken-digits{wanted}'"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, ValueError | OSError):  # as every error type of the package
@@ -57,10 +78,11 @@ def _explain(error: Exception, arguments: argparse.Namespace) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="spoken-digits", description="Hear which digit is spoken, and study how well."
+        prog="spoken-digits",
+        description="Recognize spoken English digits; train and evaluate models that do.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for part in (hearing, recordings, lab):
+    for part in (recognizing, recordings, lab):
         part.add_verbs(verbs)
     return parser

@@ -1,4 +1,4 @@
-"""What the verbs share: how one is added, options, kinds of numbers, complaints."""
+"""What the verbs share: how one is added, common options, parsers of numbers, error messages."""
 
 import argparse
 import sys
@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_data", "add_group", "add_verb", "complain", "share", "whole"]
+__all__ = ["add_data", "add_group", "add_verb", "complain", "probability", "whole"]
 
 
 def complain(message: str, status: int = 1) -> int:
-    """Say what is wrong on standard error; the exit status."""
+    """Print an error message to standard error; return the exit status."""
     print(f"spoken-digits: {message}", file=sys.stderr)
     return status
 
@@ -36,7 +36,7 @@ def add_data(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--data", metavar="DIR", type=Path, help=text)
 
 
-def share(text: str) -> float:
+def probability(text: str) -> float:
     """Parse a number from 0 to 1."""
     try:
         if 0 <= (value := float(text)) <= 1:
@@ -46,12 +46,12 @@ def share(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text}: expected a number from 0 to 1")
 
 
-def whole(least: int) -> Callable[[str], int]:
+def whole(minimum: int) -> Callable[[str], int]:
     """Make a parser of whole numbers."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text}: expected a whole number, {least} or more")
+        if not text.isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"{text}: expected a whole number, {minimum} or more")
         return int(text)
 
     return parse

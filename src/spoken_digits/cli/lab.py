@@ -29,34 +29,34 @@ def add_verbs(verbs: Any) -> None:
     text = "start from a model's weights: 'shipped', or a .safetensors file (with --corpus)"
     verb.add_argument("--from", dest="start", metavar="WEIGHTS", help=text)
     verb.add_argument("--export", metavar="FILE", help="also write the model to this file, .onnx")
-    text = "train a model on some speakers without labels, then probe it"
+    text = "pre-train a model without labels, then fit and test a linear probe"
     verb = add_verb(verbs, "pretrain", _pretrain, text, "train")
     _add_run(verb)
 
-    text = "train or judge the network that transcribes strings of digits"
+    text = "train or evaluate the network for strings of digits"
     actions = add_group(verbs, "strings", text)
     text = (
         "train it on FSDD, Speech Commands and synthetic speech; also needs "
         "apt-get install flite festival festvox-kdlpc16k"
     )
-    verb = add_verb(actions, "train", _strings_train, text, "train,synth,bench")
+    verb = add_verb(actions, "train", _strings_train, text, "train,synth,score")
     verb.add_argument("recipe", metavar="RECIPE", nargs="?", help="a TOML file, or its name")
     text = "file to write (%(default)s)"
     verb.add_argument("-o", "--output", metavar="FILE", default="strings.onnx", help=text)
-    text = "split of FSDD whose training side is learned from (default: all speakers)"
+    text = "split of FSDD whose training speakers are used (default: all speakers)"
     verb.add_argument("--split", help=text)
     verb.add_argument("--seed", type=whole(0), help="key of its draws (default: 0)")
     verb.add_argument("--steps", metavar="N", type=whole(1), help="instead of the recipe's")
     text = "folder of runs (%(default)s)"
     verb.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help=text)
     add_data(verb)
-    text = "judge it on strings, latency and false digits of speakers held out"
-    verb = add_verb(actions, "score", _strings_score, text, "train,bench")
+    text = "evaluate it: digit errors, delay and false digits, on held-out speakers"
+    verb = add_verb(actions, "score", _strings_score, text, "train,score")
     text = "a model of strings (default: what ships)"
     verb.add_argument("model", metavar="MODEL", nargs="?", help=text)
-    text = "the model that hears each digit again (default: what ships, which has heard everyone)"
+    text = "the model that rescores each digit (default: what ships, trained on all speakers)"
     verb.add_argument("--digits", metavar="FILE", help=text)
-    text = "instead judge it on a table of recordings, with the columns file and digits"
+    text = "instead use a table of recordings, with the columns file and digits"
     verb.add_argument("--table", metavar="TSV", type=Path, help=text)
     text = "split of FSDD whose test side speaks (default: none)"
     verb.add_argument("--split", help=text)
@@ -66,14 +66,18 @@ def add_verbs(verbs: Any) -> None:
     add_data(verb)
 
     verb = add_verb(
-        verbs, "evaluate", _evaluate, "judge an exported model on speakers it never heard", "train"
+        verbs,
+        "evaluate",
+        _evaluate,
+        "evaluate an exported model on speakers that it was not trained on",
+        "train",
     )
     verb.add_argument("model", metavar="MODEL", help="an exported model, .onnx")
     verb.add_argument(
         "--corpus", help="corpus, folder or table to test on (default: the best at hand)"
     )
     verb.add_argument("--split", help="named split whose test side is used (default: the corpus')")
-    text = "how well it tells digits from other words and noise (default corpus: speech_commands)"
+    text = "evaluate rejection of other words and noise (default corpus: speech_commands)"
     verb.add_argument("--rejection", action="store_true", help=text)
     text = "with --rejection, also draw its curves into this SVG"
     verb.add_argument("--figure", metavar="SVG", type=Path, help=text)
@@ -90,7 +94,7 @@ def add_verbs(verbs: Any) -> None:
     verb.add_argument("--int8", action="store_true", help=text)
 
     verb = add_verb(
-        verbs, "study", _study, "train and judge many models, write a report", "train,report"
+        verbs, "study", _study, "train and evaluate many models, write a report", "train,report"
     )
     verb.add_argument(
         "name",
@@ -136,7 +140,7 @@ def _add_run(verb: argparse.ArgumentParser) -> None:
         verb.add_argument(
             f"--{key.replace('_', '-')}",
             type=whole(0) if key in ("seed", "epochs") else str,
-            help=f"{key.replace('_', ' ')}, whatever the recipe says",
+            help=f"{key.replace('_', ' ')}, instead of the recipe's",
         )
     text = "folder of runs (%(default)s)"
     verb.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help=text)
@@ -178,7 +182,7 @@ def _strings_score(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     if arguments.start and not arguments.corpus:
-        return complain("--from: needs --corpus, the words to learn")
+        return complain("--from: needs --corpus, recordings of the words to recognize")
     if arguments.corpus:
         return _train_custom_words(arguments)
     name, config = _configure(arguments, "train", _overrides(arguments))
@@ -186,13 +190,18 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _train_custom_words(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.release.finetune import custom_words_config, read_custom_words
+    from spoken_digits.lab.release.finetune import (
+        custom_words_config,
+        read_custom_words,
+        read_start,
+    )
 
+    start = read_start(arguments.start)[0] if arguments.start else None
     given = _overrides(arguments)
     clips = read_custom_words(arguments.corpus, arguments.data)
     overrides = given | ({"start": arguments.start} if arguments.start else {})
     name, config = _configure(arguments, "custom-words", overrides)
-    config = custom_words_config(config, list(given), len(clips))
+    config = custom_words_config(config, list(given), len(clips), start)
     return _run(name, config, arguments, arguments.corpus, export=arguments.export, show_run=False)
 
 
@@ -327,7 +336,7 @@ def _export(arguments: argparse.Namespace) -> int:
 def _study(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.reporting.html import write_report
     from spoken_digits.lab.studies.executor import compute_on_one_thread
-    from spoken_digits.lab.studies.registry import read_study, studies
+    from spoken_digits.lab.studies.registry import RELEASE_STUDIES, studies
     from spoken_digits.lab.studies.run import StudyError, run_study
 
     compute_on_one_thread()
@@ -340,7 +349,7 @@ def _study(arguments: argparse.Namespace) -> int:
             )
         except StudyError as error:
             return complain(str(error))
-        if read_study(name).summarize:
+        if name in RELEASE_STUDIES:
             print(f"results: {folder / 'summary.json'}", flush=True)
             continue
         report = folder / "report.html"

@@ -1,4 +1,4 @@
-"""The verbs of recordings to learn from: show, corpus."""
+"""The verbs of recordings: show, corpus."""
 
 import argparse
 import sys
@@ -12,22 +12,20 @@ __all__ = ["add_verbs"]
 
 def add_verbs(verbs: Any) -> None:
     """Add them to those of the command."""
-    verb = add_verb(
-        verbs, "show", _show, "draw a recording's waveform and mel spectrogram", "train,report"
-    )
+    verb = add_verb(verbs, "show", _show, "draw a recording's waveform and log-mel", "train,report")
     verb.add_argument("file", metavar="FILE", help="a recording of one digit")
     verb.add_argument(
         "-o", "--output", metavar="PNG", help="file to write (default: FILE's name, .png, here)"
     )
 
-    text = "list, fetch, check or make recordings to learn from"
+    text = "list, fetch, check or make corpora"
     actions = add_group(verbs, "corpus", text)
     verb = add_verb(actions, "list", _corpus_list, "corpora: licence, and where they are", "train")
     add_data(verb)
     verb = add_verb(actions, "fetch", _corpus_fetch, "download a corpus and check it", "train")
     verb.add_argument("name", metavar="NAME", help="a corpus of the list")
     add_data(verb)
-    text = "listen to every recording and report what is wrong; status 1 if anything is"
+    text = "read every recording and report what is wrong; status 1 if anything is"
     verb = add_verb(actions, "check", _corpus_check, text, "train")
     verb.add_argument(
         "names", metavar="CORPUS", nargs="*", help="name, folder or table (default: all at hand)"

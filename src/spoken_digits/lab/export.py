@@ -28,6 +28,7 @@ from spoken_digits.lab.models import DigitNet
 from spoken_digits.lab.runs import write_whole
 from spoken_digits.lab.training.config import ConfigError, TrainConfig
 from spoken_digits.lab.training.supervised import load_network
+from spoken_digits.networks import FORMAT_VERSION
 from spoken_digits.recognize import Recognizer
 
 __all__ = [
@@ -45,7 +46,9 @@ _TOLERANCE = 1e-4
 OPSET = 17
 # Synthetic clips that the ranges of activations are calibrated on, and others to compare answers.
 _CALIBRATED, _COMPARED = slice(0, None, 9), slice(1, None, 3)
-_MARGIN = 0.1  # labels whose probabilities lie closer are not told apart
+# Of the most probable label, and between it and the second; recognizing reads them in the file.
+# Below them, an answer is unclear: it is wrong more often than right.
+_MIN_PROBABILITY, _MIN_MARGIN = 0.4, 0.1
 _MIN_AGREEMENT = 0.98
 
 
@@ -82,7 +85,7 @@ def export(run_dir: Path | str, output: Path | str | None = None, int8: bool = F
     run_dir
         Folder of a finished run.
     output
-        File to write; left out, ``digits.onnx`` in `run_dir`, or ``digits-int8.onnx``.
+        File to write; by default ``digits.onnx`` in `run_dir`, or ``digits-int8.onnx``.
     int8
         Whether to put the network into 8 bits, see `quantize`.
 
@@ -147,7 +150,7 @@ def _metadata(config: TrainConfig, net: DigitNet, environment: dict[str, object]
     front_end = FRONT_ENDS[config.front_end]
     parameters = sum(p.numel() for p in net.parameters())
     return {
-        "format_version": "1",
+        "format_version": FORMAT_VERSION,
         "labels": json.dumps(environment["labels"]),
         "sample_rate_hz": str(front_end.sample_rate),
         "front_end": json.dumps(asdict(front_end)),
@@ -158,6 +161,8 @@ def _metadata(config: TrainConfig, net: DigitNet, environment: dict[str, object]
         "version": spoken_digits.__version__,
         "training_data": json.dumps(environment["data"]),
         **({"rejection_threshold": str(config.rejection_threshold)} if net.rejects else {}),
+        "min_probability": str(_MIN_PROBABILITY),
+        "min_margin": str(_MIN_MARGIN),
         "temperature": str(config.temperature),
         "licence": _licence(environment["data"]),
         "command": str(environment["command"]),
@@ -222,7 +227,7 @@ def quantize(content: bytes) -> bytes:
 
     Returns
     -------
-    ONNX of the same inputs, outputs and metadata; ``precision`` says ``int8``
+    ONNX of the same inputs, outputs and metadata, but for ``precision``, which is ``int8``.
 
     Raises
     ------
@@ -299,9 +304,13 @@ def _agreement(one: Recognizer, other: Recognizer, clips: Sequence[NDArray[np.fl
     """Return the fraction of clips (L,) with the same answer of both; see `quantize`."""
     same = []
     for clip in clips:
-        (scores, sure), (scores_other, sure_other) = (r.judge(clip[None]) for r in (one, other))
+        (scores, log_odds), (scores_other, log_odds_other) = (
+            r.score(clip[None]) for r in (one, other)
+        )
         likely = torch.from_numpy(scores[0]).softmax(0).numpy()  # (C,)
-        is_likely = likely[scores_other[0].argmax()] >= likely.max() - _MARGIN
-        refusals_agree = (sure >= one.threshold) == (sure_other >= other.threshold)
-        same.append(bool(is_likely and refusals_agree[0]))
+        is_likely = likely[scores_other[0].argmax()] >= likely.max() - _MIN_MARGIN
+        rejections_agree = (log_odds >= one.log_odds_threshold) == (
+            log_odds_other >= other.log_odds_threshold
+        )
+        same.append(bool(is_likely and rejections_agree[0]))
     return float(np.mean(same))

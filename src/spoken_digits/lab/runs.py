@@ -57,11 +57,11 @@ T = TypeVar("T")
 
 
 class OutputError(ValueError):
-    """A place to write to that is taken; the message names it and the remedy."""
+    """An output folder that is in use; the message names it and the remedy."""
 
 
 class RunError(ValueError):
-    """A run directory that holds another run, or no finished one; the message says the remedy."""
+    """A run directory with another run, or without a finished one; the message names the remedy."""
 
 
 class Config(Protocol):
@@ -111,7 +111,7 @@ class DataRecord:
     accuracy_held_out_speakers: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what there is as plain values: a field that says nothing is left out."""
+        """Return the fields that are set as plain values, for JSON."""
         plain = dataclasses.asdict(self)
         kept = ("clips", "hash")
         return {
@@ -175,7 +175,7 @@ def claim(directory: Path, config: Config) -> None:
 
 
 def is_finished(directory: Path, task: str, config: Config, data_hash: str) -> bool:
-    """Return whether the run is complete, once it is known to be the run that is asked for.
+    """Return whether the run is complete; raise where it is not the run that is asked for.
 
     Parameters
     ----------
@@ -304,7 +304,7 @@ def write_json(path: Path | str, value: Any) -> None:
     Raises
     ------
     ValueError
-        When a number in it is infinite or not a number, which JSON does not know.
+        When a number in it is infinite or NaN, which JSON has not.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)

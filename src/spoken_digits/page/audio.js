@@ -1,13 +1,13 @@
 /**
- * From a recording to what a network hears of it: the speech in it, word by word.
+ * From a recording to the input of a network: cut to the utterance in it.
  *
- * The same way as `spoken_digits/audio.py`, constant by constant; a test holds both to the same
- * answers. Shapes: L samples, T frames, 4 bands.
+ * The same as `find_utterance` in `spoken_digits/audio.py`, where the method and its constants are
+ * described; a test holds both to the same answers. Shapes: L samples, T frames, 4 bands.
  */
 
 export const SAMPLE_RATE = 8000; // Hz
-export const MAX_DURATION_S = 30; // of a recording in which words are looked for
-export const SILENCE = 1e-6; // -120 dBFS, below the noise of any converter
+export const MAX_DURATION_S = 30; // of a recording in which one digit is looked for
+export const SILENCE = 1e-6; // -120 dBFS
 const HOP = 80;
 const WINDOW = 256;
 const BAND_EDGES = [3, 13, 32, 64, 129]; // 94, 406, 1000, 2000, 4000 Hz
@@ -18,33 +18,32 @@ const ACTIVE_FRAMES = 3;
 const RISE_DB = 7;
 const RANGE_DB = 50;
 const TRIMMED_RANGE_DB = 45;
-const MARGIN = 480;
-const PAUSE = 2400;
-const LONG_DIGIT = 9600;
-const MIN_CLIP = 800;
-export const MAX_CLIP = 12000;
-const NOISY_DB = -18; // background against voice from which on a weak end is lost in it
-const NOISY_END = 1120;
-const OUTSTANDING_FRAMES = 3;
-const OUTSTANDING_DB = 20;
-const QUIETEST = 1e-4; // -80 dBFS
-const SHORT_DIGIT_FRAMES = 13;
-const LEAST_STRENGTH = 0.25; // of the strongest utterance; less is a click or a breath, no digit
-const LEAST_LOUDNESS = 0.35;
+const NOISY_DB = -18;
+const NOISY_END_MARGIN = 1120; // samples, 0.14 s
+const MARGIN = 480; // 0.06 s
+const PAUSE = 2400; // 0.3 s
+const LONG_DIGIT = 9600; // 1.2 s
+const MIN_CLIP = 800; // 0.1 s
+export const MAX_CLIP = 12000; // 1.5 s
+const MIN_SPEECH_FRAMES = 3;
+const MIN_SPEECH_DB = 20;
+const MIN_LEVEL_DBFS = -80;
+const MIN_GAP = 1200; // 0.15 s
+const MIN_DIGIT_FRAMES = 13;
+const MIN_STRENGTH = 0.25;
+const MIN_PEAK = 0.35;
 
-/** Something that a person can put right; the message says what it is and what to do. */
-export class HearingError extends Error {}
+/** Something that the user can put right; the message says what it is and what to do. */
+export class UserError extends Error {}
 
 /**
+ * The strongest utterance of a recording. Where the recording begins or ends too soon for the
+ * margin, start and stop lie outside it.
  * @typedef {object} Utterance
  * @property {number} start sample index
  * @property {number} stop sample index, at most 1.5 s later
- * @property {number} begin where all of it starts
- * @property {number} end where all of it stops
- * @property {number} strength its amplitude, 0 to 1 of the loudest, summed over its frames
- * @property {boolean} silent whether it is no voice: nothing of the recording stands out
- * @property {boolean} settled whether the margin at its end has been heard, too
- * @property {boolean} closed whether a pause has followed it
+ * @property {boolean} isSpeech whether anything rises above the background
+ * @property {number} utterances how many like digits the recording holds, at least
  */
 
 /**
@@ -59,81 +58,68 @@ export function withoutMean(samples) {
 }
 
 /**
- * Find all utterances in a recording, in their order. The strongest is the one that Python's
- * `find_speech` finds, to the sample.
- * @param {Float32Array} samples (L,) at 8 kHz
- * @returns {Utterance[]}
- * @throws {HearingError} when there is no sound in it
+ * @param {Float32Array} samples (L,) at 8 kHz, without their mean
+ * @returns {Utterance}
  */
-export function findUtterances(samples) {
-  if (!samples.some((x) => Math.abs(x) > SILENCE)) {
-    throw new HearingError("No sound came in. Check the microphone and its level.");
-  }
+export function findUtterance(samples) {
+  let peak = 0;
+  for (const x of samples) peak = Math.max(peak, Math.abs(x));
+  if (peak <= SILENCE) return { start: 0, stop: 0, isSpeech: false, utterances: 0 };
+  const isLoud = 20 * Math.log10(peak) >= MIN_LEVEL_DBFS;
   const frames = 1 + Math.floor(samples.length / HOP);
   const power = new Float64Array(frames * BANDS);
   for (let t = 0; t < frames; t++) framePower(samples, t, power);
-  const short = samples.length < LONG_DIGIT;
-  const silent = samples.every((x) => Math.abs(x) < QUIETEST);
-  const found = segment(power, frames, samples, short);
-  if (found.length) return found.map((one) => ({ ...one, silent: one.silent || silent }));
-  const [start, stop] = mostEnergetic(samples, 0, samples.length);
-  const all = { begin: 0, end: samples.length, strength: 0, settled: true, closed: true };
-  return [{ start, stop, ...all, silent: silent || !short }];
+  const isShort = samples.length < LONG_DIGIT;
+  const { excess, loudness, isNoisy } = compareWithBackground(power, frames, isShort);
+
+  /** @type {number[]} the first frames of what lasts */
+  const lasting = [];
+  const length = Math.min(ACTIVE_FRAMES, frames);
+  for (let t = 0; t + length <= frames; t++) {
+    if (excess.subarray(t, t + length).every((x) => x > 0)) lasting.push(t);
+  }
+  if (!lasting.length) {
+    const [start, stop] = mostEnergetic(samples, 0, samples.length);
+    return { start, stop, isSpeech: isShort && isLoud, utterances: 0 };
+  }
+  const runs = split(lasting, PAUSE);
+  const strongest = runs.reduce((best, run) =>
+    total(run, loudness) > total(best, loudness) ? run : best,
+  );
+  const first = strongest[0] * HOP - MARGIN;
+  const lastActive = (strongest[strongest.length - 1] + ACTIVE_FRAMES - 1) * HOP;
+  const last = lastActive + (isNoisy ? NOISY_END_MARGIN : MARGIN);
+  const rises =
+    isShort ||
+    runs.some((run) => run.length >= MIN_SPEECH_FRAMES && total(run, excess) >= MIN_SPEECH_DB);
+  const [start, stop] = mostEnergetic(samples, first, last);
+  const count = Math.max(
+    last - first > LONG_DIGIT ? 2 : 1,
+    countDigits(loudness, split(lasting, MIN_GAP)),
+  );
+  return { start, stop, isSpeech: rises && isLoud, utterances: rises ? count : 0 };
 }
 
 /**
- * @template {{strength: number}} T
- * @param {T[]} utterances in any number but none
- * @returns {T}
- */
-export function strongest(utterances) {
-  return utterances.reduce((best, one) => (one.strength > best.strength ? one : best));
-}
-
-/**
- * What the network hears of an utterance: (L',), 0.1 s (with zeros up to there) to 1.5 s; zeros
+ * The input of the network for an utterance: (L',), 0.1 s (with zeros up to there) to 1.5 s; zeros
  * stand for the margin that a recording cut to the word lacks.
- * @param {Float32Array} samples
- * @param {Utterance} utterance
+ * @param {Float32Array} samples (L,)
+ * @param {{start: number, stop: number}} utterance
  */
 export function cutClip(samples, { start, stop }) {
   const clip = new Float32Array(Math.max(stop - start, MIN_CLIP));
-  clip.set(samples.subarray(Math.max(0, start), stop), Math.max(0, -start));
+  clip.set(samples.subarray(Math.max(0, start), Math.max(0, stop)), Math.max(0, -start));
   return clip;
 }
 
-/** Finds the utterances in a recording that still goes on; each frame is computed once. */
-export class Endpointer {
-  #power = new Float64Array(64 * BANDS);
-  #frames = 0;
-
-  /**
-   * @param {Float32Array} samples (L,) at 8 kHz, all so far
-   * @returns {Utterance[]}
-   */
-  update(samples) {
-    while (this.#frames * HOP + WINDOW / 2 <= samples.length) {
-      if (this.#power.length === this.#frames * BANDS) {
-        const longer = new Float64Array(2 * this.#power.length);
-        longer.set(this.#power);
-        this.#power = longer;
-      }
-      framePower(samples, this.#frames++, this.#power);
-    }
-    const heard = this.#frames > BACKGROUND_FRAMES + ACTIVE_FRAMES;
-    return heard ? segment(this.#power, this.#frames, samples, false) : [];
-  }
-}
-
 /**
- * Part frames into utterances: see `find_speech` in audio.py for the method.
  * @param {Float64Array} power (T, 4)
  * @param {number} frames T
- * @param {Float32Array} samples (L,)
- * @param {boolean} short whether the recording may be all speech, with no background in it
- * @returns {Utterance[]}
+ * @param {boolean} isShort whether the recording may be all speech, with no background in it
+ * @returns {{excess: Float64Array, loudness: Float64Array, isNoisy: boolean}} dB (T,) above the
+ *   threshold, summed over bands; amplitude (T,), 1 where as loud as the voice gets
  */
-function segment(power, frames, samples, short) {
+function compareWithBackground(power, frames, isShort) {
   const totals = new Float64Array(frames);
   for (let i = 0; i < frames * BANDS; i++) totals[Math.floor(i / BANDS)] += power[i];
   totals.sort();
@@ -141,16 +127,14 @@ function segment(power, frames, samples, short) {
     totals[frames - Math.min(PEAK_FRAMES, frames)],
     1e-9 * totals[frames - 1],
   );
-  if (!(peak > 0)) return [];
-
-  const excess = new Float64Array(frames); // dB, summed over bands
-  const loudness = new Float64Array(frames); // amplitude, 1 where as loud as the voice gets
+  const excess = new Float64Array(frames);
+  const loudness = new Float64Array(frames);
   let hiss = 0; // background, but for hum, which hides no end
   for (let band = 0; band < BANDS; band++) {
     const background = quietest(power, frames, band);
     if (band > 0) hiss += background;
     let threshold = Math.max(decibel(background / peak) + RISE_DB, -RANGE_DB);
-    if (short) threshold = Math.min(threshold, -TRIMMED_RANGE_DB);
+    if (isShort) threshold = Math.min(threshold, -TRIMMED_RANGE_DB);
     for (let t = 0; t < frames; t++) {
       const here = power[t * BANDS + band];
       excess[t] += Math.max(decibel(here / peak) - threshold, 0);
@@ -158,46 +142,55 @@ function segment(power, frames, samples, short) {
     }
   }
   for (let t = 0; t < frames; t++) loudness[t] = Math.sqrt(Math.min(loudness[t], 1));
-  const margin = !short && decibel(hiss / peak) > NOISY_DB ? NOISY_END : MARGIN;
-
-  /** @type {{first: number, last: number, count: number, excess: number, strength: number, loudest: number}[]} */
-  const runs = [];
-  const length = Math.min(ACTIVE_FRAMES, frames);
-  for (let t = 0; t + length <= frames; t++) {
-    if (!excess.subarray(t, t + length).every((x) => x > 0)) continue;
-    if (!runs.length || (t - runs[runs.length - 1].last) * HOP > PAUSE) {
-      runs.push({ first: t, last: t, count: 0, excess: 0, strength: 0, loudest: 0 });
-    }
-    const run = runs[runs.length - 1];
-    run.last = t;
-    run.count += 1;
-    run.excess += excess[t];
-    run.strength += loudness[t];
-    run.loudest = Math.max(run.loudest, loudness[t]);
-  }
-  if (!runs.length) return [];
-  const best = strongest(runs);
-  const silent =
-    !short && !runs.some((run) => run.count >= OUTSTANDING_FRAMES && run.excess >= OUTSTANDING_DB);
-  const isDigit = (run) =>
-    run.count >= SHORT_DIGIT_FRAMES &&
-    run.strength >= LEAST_STRENGTH * best.strength &&
-    run.loudest >= LEAST_LOUDNESS * best.loudest;
-  return runs
-    .filter((run) => run === best || isDigit(run))
-    .map(({ first, last, strength }) => {
-      const lastActive = (last + ACTIVE_FRAMES - 1) * HOP;
-      const begin = Math.max(0, first * HOP - MARGIN);
-      const end = Math.min(samples.length, lastActive + margin);
-      // Where the recording begins or ends too soon for the margin, they lie outside it.
-      const [start, stop] = mostEnergetic(samples, first * HOP - MARGIN, lastActive + margin);
-      const quiet = (frames - 1) * HOP - lastActive;
-      const state = { silent, settled: quiet >= margin, closed: quiet > PAUSE };
-      return { start, stop, begin, end, strength, ...state };
-    });
+  return { excess, loudness, isNoisy: !isShort && decibel(hiss / peak) > NOISY_DB };
 }
 
-/** @param {Float64Array} power (T, 4); returns the least mean over 100 ms of a band */
+/**
+ * @param {number[]} frames ascending
+ * @param {number} pause samples; where more lie between two frames, they are split
+ * @returns {number[][]}
+ */
+function split(frames, pause) {
+  /** @type {number[][]} */
+  const runs = [];
+  frames.forEach((t, i) => {
+    if (i && (t - frames[i - 1]) * HOP <= pause) runs[runs.length - 1].push(t);
+    else runs.push([t]);
+  });
+  return runs;
+}
+
+/** @param {number[]} run frames @param {Float64Array} values (T,) */
+function total(run, values) {
+  return run.reduce((added, t) => added + values[t], 0);
+}
+
+/**
+ * Count the runs that may be digits: long enough, and loud beside the strongest.
+ * @param {Float64Array} loudness (T,)
+ * @param {number[][]} runs
+ */
+function countDigits(loudness, runs) {
+  const all = runs.map((run) => ({
+    length: run.length,
+    strength: total(run, loudness),
+    peak: Math.max(...run.map((t) => loudness[t])),
+  }));
+  const best = all.reduce((a, b) => (b.strength > a.strength ? b : a));
+  return all.filter(
+    ({ length, strength, peak }) =>
+      length >= MIN_DIGIT_FRAMES &&
+      strength >= MIN_STRENGTH * best.strength &&
+      peak >= MIN_PEAK * best.peak,
+  ).length;
+}
+
+/**
+ * @param {Float64Array} power (T, 4)
+ * @param {number} frames T
+ * @param {number} band
+ * @returns {number} the smallest mean over 100 ms
+ */
 function quietest(power, frames, band) {
   const length = Math.min(BACKGROUND_FRAMES, frames);
   let least = Infinity;
@@ -259,7 +252,13 @@ function framePower(samples, t, power) {
   }
 }
 
-/** Narrow [start, stop) to the 1.5 s of most energy in it. */
+/**
+ * Narrow [start, stop) to the 1.5 s of most energy in it.
+ * @param {Float32Array} samples (L,)
+ * @param {number} start
+ * @param {number} stop
+ * @returns {[number, number]}
+ */
 function mostEnergetic(samples, start, stop) {
   if (stop - start <= MAX_CLIP) return [start, stop];
   [start, stop] = [Math.max(0, start), Math.min(samples.length, stop)];

@@ -1,7 +1,7 @@
 /**
- * The audio thread's part of the microphone: sends on what it hears, mono, every 20 ms.
+ * The audio thread's part of the microphone: posts its samples, mono, every 20 ms.
  *
- * Any message asks for the rest; it is followed by null, and no more comes.
+ * Any message asks for the rest; after it, null is posted, and no more.
  */
 
 class Capture extends AudioWorkletProcessor {

@@ -1,29 +1,30 @@
-/** Pictures of what was heard, in the colors of the style sheet. */
+/** Pictures of a recording, in the colors of the style sheet. */
 
 import { SAMPLE_RATE } from "./audio.js";
 
-const GAP = 2; // between digits that run into each other
+const GAP = 2; // pixels between digits that touch
 
 /**
  * @param {HTMLCanvasElement} canvas
  * @param {Float32Array} samples (L,)
- * @param {{start: number, stop: number}[]} stretches shaded
+ * @param {{start: number, stop: number}[]} stretches sample indices, shaded
  * @param {number} selected index of the one that is shaded more
  * @param {number} duration in seconds, of the whole width
  */
 export function drawWaveform(canvas, samples, stretches, selected, duration) {
   const { context, width, height, color } = prepare(canvas);
+  /** @param {number} sample */
   const x = (sample) => (sample / (duration * SAMPLE_RATE)) * width;
   stretches.forEach(({ start, stop }, index) => {
     context.fillStyle = color(index === selected ? "--mark" : "--wash");
     context.beginPath();
-    const width = Math.max(x(stop) - x(start) - GAP, GAP);
-    context.roundRect(x(start) + GAP / 2, 0, width, height, 4);
+    const length = Math.max(x(stop) - x(start) - GAP, GAP);
+    context.roundRect(x(start) + GAP / 2, 0, length, height, 4);
     context.fill();
   });
-  let loudest = 0.02; // so that silence does not look like a storm
-  for (const sample of samples) loudest = Math.max(loudest, Math.abs(sample));
-  const scale = (0.46 * height) / loudest;
+  let peak = 0.02; // at least, so that silence is drawn flat
+  for (const sample of samples) peak = Math.max(peak, Math.abs(sample));
+  const scale = (0.46 * height) / peak;
   context.fillStyle = color("--ink");
   const perColumn = (duration * SAMPLE_RATE) / width;
   for (let column = 0; column < width; column++) {
@@ -44,7 +45,7 @@ export function drawWaveform(canvas, samples, stretches, selected, duration) {
 
 /**
  * @param {HTMLCanvasElement} canvas
- * @param {import("./recognizer.js").Recognition["logMel"] | null} logMel (M, T), low bands first
+ * @param {import("./recognize.js").LogMel | null} logMel (M, T), low bands first
  */
 export function drawLogMel(canvas, logMel) {
   const { context, width, height, color } = prepare(canvas);
@@ -59,15 +60,15 @@ export function drawLogMel(canvas, logMel) {
     for (let t = 0; t < frames; t++) {
       const level = 2 * Math.min(1, Math.max(0, (values[band * frames + t] - low) / range));
       const [from, to] = level < 1 ? [steps[0], steps[1]] : [steps[1], steps[2]];
-      const share = level < 1 ? level : level - 1;
+      const fraction = level < 1 ? level : level - 1;
       const pixel = 4 * ((bands - 1 - band) * frames + t);
-      for (let i = 0; i < 3; i++) image.data[pixel + i] = from[i] + share * (to[i] - from[i]);
+      for (let i = 0; i < 3; i++) image.data[pixel + i] = from[i] + fraction * (to[i] - from[i]);
       image.data[pixel + 3] = 255;
     }
   }
   const small = new OffscreenCanvas(frames, bands);
-  small.getContext("2d").putImageData(image, 0, 0);
-  context.imageSmoothingEnabled = false; // what the network saw, no more
+  small.getContext("2d")?.putImageData(image, 0, 0);
+  context.imageSmoothingEnabled = false; // the network's input, no more
   context.drawImage(small, 0, 0, width, height);
 }
 
@@ -81,13 +82,21 @@ function prepare(canvas) {
   canvas.width = Math.round(width * ratio);
   canvas.height = Math.round(height * ratio);
   const context = canvas.getContext("2d");
+  if (!context) throw new Error("no canvas in two dimensions");
   context.scale(ratio, ratio);
   const style = getComputedStyle(canvas);
-  return { context, width, height, color: (name) => style.getPropertyValue(name).trim() };
+  /** @param {string} name of a color in the style sheet */
+  const color = (name) => style.getPropertyValue(name).trim();
+  return { context, width, height, color };
 }
 
-/** @returns {number[]} red, green, blue of any color that a style sheet may name */
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {string} color as a style sheet names it
+ * @returns {number[]} red, green, blue
+ */
 function rgb(context, color) {
   context.fillStyle = color;
-  return [1, 3, 5].map((i) => parseInt(context.fillStyle.slice(i, i + 2), 16));
+  const hex = String(context.fillStyle);
+  return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 }

@@ -5,27 +5,27 @@
  * seconds. What is compressed the browser decodes, but only whole: that has its limits.
  */
 
-import { HearingError, SAMPLE_RATE } from "./audio.js";
+import { UserError, SAMPLE_RATE } from "./audio.js";
 import { Resampler } from "./resample.js";
 
 const MAX_DECODED_MB = 40;
 const MAX_DECODED_S = 600; // in stereo at 48 kHz, 230 MB in the browser's memory
 const PIECE_S = 2;
 const MAX_CHANNELS = 8;
-const STREAMED = 0x7f000000; // what is written to a pipe declares 0 bytes of sound, or this and more
+const STREAMED = 0x7f000000; // a file written to a pipe declares 0 bytes of sound, or this and more
 const [PCM, FLOAT, EXTENSIBLE] = [1, 3, 0xfffe];
-const LEAST_RATE = 4000;
-const MOST_RATE = 192000;
+const MIN_RATE = 4000;
+const MAX_RATE = 192000;
 
 /** @typedef {{duration: number, pieces: AsyncGenerator<Float32Array>}} Recording seconds; (L,) each */
 
 /**
  * @param {File} file
  * @returns {Promise<Recording>}
- * @throws {HearingError} when it is empty, too large, too long, or no audio; its pieces, too
+ * @throws {UserError} when it is empty, too large, too long, or no audio; its pieces likewise
  */
 export async function openFile(file) {
-  if (file.size === 0) throw new HearingError(`${file.name} is empty. Copy or record it again.`);
+  if (file.size === 0) throw new UserError(`${file.name} is empty. Copy or record it again.`);
   const sound = await findSound(file);
   if (sound) {
     const duration = sound.frames / sound.rate;
@@ -35,6 +35,11 @@ export async function openFile(file) {
   return { duration: decoded.duration, pieces: resampled(cut(decoded), decoded.sampleRate) };
 }
 
+/**
+ * @param {AsyncGenerator<Float32Array>} pieces
+ * @param {number} rate Hz
+ * @returns {AsyncGenerator<Float32Array>} at 8 kHz
+ */
 async function* resampled(pieces, rate) {
   const resampler = new Resampler(rate);
   for await (const piece of pieces) yield resampler.add(piece);
@@ -58,8 +63,10 @@ async function* resampled(pieces, rate) {
  * @returns {Promise<Sound | null>} null where it is no WAV, or one that only the browser may know
  */
 async function findSound(file) {
+  /** @param {number} start @param {number} length */
   const read = async (start, length) =>
     new DataView(await file.slice(start, start + length).arrayBuffer());
+  /** @param {DataView<ArrayBuffer>} view @param {number} at */
   const name = (view, at) => String.fromCharCode(...new Uint8Array(view.buffer, at, 4));
   const head = await read(0, 12);
   if (head.byteLength < 12 || name(head, 0) !== "RIFF" || name(head, 8) !== "WAVE") return null;
@@ -83,10 +90,10 @@ async function findSound(file) {
     }
     if (name(chunk, 0) === "data") {
       if (!format || format.channels < 1 || format.channels > MAX_CHANNELS) return null;
-      if (format.rate < LEAST_RATE || format.rate > MOST_RATE) return null;
+      if (format.rate < MIN_RATE || format.rate > MAX_RATE) return null;
       const present = file.size - at - 8;
       if (present < size && size < STREAMED) {
-        throw new HearingError(`${file.name} is cut short. Copy or record it again.`);
+        throw new UserError(`${file.name} is cut short. Copy or record it again.`);
       }
       const bytes = size === 0 ? present : Math.min(size, present);
       const frames = Math.floor(bytes / (format.width * format.channels));
@@ -107,7 +114,7 @@ const READERS = {
   float8: [1, (view, at) => view.getFloat64(at, true)],
 };
 
-/** @param {File} file @param {Sound} sound @yields {Float32Array} mono, at the file's rate */
+/** @param {File} file @param {Sound} sound @returns {AsyncGenerator<Float32Array>} mono, its rate */
 async function* readWav(file, { rate, channels, width, float, start, frames }) {
   const [scale, sample] = READERS[float ? `float${width}` : width];
   const size = width * channels;
@@ -119,7 +126,7 @@ async function* readWav(file, { rate, channels, width, float, start, frames }) {
     try {
       view = new DataView(await file.slice(from, from + count * size).arrayBuffer());
     } catch {
-      throw new HearingError(`${file.name} can no longer be read. Choose it again.`);
+      throw new UserError(`${file.name} can no longer be read. Choose it again.`);
     }
     const mono = new Float32Array(count);
     for (let i = 0, at = 0; i < count; i++) {
@@ -127,7 +134,7 @@ async function* readWav(file, { rate, channels, width, float, start, frames }) {
       for (let channel = 0; channel < channels; channel++, at += width) sum += sample(view, at);
       mono[i] = sum / scale / channels;
       if (!Number.isFinite(mono[i])) {
-        throw new HearingError(`${file.name} holds what are no samples. Write it again.`);
+        throw new UserError(`${file.name} holds values that are no samples. Write it again.`);
       }
     }
     yield mono;
@@ -139,9 +146,9 @@ async function* readWav(file, { rate, channels, width, float, start, frames }) {
 /** @param {File} file @returns {Promise<AudioBuffer>} at 8 kHz */
 async function decode(file) {
   if (file.size > MAX_DECODED_MB * 1e6) {
-    throw new HearingError(
+    throw new UserError(
       `${file.name} has ${Math.round(file.size / 1e6).toLocaleString("en")} MB; up to ` +
-        `${MAX_DECODED_MB} MB are expected, or a WAV file of any size. Convert it, or cut it.`,
+        `${MAX_DECODED_MB} MB are accepted, or a WAV file of any size. Convert it, or cut it.`,
     );
   }
   checkDuration(await headerDuration(file), file.name);
@@ -150,7 +157,7 @@ async function decode(file) {
     const context = new OfflineAudioContext(1, 1, SAMPLE_RATE); // it resamples as it decodes
     decoded = await context.decodeAudioData(await file.arrayBuffer());
   } catch {
-    throw new HearingError(
+    throw new UserError(
       `${file.name} is no audio that this browser can read. WAV, FLAC, MP3 and OGG work almost ` +
         "everywhere: convert it, or speak instead.",
     );
@@ -159,7 +166,7 @@ async function decode(file) {
   return decoded;
 }
 
-/** @param {AudioBuffer} buffer @yields {Float32Array} mono */
+/** @param {AudioBuffer} buffer @returns {AsyncGenerator<Float32Array>} mono */
 async function* cut(buffer) {
   const length = PIECE_S * buffer.sampleRate;
   for (let first = 0; first < buffer.length; first += length) {
@@ -172,18 +179,18 @@ async function* cut(buffer) {
   }
 }
 
-/** @param {number} duration in seconds */
+/** @param {number} duration in seconds @param {string} name of the file */
 function checkDuration(duration, name) {
   if (duration > MAX_DECODED_S && Number.isFinite(duration)) {
-    throw new HearingError(
+    throw new UserError(
       `${name} lasts ${Math.round(duration / 60)} minutes; up to ${MAX_DECODED_S / 60} are ` +
-        "expected, or a WAV file of any length. Convert it, or cut it.",
+        "accepted, or a WAV file of any length. Convert it, or cut it.",
     );
   }
 }
 
 /**
- * How long a file says that it is, read from its header, so that hours are never decoded.
+ * The duration that a file's header states, so that hours are never decoded.
  * @param {File} file
  * @returns {Promise<number>} seconds; 0 where the browser cannot tell
  */

@@ -1,10 +1,10 @@
-/** The microphone: what it hears, at 8 kHz, as it comes. */
+/** The microphone's samples, at 8 kHz, as they come. */
 
-import { HearingError, MAX_DURATION_S, SAMPLE_RATE } from "./audio.js";
+import { UserError, MAX_DURATION_S, SAMPLE_RATE } from "./audio.js";
 import { Resampler } from "./resample.js";
 
-/** @type {Record<string, string>} what the browser answers, and what it means */
-const REFUSALS = {
+/** @type {Record<string, string>} the name of the browser's error, and what to do */
+const ERRORS = {
   NotAllowedError:
     "The microphone was refused. Allow it for this page (the sign beside the address), or choose " +
     "a recording.",
@@ -14,13 +14,21 @@ const REFUSALS = {
 };
 
 export class Microphone {
-  #context;
+  /** @type {AudioContext | null} */
+  #context = null;
+  /** @type {MediaStream} */
   #stream;
-  #node;
-  #resampler;
+  /** @type {AudioWorkletNode | null} */
+  #node = null;
   #onSamples;
   #flushed = Promise.withResolvers();
   #stopped = false;
+
+  /** @param {MediaStream} stream @param {(samples: Float32Array) => void} onSamples */
+  constructor(stream, onSamples) {
+    this.#stream = stream;
+    this.#onSamples = onSamples;
+  }
 
   /**
    * Ask for the microphone and listen to it.
@@ -28,28 +36,27 @@ export class Microphone {
    * @param {(samples: Float32Array) => void} events.onSamples the next (L,), at 8 kHz
    * @param {(reason: string) => void} events.onEnd it ended by itself: call `stop`
    * @returns {Promise<Microphone>}
-   * @throws {HearingError} when there is none, or it may not be used
+   * @throws {UserError} when there is none, or it may not be used
    */
   static async open({ onSamples, onEnd }) {
     if (!navigator.mediaDevices) {
-      throw new HearingError(
-        "A browser lends the microphone to secure pages alone: open this one by https or as " +
+      throw new UserError(
+        "A browser gives the microphone to secure pages only: open this one by https or as " +
           "localhost, or choose a recording.",
       );
     }
     let stream;
     try {
-      // What a browser does for telephony takes away parts of the speech: the network hears it all.
+      // What a browser does for telephony removes parts of the speech.
       const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
       stream = await navigator.mediaDevices.getUserMedia({ audio });
     } catch (error) {
-      throw new HearingError(
-        REFUSALS[error.name] ?? `The microphone cannot be opened (${error.message || error.name}).`,
+      const { name, message } = /** @type {DOMException} */ (error);
+      throw new UserError(
+        ERRORS[name] ?? `The microphone cannot be opened (${message || name}).`,
       );
     }
-    const microphone = new Microphone();
-    microphone.#stream = stream;
-    microphone.#onSamples = onSamples;
+    const microphone = new Microphone(stream, onSamples);
     for (const track of stream.getTracks()) {
       track.onended = () => onEnd("The microphone went away.");
     }
@@ -62,44 +69,47 @@ export class Microphone {
     return microphone;
   }
 
+  /** @param {(reason: string) => void} onEnd */
   async #connect(onEnd) {
+    let context;
     let source;
     try {
-      this.#context = new AudioContext({ sampleRate: SAMPLE_RATE });
-      source = this.#context.createMediaStreamSource(this.#stream);
+      context = this.#context = new AudioContext({ sampleRate: SAMPLE_RATE });
+      source = context.createMediaStreamSource(this.#stream);
     } catch {
       // Firefox: a context at the microphone's own rate, and a resampler after it
       await this.#context?.close();
-      this.#context = new AudioContext();
-      source = this.#context.createMediaStreamSource(this.#stream);
+      context = this.#context = new AudioContext();
+      source = context.createMediaStreamSource(this.#stream);
     }
-    this.#resampler = new Resampler(this.#context.sampleRate);
+    const resampler = new Resampler(context.sampleRate);
     let left = MAX_DURATION_S * SAMPLE_RATE;
+    /** @param {Float32Array} samples @returns {boolean} whether more are taken */
     const give = (samples) => {
       const first = samples.subarray(0, left);
       left -= first.length;
       if (first.length) this.#onSamples(first);
       return left > 0;
     };
-    await this.#context.audioWorklet.addModule("capture.js");
-    this.#node = new AudioWorkletNode(this.#context, "capture");
-    this.#node.port.onmessage = ({ data }) => {
+    await context.audioWorklet.addModule("capture.js");
+    const node = (this.#node = new AudioWorkletNode(context, "capture"));
+    node.port.onmessage = ({ data }) => {
       if (data === null) {
-        give(this.#resampler.finish());
+        give(resampler.finish());
         this.#flushed.resolve(null);
-      } else if (!give(this.#resampler.add(data))) {
+      } else if (!give(resampler.add(data))) {
         onEnd(`It stops by itself after ${MAX_DURATION_S} seconds.`);
       }
     };
-    source.connect(this.#node).connect(this.#context.destination); // which stays silent
-    await this.#context.resume();
+    source.connect(node).connect(context.destination); // which stays silent
+    await context.resume();
   }
 
-  /** Let the microphone go, after the last of its samples. */
+  /** Close the microphone, after the last of its samples. */
   async stop() {
     if (!this.#stopped) {
       this.#stopped = true;
-      this.#node.port.postMessage("stop");
+      this.#node?.port.postMessage("stop");
       setTimeout(this.#flushed.resolve, 200, null); // where the audio thread has stopped already
     }
     await this.#flushed.promise;

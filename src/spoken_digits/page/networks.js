@@ -1,15 +1,28 @@
-/** The two networks and what runs them: fetched once, when first needed, and run on one thread. */
+/**
+ * The two networks and what runs them: fetched once, when first needed, and run on one thread.
+ *
+ * As in `spoken_digits/networks.py`, every threshold and weight that was fitted to a network is read
+ * from its file's metadata. Shapes: L samples, M mel bands, T frames, C classes, U steps.
+ */
 
-import { HearingError, SAMPLE_RATE } from "./audio.js";
-import { Recognizer } from "./recognizer.js";
-import { Transcriber } from "./strings.js";
+import { SAMPLE_RATE, UserError } from "./audio.js";
+import { logOdds, softmax, softmax32 } from "./probability.js";
+import { readDecoding } from "./spotting.js";
 
 const RUNTIME = "./runtime/ort.wasm.min.mjs";
 const WASM = "runtime/ort-wasm-simd-threaded.wasm.gz";
 const DIGITS = "digits.onnx";
 const STRINGS = "strings.onnx";
+const FORMAT_VERSION = "2";
+const STATE = "state_";
+const NEW_STATE = "new_state_";
 
-/** @typedef {{recognizer: Recognizer, transcriber: Transcriber}} Networks */
+/** @typedef {import("onnxruntime-web")} Runtime */
+/** @typedef {import("onnxruntime-web").InferenceSession} Session */
+/** @typedef {import("onnxruntime-web").Tensor} Tensor */
+/** @typedef {Record<string, string>} Metadata */
+/** @typedef {Record<string, Tensor>} State by name, what goes from one block into the next */
+/** @typedef {{digits: DigitNetwork, strings: StringNetwork}} Networks */
 
 /**
  * @callback Progress
@@ -21,20 +34,25 @@ const STRINGS = "strings.onnx";
  * Fetch runtime and models, and open them.
  * @param {Progress} onProgress
  * @returns {Promise<Networks>}
- * @throws {HearingError} when something cannot be fetched or opened
+ * @throws {UserError} when something cannot be fetched or opened
  */
 export async function loadNetworks(onProgress) {
   /** @type {Map<string, [number, number]>} */
   const counts = new Map();
+  /** @param {string} path */
   const fetchCounted = (path) => {
     counts.set(path, [0, 0]);
     return fetchBytes(path, (loaded, total) => {
       counts.set(path, [loaded, total]);
-      const sum = (which) => [...counts.values()].reduce((all, count) => all + count[which], 0);
-      onProgress(sum(0), sum(1));
+      const all = [...counts.values()];
+      onProgress(
+        all.reduce((sum, [bytes]) => sum + bytes, 0),
+        all.reduce((sum, [, bytes]) => sum + bytes, 0),
+      );
     });
   };
-  const [ort, wasm, digits, strings] = await Promise.all([
+  /** @type {[Runtime, ArrayBuffer, Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>]} */
+  const [ort, wasm, digitsFile, stringsFile] = await Promise.all([
     import(RUNTIME).catch(() => {
       throw missing(RUNTIME);
     }),
@@ -45,34 +63,150 @@ export async function loadNetworks(onProgress) {
   ort.env.logLevel = "error";
   ort.env.wasm.numThreads = 1; // more would need headers that a static host does not send
   ort.env.wasm.wasmBinary = wasm;
-  const recognizer = new Recognizer(ort, ...(await open(ort, DIGITS, digits)));
-  const opened = await open(ort, STRINGS, strings);
-  const transcriber = new Transcriber(ort, ...opened, recognizer);
+  const digits = new DigitNetwork(ort, ...(await open(ort, DIGITS, digitsFile)));
+  const strings = new StringNetwork(ort, ...(await open(ort, STRINGS, stringsFile)));
   // The first runs are slow: not the user's.
-  await recognizer.hear(new Float32Array(SAMPLE_RATE));
-  await transcriber.hear(new Float32Array(transcriber.block), transcriber.firstState());
-  return { recognizer, transcriber };
+  await digits.run(new Float32Array(SAMPLE_RATE));
+  await strings.run(new Float32Array(strings.block), strings.firstState());
+  return { digits, strings };
 }
 
-/** @returns {Promise<[object, Record<string, string>]>} session and metadata of a model */
+/** The network for single digits. */
+export class DigitNetwork {
+  #session;
+  #makeTensor;
+
+  /**
+   * @param {Runtime} ort
+   * @param {Session} session
+   * @param {Metadata} metadata
+   */
+  constructor(ort, session, metadata) {
+    this.#session = session;
+    /** @param {Float32Array} clip */
+    this.#makeTensor = (clip) => new ort.Tensor("float32", clip, [1, clip.length]);
+    this.metadata = metadata;
+    /** @type {string[]} */
+    this.labels = JSON.parse(metadata.labels);
+    const rejects = session.outputNames.includes("rejection");
+    /** As `Decision` in networks.py: log-odds; probabilities. */
+    this.decision = {
+      rejectionThreshold: rejects ? parseFloat(metadata.rejection_threshold) : -Infinity,
+      minProbability: parseFloat(metadata.min_probability),
+      minMargin: parseFloat(metadata.min_margin),
+    };
+    if (Object.values(this.decision).some(Number.isNaN)) throw notOurs(DIGITS);
+  }
+
+  /**
+   * @param {Float32Array} clip (L,) at 8 kHz
+   * @returns {Promise<{scores: Float32Array, logOdds: number,
+   *   logMel: import("./recognize.js").LogMel}>} (C,) logits; of being any of the labels, those of
+   *   the largest probability where the network does not estimate it; (M, T)
+   */
+  async run(clip) {
+    const outputs = await this.#session.run({ waveform: this.#makeTensor(clip) });
+    const [, bands, frames] = outputs.log_mel.dims;
+    const scores = floats(outputs.scores);
+    return {
+      scores,
+      logOdds: outputs.rejection
+        ? floats(outputs.rejection)[0]
+        : logOdds(Math.max(...softmax(scores))),
+      logMel: { values: floats(outputs.log_mel), bands, frames },
+    };
+  }
+}
+
+/** The network for strings of digits, run block by block. */
+export class StringNetwork {
+  #session;
+  #makeTensor;
+
+  /**
+   * @param {Runtime} ort
+   * @param {Session} session
+   * @param {Metadata} metadata
+   */
+  constructor(ort, session, metadata) {
+    this.#session = session;
+    /** @param {Float32Array} data @param {readonly number[]} dims */
+    this.#makeTensor = (data, dims) => new ort.Tensor("float32", data, dims);
+    this.metadata = metadata;
+    const decoding = readDecoding(metadata);
+    if (!decoding) throw notOurs(STRINGS);
+    this.decoding = decoding;
+    this.needsRescoring = metadata.rescoring === "true";
+    this.step = Number(metadata.step); // samples
+    this.block = Number(metadata.block); // samples, some steps
+    this.lookahead = Number(metadata.lookahead); // samples
+  }
+
+  /** @returns {State} before the first block */
+  firstState() {
+    const states = this.#session.inputMetadata.filter(({ name }) => name.startsWith(STATE));
+    return Object.fromEntries(
+      states.map((input) => {
+        const shape = input.isTensor ? input.shape.map(Number) : [];
+        const size = shape.reduce((a, b) => a * b, 1);
+        return [input.name, this.#makeTensor(new Float32Array(size), shape)];
+      }),
+    );
+  }
+
+  /**
+   * @param {Float32Array} samples (L,) at 8 kHz, one or more blocks
+   * @param {State} state
+   * @returns {Promise<{probabilities: number[][], edges: Float32Array[], state: State}>} (U, C);
+   *   (U, 2) seconds since the digit's start and end; the new state
+   */
+  async run(samples, state) {
+    const waveform = this.#makeTensor(samples, [1, samples.length]);
+    const outputs = await this.#session.run({ waveform, ...state });
+    return {
+      probabilities: rows(outputs.scores).map(softmax32),
+      edges: rows(outputs.edges),
+      state: Object.fromEntries(
+        Object.keys(state).map((name) => [name, outputs[name.replace(STATE, NEW_STATE)]]),
+      ),
+    };
+  }
+}
+
+/** @param {Tensor} tensor @returns {Float32Array} all its values */
+function floats({ data }) {
+  return /** @type {Float32Array} */ (data);
+}
+
+/** @param {Tensor} tensor (1, U, C) @returns {Float32Array[]} U rows */
+function rows(tensor) {
+  const [, steps, width] = tensor.dims;
+  const data = floats(tensor);
+  return Array.from({ length: steps }, (_, u) => data.subarray(u * width, (u + 1) * width));
+}
+
+/**
+ * @param {Runtime} ort
+ * @param {string} name
+ * @param {Uint8Array<ArrayBuffer>} model
+ * @returns {Promise<[Session, Metadata]>}
+ */
 async function open(ort, name, model) {
   const metadata = readMetadata(model);
-  if (metadata.format_version !== "1" || metadata.sample_rate_hz !== String(SAMPLE_RATE)) {
-    throw new HearingError(`${name} is no model of this page. Reload; if it stays, report it.`);
-  }
-  const options = { executionProviders: ["wasm"] };
-  return [await ort.InferenceSession.create(model, options), metadata];
+  const { format_version: version, sample_rate_hz: rate } = metadata;
+  if (version !== FORMAT_VERSION || rate !== String(SAMPLE_RATE)) throw notOurs(name);
+  return [await ort.InferenceSession.create(model, { executionProviders: ["wasm"] }), metadata];
 }
 
 /**
  * The entries of a model's `metadata_props`, read from the ONNX file as it is (a protocol buffer),
  * since the runtime for browsers does not give them.
  * @param {Uint8Array} model
- * @returns {Record<string, string>}
+ * @returns {Metadata}
  */
 function readMetadata(model) {
   const METADATA_PROPS = 14;
-  /** @type {Record<string, string>} */
+  /** @type {Metadata} */
   const metadata = {};
   for (const [field, entry] of fields(model)) {
     if (field !== METADATA_PROPS) continue;
@@ -92,7 +226,7 @@ function fields(message) {
     let value = 0;
     for (let scale = 1; ; scale *= 128) {
       const byte = message[at++];
-      if (byte === undefined) throw new HearingError("A model is cut short. Reload the page.");
+      if (byte === undefined) throw new UserError("A model is cut short. Reload the page.");
       value += (byte & 127) * scale;
       if (byte < 128) return value;
     }
@@ -117,13 +251,13 @@ function fields(message) {
 /**
  * @param {string} path beside this page
  * @param {Progress} onProgress
- * @returns {Promise<Uint8Array>}
+ * @returns {Promise<Uint8Array<ArrayBuffer>>}
  */
 async function fetchBytes(path, onProgress) {
   const response = await fetch(path).catch(() => null);
   if (!response?.ok || !response.body) throw missing(path);
   const total = Number(response.headers.get("Content-Length"));
-  /** @type {Uint8Array[]} */
+  /** @type {Uint8Array<ArrayBuffer>[]} */
   const chunks = [];
   let loaded = 0;
   const reader = response.body.getReader();
@@ -139,7 +273,7 @@ async function fetchBytes(path, onProgress) {
 }
 
 /**
- * @param {Uint8Array} bytes compressed; or not, where the host let the browser decompress them
+ * @param {Uint8Array<ArrayBuffer>} bytes compressed; or not, where the host let the browser decompress them
  * @returns {Promise<ArrayBuffer>}
  */
 function unzip(bytes) {
@@ -152,7 +286,12 @@ function unzip(bytes) {
 /** @param {string} path */
 function missing(path) {
   const name = path.split("/").at(-1);
-  return new HearingError(
+  return new UserError(
     `${name} could not be fetched. Check that the page's server still runs, then try again.`,
   );
+}
+
+/** @param {string} name */
+function notOurs(name) {
+  return new UserError(`${name} is no model of this page. Reload; if it stays, report it.`);
 }

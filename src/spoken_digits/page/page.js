@@ -1,29 +1,28 @@
-/** The page: what a person does, what is heard of it, what is shown. */
+/** The page: input, recording, answer, display. */
 
-import { HearingError, MAX_DURATION_S, SAMPLE_RATE } from "./audio.js";
+import { UserError, MAX_DURATION_S, SAMPLE_RATE } from "./audio.js";
 import { drawLogMel, drawWaveform } from "./draw.js";
 import { openFile } from "./files.js";
-import { Hearing } from "./hearing.js";
 import { Microphone } from "./microphone.js";
 import { loadNetworks } from "./networks.js";
+import { Recording } from "./recording.js";
 
-/** @typedef {import("./recognizer.js").Recognition} Recognition */
-/** @typedef {import("./hearing.js").Heard} Heard */
+/** @typedef {import("./recording.js").Digit} Digit */
 
 const MIN_DURATION_S = 0.1;
-const REDRAW_MS = 250; // while a long file is heard
-const MOST_READ = 40; // digits are read out; of more, how many they are
-const HOLD_MS = 400; // held for longer, a key or button is one to talk while it is down
+const REDRAW_MS = 250; // while a long file is read
+const MAX_LISTED = 40; // digits are listed in the answer; of more, their number
+const HOLD_MS = 400; // a key or button that is held for longer records while it is down
 const DIGITS = "0123456789";
 
 /** @param {string} id @returns {any} the element of that id */
 const at = (id) => document.getElementById(id);
-const show = {
-  hearing: new Hearing(),
-  /** @type {Heard[]} */
-  heard: [],
+const shown = {
+  recording: new Recording(),
+  /** @type {Digit[]} */
+  digits: [],
   selected: -1,
-  live: false,
+  isLive: false,
 };
 
 /** @typedef {"idle" | "opening" | "listening" | "reading" | "answering"} State */
@@ -32,7 +31,7 @@ let state = "idle";
 /** @type {Microphone | null} */
 let microphone = null;
 let pressedAt = 0;
-/** Stop as soon as the microphone is open: the button was let go before. */
+/** Stop as soon as the microphone is open: the button was released before. */
 let stopSoon = false;
 /** @type {Promise<import("./networks.js").Networks> | null} */
 let networks = null;
@@ -54,15 +53,16 @@ function load() {
   return networks;
 }
 
-// ---- what a person does ------------------------------------------------------------------------
+// ---- input --------------------------------------------------------------------------------------
 
 async function listen() {
   if (state !== "idle") return;
   enter("opening");
   stopSoon = false;
-  const fresh = new Hearing();
+  const fresh = new Recording();
   try {
-    const onSamples = (samples) => hearMore(fresh, samples);
+    /** @param {Float32Array} samples */
+    const onSamples = (samples) => addSamples(fresh, samples);
     microphone = await Microphone.open({ onSamples, onEnd: stop });
   } catch (error) {
     return fail(error);
@@ -70,8 +70,8 @@ async function listen() {
   begin(fresh, true);
   enter("listening");
   draw();
-  // Only now: to fetch and compile it takes the time in which the first word would be lost. What
-  // fails here is told when the answer is wanted.
+  // Only now: while the networks are fetched and compiled, the first word would be lost. An error
+  // here is shown when the answer is wanted.
   load().catch(() => {});
   if (stopSoon) stop();
   else if (document.hidden) stop(HIDDEN);
@@ -79,20 +79,20 @@ async function listen() {
 
 const HIDDEN = "It stopped as the page went to the background.";
 
-/** In the background, nobody is listened to; a file is heard to its end. */
+/** In the background, the microphone stops; a file is read to its end. */
 function leave() {
   if (state === "opening" || state === "listening") stop(HIDDEN);
 }
 
-/** @param {string} [reason] why, where no person stopped it */
+/** @param {string} [reason] why, where the user did not stop it */
 async function stop(reason = "") {
   if (state === "opening") stopSoon = true;
   if (state === "reading") enter("answering");
   if (state !== "listening") return;
   enter("answering");
   try {
-    await microphone.stop();
-    await hearing; // what is being heard just now
+    await microphone?.stop();
+    await updating;
     await answer(reason);
   } catch (error) {
     fail(error);
@@ -103,7 +103,7 @@ async function stop(reason = "") {
 async function open(files) {
   if (!files?.length || state !== "idle") return;
   enter("answering");
-  begin(new Hearing(), false);
+  begin(new Recording(), false);
   draw();
   load().catch(() => {});
   try {
@@ -111,8 +111,8 @@ async function open(files) {
     if (duration > MAX_DURATION_S) enter("reading");
     const stopped = await read(pieces, duration);
     const remarks = [
-      stopped && `Stopped at ${clock(show.hearing.duration)} of ${clock(duration)}.`,
-      files.length > 1 && `One at a time: this is ${files[0].name}.`,
+      stopped && `Stopped at ${clock(shown.recording.duration)} of ${clock(duration)}.`,
+      files.length > 1 && `One file at a time: this is ${files[0].name}.`,
     ];
     enter("answering");
     await answer(remarks.filter(Boolean).join(" "));
@@ -123,40 +123,42 @@ async function open(files) {
   }
 }
 
-// ---- what is heard of it -----------------------------------------------------------------------
+// ---- answer -------------------------------------------------------------------------------------
 
-/** What goes on while someone speaks. @type {Promise<void> | null} */
-let hearing = null;
+/** The update that is going on while someone speaks. @type {Promise<void> | null} */
+let updating = null;
 
-/** @param {Hearing} fresh @param {boolean} live whether it goes on */
-function begin(fresh, live) {
-  Object.assign(show, { hearing: fresh, heard: [], selected: -1, live });
+/** @param {Recording} recording @param {boolean} isLive whether it goes on */
+function begin(recording, isLive) {
+  Object.assign(shown, { recording, digits: [], selected: -1, isLive });
 }
 
-/** @param {Hearing} fresh @param {Float32Array} samples that the microphone has newly heard */
-function hearMore(fresh, samples) {
-  fresh.add(samples);
-  if (state === "listening") hearing ??= hearSoFar().finally(() => (hearing = null));
+/** @param {Recording} recording @param {Float32Array} samples the next of the microphone */
+function addSamples(recording, samples) {
+  recording.add(samples);
+  if (state === "listening") updating ??= update().finally(() => (updating = null));
 }
 
-async function hearSoFar() {
+async function update() {
   try {
     if (ready) {
-      const heard = await show.hearing.hear(ready);
-      if (heard.length) await show.hearing.picture(ready, heard.at(-1));
+      await shown.recording.follow(ready);
+      const { digits } = shown.recording;
+      const last = digits.at(-1);
+      if (last) await shown.recording.picture(ready, last);
       if (state !== "listening") return;
-      Object.assign(show, { heard, selected: heard.length - 1 });
+      Object.assign(shown, { digits, selected: digits.length - 1 });
     }
     draw();
   } catch (error) {
     if (state !== "listening") return;
-    microphone.stop();
+    microphone?.stop();
     fail(error);
   }
 }
 
 /**
- * Hear a file, piece by piece.
+ * Transcribe a file, piece by piece.
  * @param {AsyncGenerator<Float32Array>} pieces
  * @param {number} duration in seconds
  * @returns {Promise<boolean>} whether it was stopped before its end
@@ -166,16 +168,16 @@ async function read(pieces, duration) {
   const stoppable = state === "reading";
   let drawn = performance.now();
   for await (const piece of pieces) {
-    show.hearing.add(piece);
-    await show.hearing.follow(loaded);
+    shown.recording.add(piece);
+    await shown.recording.follow(loaded);
     if (!stoppable) continue;
     if (state !== "reading") return true;
     if (document.hidden || performance.now() - drawn < REDRAW_MS) continue;
     drawn = performance.now();
-    Object.assign(show, { heard: await show.hearing.hear(loaded), selected: -1 });
+    Object.assign(shown, { digits: shown.recording.digits, selected: -1 });
     draw();
-    const heard = show.hearing.duration;
-    progress(heard / duration, `Heard ${clock(heard)} of ${clock(duration)}`);
+    const done = shown.recording.duration;
+    progress(done / duration, `Read ${clock(done)} of ${clock(duration)}`);
   }
   return false;
 }
@@ -186,42 +188,54 @@ async function read(pieces, duration) {
  */
 async function answer(remark) {
   const stopped = performance.now();
-  if (show.hearing.duration < MIN_DURATION_S) {
-    throw new HearingError("That was too short. Press, speak, and press again.");
+  if (shown.recording.duration < MIN_DURATION_S) {
+    throw new UserError("That was too short. Press, speak, and press again.");
   }
   const loaded = await load();
-  const heard = await show.hearing.finish(loaded);
-  if (heard.length) await show.hearing.picture(loaded, heard.at(-1));
-  Object.assign(show, { heard, selected: heard.length - 1, live: false });
+  const digits = await shown.recording.finish(loaded);
+  const last = digits.at(-1);
+  if (last) await shown.recording.picture(loaded, last);
+  Object.assign(shown, { digits, selected: digits.length - 1, isLive: false });
   draw();
   enter("idle");
   tell(`${sentence()} ${remark}`.trim(), "result");
   performance.measure("answer", { start: stopped });
 }
 
-/** @param {number} index of what is to be looked at */
+/** @param {number} index of the digit whose picture is shown */
 async function select(index) {
-  const { hearing: shown, heard } = show;
-  show.selected = index;
+  const { recording, digits } = shown;
+  shown.selected = index;
   draw();
-  if (heard[index].recognition.logMel) return;
-  await shown.picture(await load(), heard[index]);
+  if (digits[index].logMel) return;
+  await recording.picture(await load(), digits[index]);
   draw();
 }
 
 function sentence() {
-  const { hearing: shown, heard } = show;
-  const all = [...shown.before, ...heard.map((one) => glyph(one.recognition))];
-  if (all.length > MOST_READ) return `Heard ${all.length} digits.`;
-  if (all.length > 1) return `Heard ${all.join(" ")}.`;
-  if (!heard.length) return all.length ? `Heard ${all[0]}.` : "No digit was heard.";
-  const { recognition } = heard[0];
-  if (recognition.refusal) return recognition.refusal;
-  return `Heard ${recognition.digit}, ${percent(recognition.probability)} sure.`;
+  const { recording, digits } = shown;
+  const all = [...recording.before, ...digits.map(glyph)];
+  if (all.length > MAX_LISTED) return `Recognized ${all.length} digits.`;
+  if (all.length > 1) return `Recognized ${all.join(" ")}.`;
+  if (!digits.length) return all.length ? `Recognized ${all[0]}.` : "No digit was recognized.";
+  const [only] = digits;
+  if (only.digit === null) return explain(only);
+  return `Recognized ${only.digit}, with a probability of ${percent(only.probability)}.`;
 }
-// ---- what is shown -----------------------------------------------------------------------------
 
-/** @param {Recognition} recognition */
+/** @param {Digit} digit @returns {string} why it is none */
+function explain({ reason, label }) {
+  if (reason === "silence") {
+    return "No speech above the background. Speak louder, or closer to the microphone.";
+  }
+  if (reason === "not a digit") return "This does not sound like a digit.";
+  if (reason === "unclear") return `Unclear, perhaps ${label}. Say it again.`;
+  return `This is “${label}”, which is no digit.`;
+}
+
+// ---- display ------------------------------------------------------------------------------------
+
+/** @param {Digit} digit */
 const glyph = ({ digit }) => (digit === null ? "?" : String(digit));
 
 /** @param {number} probability never rounded up to certainty */
@@ -232,64 +246,63 @@ const clock = (seconds) =>
   `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 
 function draw() {
-  const { hearing: shown, heard, selected, live } = show;
-  const { samples, dropped, duration } = shown;
+  const { recording, digits, selected, isLive } = shown;
+  const { samples, dropped, duration } = recording;
   const kept = samples.length / SAMPLE_RATE;
-  const marks = heard.map(({ start, stop }) => ({ start: start - dropped, stop: stop - dropped }));
+  const marks = digits.map((one) => ({ start: one.start - dropped, stop: one.stop - dropped }));
   marks.forEach((mark, i) => {
     const next = marks[i + 1]; // where they overlap, both end in the middle
     if (next && next.start < mark.stop) next.start = mark.stop = (next.start + mark.stop) / 2;
   });
-  const span = live ? Math.max(4, kept) : Math.max(0.5, kept);
+  const span = isLive ? Math.max(4, kept) : Math.max(0.5, kept);
   drawWaveform(at("waveform"), samples, marks, selected, span);
   const last = `the last ${Math.round(kept)} s of ${clock(duration)}`;
   at("span").textContent = dropped ? last : duration ? `${duration.toFixed(1)} s` : "";
-  const count = shown.before.length + heard.length;
+  const count = recording.before.length + digits.length;
   at("waveform").ariaLabel =
     `Waveform: ${duration.toFixed(1)} seconds, ${count} digit${count === 1 ? "" : "s"}`;
 
   drawDigits();
-  const one = heard[selected];
-  const recognition = one?.recognition;
-  drawLogMel(at("log-mel"), recognition?.logMel ?? null);
-  // The network for strings sees the same, but not cut to one digit.
-  at("seen-by").textContent = one && !one.alone ? "What it looks like" : "What the network saw";
-  at("log-mel").ariaLabel =
-    `Log-mel spectrogram: ${recognition ? `what was heard as ${recognition.label}` : "nothing yet"}`;
-  at("sure").textContent = recognition ? percent(recognition.probability) : "";
+  const one = digits[selected];
+  drawLogMel(at("log-mel"), one?.logMel ?? null);
+  // The network for strings takes the same, but not cut to one digit.
+  at("log-mel-title").textContent =
+    one && !one.isWhole ? "Log-mel spectrogram" : "Network input (log-mel)";
+  at("log-mel").ariaLabel = `Log-mel spectrogram: ${one ? `recognized as ${one.label}` : "nothing yet"}`;
+  at("probability").textContent = one ? percent(one.probability) : "";
   [...at("bars").children].forEach((bar, i) => {
-    const probability = recognition?.probabilities[i] ?? 0;
-    bar.style.setProperty("--share", String(probability));
-    bar.classList.toggle("best", recognition?.label === DIGITS[i]);
+    const probability = one?.probabilities[i] ?? 0;
+    bar.style.setProperty("--fraction", String(probability));
+    bar.classList.toggle("best", one?.label === DIGITS[i]);
     bar.ariaLabel = `${i}: ${percent(probability)}`;
   });
 }
 
 function drawDigits() {
-  const { hearing: shown, heard, selected } = show;
-  at("before").textContent = shown.before;
-  at("before").hidden = !shown.before;
+  const { recording, digits, selected, isLive } = shown;
+  at("before").textContent = recording.before;
+  at("before").hidden = !recording.before;
   at("before").scrollTop = at("before").scrollHeight;
   const list = at("digits");
-  while (list.children.length > heard.length) list.lastChild.remove();
-  while (list.children.length < heard.length) {
+  while (list.children.length > digits.length) list.lastChild.remove();
+  while (list.children.length < digits.length) {
     const index = list.children.length;
     const button = document.createElement("button");
     button.type = "button";
     button.onclick = () => select(index);
     list.appendChild(document.createElement("li")).append(button);
   }
-  const count = shown.before.length + heard.length;
+  const count = recording.before.length + digits.length;
   list.classList.toggle("long", count > 8);
-  list.classList.toggle("longer", count > MOST_READ);
-  heard.forEach(({ recognition, open }, index) => {
+  list.classList.toggle("longer", count > MAX_LISTED);
+  digits.forEach((one, index) => {
     const button = list.children[index].firstChild;
-    button.textContent = glyph(recognition);
-    button.title = recognition.refusal || percent(recognition.probability);
-    button.ariaLabel = recognition.refusal ? "no digit" : glyph(recognition);
+    button.textContent = glyph(one);
+    button.title = one.digit === null ? explain(one) : percent(one.probability);
+    button.ariaLabel = one.digit === null ? "no digit" : glyph(one);
     button.ariaPressed = String(index === selected);
-    button.classList.toggle("open", show.live && open);
-    button.classList.toggle("refused", recognition.digit === null);
+    button.classList.toggle("open", isLive && one.isOpen);
+    button.classList.toggle("rejected", one.digit === null);
   });
 }
 
@@ -303,14 +316,14 @@ function enter(next) {
   at("file").disabled = state !== "idle";
   if (state === "opening") tell("Asking for the microphone…", "hint");
   if (state === "listening") tell("Listening. Press again to stop.", "hint");
-  if (state === "reading") tell("Listening to it. Press to stop.", "hint");
-  if (state === "answering") tell("Listening to it…", "hint");
+  if (state === "reading") tell("Reading the recording. Press to stop.", "hint");
+  if (state === "answering") tell("Recognizing…", "hint");
 }
 
-/** @param {number} share of what takes long, 1 when it is done @param {string} [text] */
-function progress(share, text = "") {
-  at("loading").hidden = share === 1;
-  at("progress").value = share;
+/** @param {number} fraction that is done @param {string} [text] */
+function progress(fraction, text = "") {
+  at("loading").hidden = fraction === 1;
+  at("progress").value = fraction;
   at("loaded").textContent = text;
 }
 
@@ -322,14 +335,14 @@ function tell(text, kind) {
 
 /** @param {unknown} error */
 function fail(error) {
-  show.live = false;
+  shown.isLive = false;
   draw();
   enter("idle");
   const text = error instanceof Error ? error.message : String(error);
-  tell(error instanceof HearingError ? text : `This should not happen: ${text}. Reload.`, "error");
+  tell(error instanceof UserError ? text : `This should not happen: ${text}. Reload.`, "error");
 }
 
-// ---- the wiring --------------------------------------------------------------------------------
+// ---- events -------------------------------------------------------------------------------------
 
 function press() {
   if (state === "idle") {
@@ -341,7 +354,7 @@ function press() {
   }
 }
 
-/** What was held down is let go: that ends it, unless it was only tapped. */
+/** A key or button is released: that ends the recording, unless it was only tapped. */
 function release() {
   if (pressedAt && performance.now() - pressedAt > HOLD_MS) stop();
   pressedAt = 0;
@@ -352,10 +365,11 @@ function start() {
     at("bars").appendChild(document.createElement("li")).textContent = digit;
   }
   const speak = at("speak");
-  speak.addEventListener("pointerdown", (event) => event.button === 0 && press());
+  speak.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => event.button === 0 && press());
   for (const event of ["pointerup", "pointercancel"]) window.addEventListener(event, release);
-  // A click without a pointer comes from Enter, or from what reads the page aloud.
-  speak.addEventListener("click", (event) => event.detail === 0 && press());
+  // A click without a pointer comes from Enter, or from a screen reader.
+  speak.addEventListener("click", (/** @type {MouseEvent} */ event) => event.detail === 0 && press());
+  /** @param {KeyboardEvent} event */
   const isSpeak = ({ code, target }) =>
     code === "Space" && (target === document.body || target === speak);
   window.addEventListener("keydown", (event) => {
@@ -369,10 +383,11 @@ function start() {
     release();
   });
 
-  at("file").addEventListener("change", async ({ target }) => {
+  at("file").addEventListener("change", async (/** @type {{target: HTMLInputElement}} */ { target }) => {
     await open(target.files);
     target.value = ""; // so that the same file can be chosen again
   });
+  /** @param {boolean} on */
   const dragging = (on) => document.body.classList.toggle("dragging", on);
   window.addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -382,7 +397,7 @@ function start() {
   window.addEventListener("drop", (event) => {
     event.preventDefault();
     dragging(false);
-    open(event.dataTransfer.files);
+    open(event.dataTransfer?.files ?? null);
   });
 
   document.addEventListener("visibilitychange", () => document.hidden && leave());

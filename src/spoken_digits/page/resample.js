@@ -42,6 +42,10 @@ export class Resampler {
     return this.#push(new Float32Array(2 * this.#half), total);
   }
 
+  /**
+   * @param {Float32Array} samples the next
+   * @param {number} total samples out, at most
+   */
   #push(samples, total) {
     const held = new Float32Array(this.#buffer.length + samples.length);
     held.set(this.#buffer);
@@ -68,6 +72,7 @@ export class Resampler {
     return Math.floor((this.#given * this.#rate) / SAMPLE_RATE) - this.#half + 1;
   }
 
+  /** @param {number} phase in 1/8000 of a sample */
   #filter(phase) {
     let filter = this.#filters.get(phase);
     if (!filter) {
@@ -84,7 +89,7 @@ export class Resampler {
   }
 }
 
-/** The modified Bessel function of order 0. */
+/** The modified Bessel function of order 0. @param {number} x */
 function bessel(x) {
   let [sum, term] = [1, 1];
   for (let k = 1; term > 1e-12 * sum; k++) {

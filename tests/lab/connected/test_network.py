@@ -8,7 +8,6 @@ import torch
 from torch.nn import functional
 
 from spoken_digits.audio import SAMPLE_RATE
-from spoken_digits.connected import Transcriber
 from spoken_digits.lab.connected.network import (
     BLANK,
     BLOCK,
@@ -19,6 +18,7 @@ from spoken_digits.lab.connected.network import (
     StringNet,
     export_strings,
 )
+from spoken_digits.lab.connected.pipeline import DECODING
 from spoken_digits.lab.connected.strings import DigitString, read_words
 from spoken_digits.lab.connected.training import (
     StringConfig,
@@ -30,6 +30,7 @@ from spoken_digits.lab.connected.training import (
 from spoken_digits.lab.data.corpora import read_corpus
 from spoken_digits.lab.export import ExportError
 from spoken_digits.lab.features import mel_spectrogram
+from spoken_digits.networks import StringNetwork
 
 TINY = StringConfig(steps=25, batch_size=4, seconds=2.4, learning_rate=1e-2, ema_decay=0.5)
 
@@ -157,16 +158,16 @@ def test_training_lowers_the_loss_and_repeats(material, trained):
 
 def test_an_export_is_heard_as_torch_hears(trained, tmp_path):
     net, _ = trained
-    content = export_strings(net, {"threshold": "0.4"})
+    content = export_strings(net, DECODING.to_metadata() | {"rescoring": "false"})
     assert len(content) <= 1_000_000
     (tmp_path / "s.onnx").write_bytes(content)
-    transcriber = Transcriber(tmp_path / "s.onnx")
-    assert (transcriber.threshold, transcriber.step, transcriber.block) == (0.4, STEP, BLOCK)
-    assert transcriber.lookahead >= LATEST_S * SAMPLE_RATE
+    network = StringNetwork(tmp_path / "s.onnx")
+    assert (network.decoding, network.step, network.block) == (DECODING, STEP, BLOCK)
+    assert network.lookahead >= LATEST_S * SAMPLE_RATE
     waveform = 0.1 * np.random.default_rng(0).standard_normal(3 * BLOCK).astype(np.float32)
-    state, parts = transcriber.first_state(), []
+    state, parts = network.first_state(), []
     for block in waveform.reshape(3, -1):
-        log_p, _, state = transcriber.hear(block, state)
+        log_p, _, state = network.run(block, state)
         parts.append(log_p)
     with torch.no_grad():
         expected = net(torch.from_numpy(waveform)[None])[0][0].log_softmax(-1)
@@ -177,4 +178,4 @@ def test_an_export_that_differs_is_refused(trained, monkeypatch):
     net, _ = trained
     monkeypatch.setattr("spoken_digits.lab.connected.network._TOLERANCE", 0.0)
     with pytest.raises(ExportError, match="nothing was written"):
-        export_strings(net, {"threshold": "0.5"})
+        export_strings(net, {})

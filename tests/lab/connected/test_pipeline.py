@@ -11,7 +11,7 @@ from spoken_digits.cli import main
 from spoken_digits.connected import Segment, Transcriber, Update
 from spoken_digits.lab.connected import pipeline
 from spoken_digits.lab.connected.pipeline import evaluation_clips
-from spoken_digits.lab.connected.strings import Spoken
+from spoken_digits.lab.connected.strings import DigitString
 from spoken_digits.lab.data.corpora import DIGIT_WORDS
 from spoken_digits.lab.data.pooled import is_held_out
 from spoken_digits.lab.data.splits import XSDR_TEST, XSDR_TRAIN
@@ -93,7 +93,7 @@ def test_the_command_trains_evaluates_and_makes_strings(
         "strings.onnx",
     }
     assert run.joinpath("strings.onnx").read_bytes() == Path("s.onnx").read_bytes()
-    assert Transcriber("s.onnx").metadata["hear_again"] == "true"
+    assert Transcriber("s.onnx").network.metadata["rescoring"] == "true"
     evaluation = read_json(run / "evaluation.json", RunEvaluation)
     assert evaluation.task == "strings"
     assert evaluation.strings is not None
@@ -159,7 +159,7 @@ class Emits:
 
 
 def test_the_delay_runs_from_the_end_of_a_digit_until_it_is_emitted():
-    string = Spoken(
+    string = DigitString(
         np.zeros(16_000, np.float32), "12", np.array([1_000, 8_000]), np.array([4_000, 12_000]),
         "ann", "fsdd",
     )  # fmt: skip

@@ -99,7 +99,7 @@ def test_one_task_makes_the_file_that_ships_and_weights_to_start_from(
 @ONE_WORKER
 def test_the_study_reports_accuracy_on_everything_that_was_held_out(studied: Path) -> None:
     result = summarize_shipped(studied)
-    assert [row.left_out for row in result.accuracy] == [
+    assert [row.held_out for row in result.accuracy] == [
         "fsdd, the whole corpus",
         "fsdd, speakers in 3 groups",
         "speech_commands, the whole corpus",
@@ -108,13 +108,14 @@ def test_the_study_reports_accuracy_on_everything_that_was_held_out(studied: Pat
     assert all(0 <= row.accuracy <= 1 and row.clips == 60 for row in result.accuracy)
     assert [row.speakers for row in result.accuracy] == [6, 6, 6, 6]
     assert len(result.fsdd_speakers) == 6
-    words = {row.condition for row in result.spoiled_recordings}
+    words = {row.condition for row in result.degraded_recordings}
     assert words == {
         "as it is", "silence around", "room, RT60 0.3 s", "room, RT60 0.6 s", "telephone",
         "clipped by 15 dB", "noise 20 dB", "noise 10 dB", "noise 5 dB", "noise 0 dB",
     }  # fmt: skip
-    assert len(result.rejection_of_words_never_trained_on) >= 4
+    assert len(result.rejection_of_unseen_words) >= 4
     assert sum(row.clips for row in result.recall_by_digit) == 120
+    assert len(result.rejection_by_fold) == FOLDS
     assert result.recipe == replace(TINY, model="cnn-wide").to_toml()
     assert (result.study, result.track) == ("shipped", "open")
     assert result.command == "spoken-digits study shipped"
@@ -135,6 +136,28 @@ def test_it_is_a_study_like_the_others_but_not_among_all() -> None:
     assert whole.config == recipe
 
 
+def test_what_is_published_is_of_that_form_and_agrees_with_itself() -> None:
+    result = read_json(Path(__file__).parents[3] / "results" / "shipped.json", ShippedResult)
+    (whole, *_) = result.variants
+    assert [
+        whole.accuracy_fsdd_whole,
+        whole.accuracy_fsdd_speakers,
+        whole.accuracy_speech_commands_whole,
+        whole.accuracy_speech_commands_speakers,
+    ] == [row.accuracy for row in result.accuracy]
+    by_speaker = list(result.fsdd_speakers.values())
+    assert np.mean([s.accuracy for s in by_speaker]) == pytest.approx(whole.accuracy_fsdd_speakers)
+    held_out = np.mean([s.accuracy_corpus_held_out for s in by_speaker])
+    assert held_out == pytest.approx(whole.accuracy_fsdd_whole)
+    for score in result.rejection_of_unseen_words:
+        folds = [fold.metrics.scores[score.score] for fold in result.rejection_by_fold]
+        assert score.auroc == pytest.approx(np.mean([fold.auroc for fold in folds]))
+        assert score.eer == pytest.approx(np.mean([fold.eer for fold in folds]))
+    fsdd = [row for row in result.recall_by_digit if row.corpus == "fsdd"]
+    hits = sum(row.clips * (row.recall or 0) for row in fsdd)
+    assert hits / 3000 == pytest.approx(whole.accuracy_fsdd_speakers)
+
+
 @ONE_WORKER
 def test_the_numbers_are_those_of_the_predictions(studied: Path) -> None:
     result = summarize_shipped(studied)
@@ -147,7 +170,7 @@ def test_the_numbers_are_those_of_the_predictions(studied: Path) -> None:
     folds = [saved(str(fold), "predictions-fsdd-recorded-10.npz") for fold in range(FOLDS)]
     (row,) = (
         row
-        for row in result.spoiled_recordings
+        for row in result.degraded_recordings
         if (row.corpus, row.kind, row.level) == ("fsdd", "recorded", 10)
     )
     hits = np.concatenate([fold.correct for fold in folds])
@@ -176,7 +199,7 @@ def test_the_study_sets_the_smaller_variants_beside_the_network(
         rows["float"].accuracy_speech_commands_whole,
         rows["float"].accuracy_speech_commands_speakers,
     ] == [row.accuracy for row in result.accuracy]
-    (own,) = (r for r in result.rejection_of_words_never_trained_on if r.score == "own")
+    (own,) = (r for r in result.rejection_of_unseen_words if r.score == "own")
     assert (rows["float"].rejection_auroc, rows["float"].rejection_eer) == (own.auroc, own.eer)
     # Recognized again, one file after another, as a user's recordings are.
     hits = [

@@ -156,7 +156,7 @@ def test_weights_to_start_from_bring_their_recipe_and_lose_their_last_layer(tmp_
     assert found == recipe
     assert set(weights) == {name for name in net.state_dict() if not name.startswith("head.")}
     asked = CustomWordsConfig(epochs=5, start=str(path))
-    config = custom_words_config(asked, ["epochs"], n_clips=10)
+    config = custom_words_config(asked, ["epochs"], n_clips=10, start=found)
     assert (config.model, config.epochs, config.oov_fraction) == ("temporal-cnn", 5, 0.0)
     assert config.learning_rate < TrainConfig().learning_rate
     assert (config.split, config.clips_per_epoch) == ("custom", finetune.MIN_CLIPS)

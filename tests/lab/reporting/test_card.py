@@ -10,7 +10,7 @@ from toy_model import write_toy_model
 from spoken_digits.lab.evaluation.rejection import THRESHOLDS
 from spoken_digits.lab.reporting.card import model_card, update_card
 
-CUT = {"digits_accepted": 0.97, "digits_right": 0.955, "others_accepted": 0.042}
+POINT = {"false_reject_rate": 0.03, "accuracy": 0.955, "false_accept_rate": 0.042}
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,11 @@ def of(model: Path) -> dict:
 def rejection(model: Path) -> dict:
     return {
         "command": "spoken-digits evaluate toy.onnx --rejection",
-        "model": of(model), "corpus": "speech_commands", "heard_before": 0,
-        "digits": 2292, "others": 1156, "auroc": 0.9871, "eer": 0.0523,
-        "cuts": [CUT | {"threshold": t, "noise_alarms_per_hour": 3.2} for t in THRESHOLDS],
+        "model": of(model), "corpus": "speech_commands", "seen_speakers": 0,
+        "digits": 2292, "oov": 1156, "auroc": 0.9871, "eer": 0.0523,
+        "operating_points": [
+            POINT | {"threshold": t, "noise_false_alarms_per_hour": 3.2} for t in THRESHOLDS
+        ],
     }  # fmt: skip
 
 
@@ -52,21 +54,21 @@ def shipped() -> dict:
     words = {"corpus": "speech_commands"}
     return {
         "command": "spoken-digits study shipped",
-        "accuracy": [row | {"left_out": "fsdd, the whole corpus"}],
+        "accuracy": [row | {"held_out": "fsdd, the whole corpus"}],
         "fsdd_speakers": {
-            "theo": {"left_out_with_the_corpus": 0.95, "accuracy": 0.97},
-            "ann": {"left_out_with_the_corpus": 0.9, "accuracy": 0.91},
+            "theo": {"accuracy_corpus_held_out": 0.95, "accuracy": 0.97},
+            "ann": {"accuracy_corpus_held_out": 0.9, "accuracy": 0.91},
         },
         "recall_by_digit": [
             recall | {"digit": "0", "recall": 0.997}, recall | {"digit": "6", "recall": 0.887},
             words | {"digit": "0", "recall": 0.968, "clips": 558},
             words | {"digit": "6", "recall": 0.8, "clips": 10},
         ],
-        "spoiled_recordings": [
+        "degraded_recordings": [
             {"corpus": "fsdd", "condition": "noise 10 dB", "accuracy": 0.921},
             {"corpus": "speech_commands", "condition": "noise 10 dB", "accuracy": 0.959},
         ],
-        "rejection_of_words_never_trained_on": [
+        "rejection_of_unseen_words": [
             {"score": "own", "auroc": 0.971, "eer": 0.072},
             {"score": "energy", "auroc": 0.963, "eer": 0.088},
         ],
@@ -101,7 +103,14 @@ def test_without_results_it_says_that_nothing_is_measured(toy, tmp_path):
 
 @pytest.mark.parametrize(
     "heading",
-    ["Model details", "Intended use", "Training data", "Evaluation", "Limitations and bias", "Licence"],
+    [
+        "Model details",
+        "Intended use",
+        "Training data",
+        "Evaluation",
+        "Limitations and bias",
+        "Licence",
+    ],
 )
 def test_it_has_the_sections_of_a_model_card(toy, tmp_path, heading):
     assert f"\n## {heading}\n" in model_card(tmp_path, toy)
@@ -119,7 +128,7 @@ def test_figures_of_this_model_stand_there_and_those_of_another_do_not(toy, tmp_
     put(tmp_path, "rejection.json", rejection(toy))
     text = model_card(tmp_path, toy)
     assert "2,292 digits against 1,156 other words of speech_commands: AUROC 98.7 %" in text
-    assert "| 0.50 | 97.0 | 95.5 | 4.2 | 3 |" in text
+    assert "| 0.50 | 3.0 | 95.5 | 4.2 | 3 |" in text
     other = write_toy_model(tmp_path / "other.onnx", rejection=True, rejection_threshold="0")
     assert "AUROC" not in model_card(tmp_path, other)
 
@@ -174,7 +183,7 @@ def test_strings_are_told_by_speaker_with_digits_found_where_none_are(toy, tmp_p
     scored = {
         "command": "spoken-digits strings score",
         "strings": {"ann": ann, "speech_commands": ann, "all of the split": ann},
-        "delay_ms": {"95 %": 98.7},
+        "delay_ms": {"p95": 98.7},
         "false_digits": {"pink_noise": {"digits": "77", "seconds": 60.0}},
     }
     put(tmp_path, "strings.json", scored)

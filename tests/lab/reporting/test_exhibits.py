@@ -114,11 +114,16 @@ def test_curves_are_drawn_of_logs_and_a_held_out_speaker_is_told_apart(tmp_path)
     shown = exhibits.collect([result("models", [row(0.9)])], {"models": runs}, {}, False)
     assert "held-out training speaker" in shown.curves
     sweeps = [run_of(tmp_path, tests, log=log, grid="learning-rate")]
-    assert exhibits.collect([result("models", [row(0.9)])], {"models": sweeps}, {}, False).curves is None
+    assert (
+        exhibits.collect([result("models", [row(0.9)])], {"models": sweeps}, {}, False).curves
+        is None
+    )
 
 
 def test_what_is_kept_is_read_again_without_sounds(tmp_path):
-    mistake = Mistake("6_ann_0.wav", "ann", "6", "8", 0.9, 4, 5, "<svg/>", "data:audio/wav;base64,AA")
+    mistake = Mistake(
+        "6_ann_0.wav", "ann", "6", "8", 0.9, 4, 5, "<svg/>", "data:audio/wav;base64,AA"
+    )
     embedding = Embedding("LSTM", 40, 2, 0.7, 0.1, None, "<svg/>")
     kept = Exhibits("a command", ("c" * 40,), "2-D CNN", "<svg/>", None, (mistake,), (embedding,))
     exhibits.write_exhibits(tmp_path / "e.json", kept)

@@ -100,7 +100,9 @@ def test_marks_lie_where_their_values_are():
     values = (0.2, 0.5, 0.6)
     shown = picture("ranked", {"a": [Point(f"w{k}", v) for k, v in enumerate(values)]})
     svg = figures.draw(shown, "m")
-    marks = re.findall(r'<use xlink:href="#m-[^"]*" x="([\d.]+)" y="([\d.]+)" style="fill: #0072b2', svg)
+    marks = re.findall(
+        r'<use xlink:href="#m-[^"]*" x="([\d.]+)" y="([\d.]+)" style="fill: #0072b2', svg
+    )
     x, y = np.array(marks, float).T
     assert len(x) == 3
     assert (x[1] - x[0]) / (x[2] - x[0]) == pytest.approx(0.3 / 0.4, abs=0.01)
@@ -127,13 +129,15 @@ def test_rejection_curves_tell_auroc_and_threshold():
     evaluation = {
         "auroc": rejection.auroc(digits, others),
         "eer": rejection.equal_error(digits, others)[0],
-        "curve": [[x, x**0.2] for x in np.linspace(0, 1, 101)],
-        "cuts": [
-            {"threshold": t, "digits_accepted": 1 - t, "digits_right": 0.9 - 0.9 * t,
-             "others_accepted": (1 - t) ** 3} for t in (0.0, 0.5, 1.0)
+        "roc_curve": [[x, x**0.2] for x in np.linspace(0, 1, 101)],
+        "operating_points": [
+            {"threshold": t, "false_reject_rate": t, "accuracy": 0.9 - 0.9 * t,
+             "false_accept_rate": (1 - t) ** 3} for t in (0.0, 0.5, 1.0)
         ],
         "default": {"threshold": 0.5},
     }  # fmt: skip
     svg = figures.rejection_curves(evaluation)
     assert f"AUROC {100 * evaluation['auroc']:.1f} %" in words(svg)
-    assert any(w.strip() == f"equal error rate, {100 * evaluation['eer']:.1f} %" for w in words(svg))
+    assert any(
+        w.strip() == f"equal error rate, {100 * evaluation['eer']:.1f} %" for w in words(svg)
+    )

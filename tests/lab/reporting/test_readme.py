@@ -17,7 +17,9 @@ from spoken_digits.lab.studies.results import read_results, write_result
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "results"
-README = "# Top\n<!-- results:begin -->\nstale words\n<!-- results:end -->\n<!-- studies:begin -->\n"
+README = (
+    "# Top\n<!-- results:begin -->\nstale words\n<!-- results:end -->\n<!-- studies:begin -->\n"
+)
 README += "<!-- studies:end -->\nbottom\n"
 
 
@@ -42,10 +44,9 @@ def cells(table):
 def test_the_headline_holds_the_numbers_of_its_files(tree):
     shown = cells(readme.headline(tree / "results"))
     assert [len(line) for line in shown.values()] == [4] * 7
-    by_words = {key: line for key, line in shown.items()}
 
     def of(*words):
-        (found,) = [line for key, line in by_words.items() if all(w in key for w in words)]
+        (found,) = [line for key, line in shown.items() if all(w in key for w in words)]
         return found
 
     # The strong model, on all clips and on the list; the best of the original study.
@@ -54,18 +55,27 @@ def test_the_headline_holds_the_numbers_of_its_files(tree):
     assert "not measured; one speaker (george) and synthetic speech: 95.0 %" in of("synthetic")
     people = json.loads((RESULTS / "shipped.json").read_text())["fsdd_speakers"]
     mean = (people["lucas"]["accuracy"] + people["yweweler"]["accuracy"]) / 2
-    assert of("everything licensed") == [f"{100 * mean:.1f} %", "–", "80.9 %", "93.8 %"]
+    assert of("everything licensed") == [f"{100 * mean:.1f} %", "-", "80.9 %", "93.8 %"]
     both = json.loads((RESULTS / "strings.json").read_text())["strings"]["all of the split"]
     wrong = both["substitutions"] + both["insertions"] + both["deletions"]
-    expected = f"{100 * wrong / both['digits']:.1f} %; {100 * both['whole'] / both['strings']:.1f} %"
+    expected = (
+        f"{100 * wrong / both['digits']:.1f} %; {100 * both['whole'] / both['strings']:.1f} %"
+    )
     assert of("strings", "digit error")[0] == expected
-    assert of("time per clip")[1:] == ["–", "5.5 ms", "1.1 s"]
+    assert of("time per clip")[1:] == ["-", "5.5 ms", "1.1 s"]
     assert of("size")[3] == "145 MB"
 
 
 def test_a_file_of_results_that_is_missing_is_named(tree):
     (tree / "results" / "references.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"references\.json"):
+        readme.headline(tree / "results")
+
+
+def test_a_measure_that_is_missing_is_named(tree):
+    path = tree / "results" / "benchmarks.json"
+    path.write_text(path.read_text().replace("503 digits", "500 digits"))
+    with pytest.raises(ValueError, match="pocketsphinx: no row with 503 digits, recognized"):
         readme.headline(tree / "results")
 
 
@@ -163,13 +173,15 @@ def test_tables_hold_no_grid_names_and_no_hashes():
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+    "name",
+    ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))],
 )
 def test_what_a_document_names_is_there(name):
     """Links within the repository, their headings, and files that stand in code."""
     path = ROOT / name
     text = path.read_text("utf-8")
-    for target in re.findall(r"\]\(([^)#\s]*)(?:#[^)]*)?\)", text):
+    for target in re.findall(r'\]\(([^)#\s]*)(?:#[^)]*)?\)|src="([^"]*)"', text):
+        target = "".join(target)
         if target and "://" not in target:
             assert (path.parent / target).exists(), f"{name} links to {target}"
     for target, heading in re.findall(r"\]\(([^)#\s:]*)#([^)]*)\)", text):

@@ -25,6 +25,7 @@ import spoken_digits
 from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.lab.export import OPSET, ExportError, describe
 from spoken_digits.lab.features import FrontEnd, LogMel
+from spoken_digits.networks import FORMAT_VERSION
 
 __all__ = [
     "BLANK",
@@ -270,7 +271,7 @@ def export_strings(net: StringNet, metadata: Mapping[str, str]) -> bytes:
             dynamic_axes={"waveform": {1: "L"}, "scores": {1: "U"}, "edges": {1: "U"}},
         )
     about = {
-        "format_version": "1",
+        "format_version": FORMAT_VERSION,
         "labels": json.dumps([*"0123456789", "blank"]),
         "sample_rate_hz": str(SAMPLE_RATE),
         "step": str(STEP),

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 
-from spoken_digits.audio import SAMPLE_RATE
+from spoken_digits.audio import MARGIN_S, SAMPLE_RATE
 from spoken_digits.connected import Transcriber
 from spoken_digits.lab.connected.network import StringNet, export_strings
 from spoken_digits.lab.connected.phrases import (
@@ -54,6 +54,8 @@ from spoken_digits.lab.runs import (
 )
 from spoken_digits.lab.training.config import TomlConfig
 from spoken_digits.lab.tts.flite_festival import FLITE_FESTIVAL_VOICES
+from spoken_digits.probability import log_odds
+from spoken_digits.spotting import Decoding
 
 __all__ = [
     "ALL_SPEAKERS",
@@ -71,7 +73,18 @@ __all__ = [
 FloatArray = NDArray[np.float32]
 
 ALL_SPEAKERS = "all"  # in place of a split: every speaker of FSDD is trained on
-THRESHOLD = 0.2  # probability that a digit must reach; chosen on speakers held out
+# Chosen on speakers that neither network was trained on.
+DECODING = Decoding(
+    emission_threshold=float(log_odds(0.2)),
+    min_step_probability=0.1,
+    min_overlap=0.5,
+    settling_s=0.25,
+    margin_s=MARGIN_S,
+    first_pass_weight=0.5,
+    second_pass_weight=0.25,
+    probability_floor=1e-3,
+    max_log_odds=7.0,
+)
 TEST_STYLE = StringStyle(min_digits=4, max_digits=7)
 STRINGS_PER_SPEAKER = 100
 PHRASE_VOICES = 90
@@ -156,7 +169,7 @@ def run_strings(config: StringsConfig, context: RunContext) -> RunEvaluation:
     Raises
     ------
     CorpusError
-        When a corpus, or a program of the TTS voices, is not at hand.
+        When a corpus, or a program of the TTS voices, is missing.
     ExportError
         When ONNX and torch disagree.
     ImportError
@@ -241,7 +254,7 @@ def _write_environment(
 
 
 def export_run(directory: Path, output: Path | str | None = None) -> Path:
-    """Write a finished run as ONNX; left out, to ``strings.onnx`` in it. Return the file.
+    """Write a finished run as ONNX, by default as ``strings.onnx`` in its folder.
 
     Raises
     ------
@@ -257,8 +270,8 @@ def _to_onnx(directory: Path, rescoring: bool) -> bytes:
     environment = json.loads((directory / "environment.json").read_text(encoding="utf-8"))
     config = StringsConfig.from_toml(directory / "config.toml")
     metadata = {
-        "threshold": str(THRESHOLD),
-        "hear_again": "true" if rescoring else "false",
+        **DECODING.to_metadata(),
+        "rescoring": "true" if rescoring else "false",
         "recipe": json.dumps(asdict(config)),
         "training_data": json.dumps(environment["data"]),
         "licence": _LICENCE,
@@ -352,13 +365,13 @@ def _strings_of_speakers(
 
 
 def _strings_of_crowd(data: Path | str | None, seed: int) -> list[DigitString]:
-    """Make strings of the held-out speakers of Speech Commands, who say a few digits each."""
+    """Make strings of digits of all held-out speakers of Speech Commands, who have few each."""
     clips = evaluation_clips(None, data)
     counts = Counter(clip.label for clip in clips)
-    fewest = _MIN_FRACTION * max(counts.values(), default=0)
+    min_clips = _MIN_FRACTION * max(counts.values(), default=0)
     crowd = [
         DigitString(s.samples, s.digits, s.starts, s.ends, "crowd", s.corpus)
-        for s in read_words(clip for clip in clips if counts[clip.label] >= fewest)
+        for s in read_words(clip for clip in clips if counts[clip.label] >= min_clips)
     ]
     return make_strings(crowd, STRINGS_PER_SPEAKER, TEST_STYLE, seed)
 
@@ -377,14 +390,22 @@ def _score(transcribed: Sequence[Transcribed]) -> StringsScore:
     )
 
 
-_ABOUT = ("training_data", "recipe", "parameters", "threshold", "command", "commit", "version")
+_ABOUT = (
+    "training_data",
+    "recipe",
+    "parameters",
+    "emission_threshold",
+    "command",
+    "commit",
+    "version",
+)
 
 
 def describe_models(transcriber: Transcriber) -> dict[str, dict[str, str | None]]:
-    """Return what the files of a transcriber say of themselves, that for single digits too."""
-    models = {"model": {key: transcriber.metadata.get(key) for key in _ABOUT}}
-    if recognizer := transcriber.recognizer:
-        models["digits_model"] = {key: recognizer.metadata.get(key) for key in _ABOUT}
+    """Return metadata of a transcriber's files, for the record of an evaluation."""
+    models = {"model": {key: transcriber.network.metadata.get(key) for key in _ABOUT}}
+    if rescorer := transcriber.rescorer:
+        models["digits_model"] = {key: rescorer.metadata.get(key) for key in _ABOUT}
     return models
 
 

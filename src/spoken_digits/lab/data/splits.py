@@ -23,7 +23,7 @@ __all__ = [
     "split_by_speaker",
 ]
 
-# "xsdr": the speakers of FSDD as the original study divided them for testing on unseen people.
+# Cross-speaker digit recognition, the split of the original study.
 XSDR_TRAIN = ("george", "jackson", "nicolas", "theo")
 XSDR_TEST = ("lucas", "yweweler")
 # Published with the corpus (Becker et al. 2018, arXiv:1807.03418): five groups of twelve people.

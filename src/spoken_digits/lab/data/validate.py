@@ -77,11 +77,12 @@ class Summary:
 def check_recording(file: Path) -> SoundCheck:
     """Read a whole recording and return its problems; an unreadable file is one, not an error."""
     try:
-        samples, sample_rate = read_audio(file)
+        samples, rate = read_audio(file)
     except AudioError as error:
         detail = str(error).removeprefix(f"{file}: ")
         kind = "truncated" if detail.startswith("truncated") else "unreadable"
         return SoundCheck(None, b"", ((kind, detail),))
+    sample_rate = int(rate)  # a file states a whole number
     problems = list(_sound_problems(samples, sample_rate))
     if (channels := sf.info(file).channels) > 1:
         problems.append(("channels", f"{channels} channels, expected 1 (they will be averaged)"))

@@ -351,9 +351,9 @@ def score_clips(recognizer: Recognizer, clips: Sequence[Clip]) -> ScoredClips:
     for clip in clips:
         samples, sample_rate = read_audio(clip.file)
         waveform = to_clip(samples, sample_rate)[None]
-        clip_logits, clip_scores = recognizer.judge(waveform)
+        clip_logits, log_odds = recognizer.score(waveform)
         logits.append(clip_logits[0])
-        scores.append(clip_scores[0])
+        scores.append(special.expit(log_odds[0]))
         embeddings.append(recognizer.embed(waveform)[0])
         seconds.append(len(samples) / sample_rate)
     labels = np.array([clip.label for clip in clips])

@@ -1,9 +1,9 @@
 """The recognizer that ships: trained on the pooled set, evaluated on what its split holds out.
 
 One recipe, `recipes/shipped.toml`, from a folder of corpora to one file; the same recipe with a
-corpus, speakers, words and noise recordings held out tells what to expect of it. What is evaluated
-is the exported file, on recordings as a user has them: degradations are applied to the recording,
-before its endpoints are found.
+corpus, speakers, words and noise recordings held out estimates its accuracy on new ones. What is
+evaluated is the exported file, on recordings as a user has them: degradations are applied to the
+recording, before its endpoints are found.
 
 Shapes: N clips, C classes, L samples.
 """
@@ -54,11 +54,11 @@ __all__ = [
 FloatArray = NDArray[np.float32]
 Degradation = Callable[[FloatArray, np.random.Generator], FloatArray]
 
-VOICE_TAKES, VOICE_OTHERS = 4, 40  # of every TTS voice: takes of a digit, other words
+VOICE_TAKES, VOICE_OOV_WORDS = 4, 40  # of every TTS voice: takes of a digit, OOV words
 CLIPS_DEGRADED = 600  # recordings of each corpus that a degraded condition is measured on
 SNR_DB = (20, 10, 5, 0)
 TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4)  # at which calibration is measured
-_PADDING = SAMPLE_RATE // 5  # samples on either side, in which a room or noise is heard alone
+_PADDING = SAMPLE_RATE // 5  # samples on either side, with reverberation or noise alone
 _TELEPHONE_HZ = (300.0, 3400.0)
 _TELEPHONE_PEAK = 0.25  # -12 dBFS
 _HISS_SNR_DB = 40.0
@@ -139,7 +139,7 @@ def _voices(context: RunContext) -> Path:
     folder = context.cache / "voices"
     if not folder.exists():
         _say(f"making {len(ALL_VOICES)} TTS voices, once; about a minute")
-        make_voices(folder, ALL_VOICES, takes=VOICE_TAKES, oov_words=VOICE_OTHERS)
+        make_voices(folder, ALL_VOICES, takes=VOICE_TAKES, oov_words=VOICE_OOV_WORDS)
     return folder
 
 
@@ -249,7 +249,7 @@ def _rejection(
 def _degraded(
     clips: Sequence[Clip], recordings: Sequence[FloatArray], test_noises: Sequence[Path], seed: int
 ) -> Iterator[tuple[Condition, list[Clip], list[FloatArray]]]:
-    """Yield each condition, with the clips that were chosen and what became of their recordings."""
+    """Yield each condition, with the clips that were chosen and their degraded recordings."""
     rng = np.random.default_rng([seed, 5])
     # As many of each digit, where a corpus has many of some and few of others.
     chosen: list[int] = []
@@ -293,7 +293,7 @@ def _add_noise(samples: FloatArray, padding: int, noise: FloatArray, snr_db: flo
 
 
 def in_noise(noises: Sequence[FloatArray], snr_db: float) -> Degradation:
-    """Return what adds a stretch of one of the noises, also 0.2 s before and after a recording."""
+    """Add a random stretch of one of the noises, beginning 0.2 s before and ending 0.2 s after."""
 
     def degrade(samples: FloatArray, rng: np.random.Generator) -> FloatArray:
         length = len(samples) + 2 * _PADDING
@@ -305,7 +305,7 @@ def in_noise(noises: Sequence[FloatArray], snr_db: float) -> Degradation:
 
 
 def _in_room(rt60_s: float, direct_to_reverberant_db: float) -> Degradation:
-    """Return what adds the reverberation of a made room; the recording grows by its tail."""
+    """Add the reverberation of a made room; the recording grows by its tail."""
 
     def degrade(samples: FloatArray, rng: np.random.Generator) -> FloatArray:
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
@@ -329,7 +329,7 @@ def _telephone(samples: FloatArray, _rng: np.random.Generator) -> FloatArray:
 
 
 def _clipped(below_peak_db: float) -> Degradation:
-    """Return what clips a recording at a level below its peak."""
+    """Clip at a level below the peak."""
 
     def degrade(samples: FloatArray, _rng: np.random.Generator) -> FloatArray:
         waveform, _ = _batch(samples)

@@ -45,7 +45,7 @@ __all__ = [
     "run_custom_words",
 ]
 
-MAX_FOLDS = 5  # more speakers than these are held out in groups
+MAX_FOLDS = 5  # with more speakers, they are held out in groups
 EPOCHS, STARTED_EPOCHS = 20, 12
 MIN_CLIPS, MAX_CLIPS = 640, 4000  # per epoch: few recordings are repeated, each time augmented
 STARTED_RATE = 1e-3  # low, so that pre-trained weights are kept
@@ -68,7 +68,7 @@ class CustomWordsConfig(TrainConfig):
 def read_start(start: str) -> tuple[TrainConfig, dict[str, Tensor]]:
     """Read weights to start from, and their recipe: ``shipped``, or a .safetensors file.
 
-    The last layer, which is for other words, is left out.
+    The last layer, which is for other words, is omitted.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def read_start(start: str) -> tuple[TrainConfig, dict[str, Tensor]]:
 
 
 def custom_words_config(
-    config: CustomWordsConfig, given: Sequence[str], n_clips: int
+    config: CustomWordsConfig, given: Sequence[str], n_clips: int, start: TrainConfig | None = None
 ) -> CustomWordsConfig:
     """Return the configuration for few recordings: of `config`, the keys that were `given` stand.
 
@@ -110,11 +110,8 @@ def custom_words_config(
         Keys that are not to be changed.
     n_clips
         Recordings to train on.
-
-    Raises
-    ------
-    ConfigError
-        When there are no weights to start from as `config` asks for.
+    start
+        Recipe of the weights that training starts from, see `read_start`; None for random ones.
     """
     values: dict[str, object] = {
         "split": "custom",
@@ -123,8 +120,7 @@ def custom_words_config(
         "temperature": 0.7,
         "clips_per_epoch": _clips_per_epoch(n_clips),
     }
-    if config.start != "none":
-        start, _ = read_start(config.start)
+    if start is not None:
         values |= {"model": start.model, "front_end": start.front_end}
         values |= {"epochs": STARTED_EPOCHS, "learning_rate": STARTED_RATE}
     kept = {key: value for key, value in values.items() if key not in given}
@@ -237,7 +233,7 @@ def _cross_validate(
     if len(speakers) == 1:
         return (), CrossValidationResult(
             f"WARNING: one speaker, {speakers[0]}: the accuracy on other speakers cannot be "
-            "measured, and is likely to be low; record other people too"
+            "measured, and is likely to be low; record other speakers too"
         )
     n_folds = min(len(speakers), MAX_FOLDS)
     tested: list[IntArray] = []
@@ -250,7 +246,7 @@ def _cross_validate(
             words = ", ".join(dataset.label_names[i] for i in untrained)
             return (), CrossValidationResult(
                 f"WARNING: {words}: said by speakers of one group only; the accuracy on other "
-                "speakers cannot be measured; have every word said by several people"
+                "speakers cannot be measured; record every word from several speakers"
             )
         if not context.quiet:
             print(f"cross-validation, {fold + 1} of {n_folds}", file=sys.stderr, flush=True)
@@ -273,7 +269,7 @@ def _summarize(
     metrics = result.metrics
     by_speaker = {name: score.accuracy for name, score in metrics.per_speaker.items()}
     worst = metrics.worst_speaker
-    fewest = min(Counter(clip.label for clip in dataset.clips).values())
+    min_clips = min(Counter(clip.label for clip in dataset.clips).values())
     low, high = metrics.wilson
     how = "one at a time" if n_folds == n_speakers else f"in {n_folds} groups"
     text = (
@@ -281,9 +277,9 @@ def _summarize(
         f"{metrics.clips:,} recordings ({low:.1%} to {high:.1%}; {n_speakers} speakers, held out "
         f"{how}; lowest {worst}, {by_speaker[worst]:.1%})"
     )
-    if n_speakers < 5 or fewest < 10:
+    if n_speakers < 5 or min_clips < 10:
         text += (
-            f"; WARNING: {n_speakers} speakers and at least {fewest} recordings of a word are few: "
-            "for other speakers expect an accuracy that differs by many points"
+            f"; WARNING: {n_speakers} speakers and at least {min_clips} recordings of a word are "
+            "few: for other speakers expect an accuracy that differs by many points"
         )
     return CrossValidationResult(text, metrics.accuracy, by_speaker)

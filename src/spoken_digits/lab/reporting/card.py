@@ -141,7 +141,7 @@ def _accuracy(shipped: Result) -> Table:
         ("held out", "clips", "speakers", "accuracy, %", "macro F1, %", "calibration error, %"),
         tuple(
             (
-                _held_out(row["left_out"]),
+                _held_out(row["held_out"]),
                 count(row["clips"]),
                 count(row["speakers"]),
                 *(percent(row[key]) for key in ("accuracy", "macro_f1", "ece")),
@@ -161,7 +161,7 @@ def _people(shipped: Result) -> Table:
     return table(
         ("speaker", "FSDD held out whole, %", "held out with one other speaker, %"),
         tuple(
-            (name, percent(row["left_out_with_the_corpus"]), percent(row["accuracy"]))
+            (name, percent(row["accuracy_corpus_held_out"]), percent(row["accuracy"]))
             for name, row in sorted(shipped["fsdd_speakers"].items())
         ),
     )
@@ -192,9 +192,9 @@ def _recall(shipped: Result) -> Table:
 def _degraded(shipped: Result) -> Table:
     """Return a row a condition, a column a corpus."""
     cells: dict[str, dict[str, str]] = {}
-    for row in shipped["spoiled_recordings"]:
+    for row in shipped["degraded_recordings"]:
         cells.setdefault(row["condition"], {})[row["corpus"]] = percent(row["accuracy"])
-    names = list(dict.fromkeys(row["corpus"] for row in shipped["spoiled_recordings"]))
+    names = list(dict.fromkeys(row["corpus"] for row in shipped["degraded_recordings"]))
     return table(
         ("condition", *(f"{_corpus(name)}, %" for name in names)),
         tuple((what, *(row.get(name, "") for name in names)) for what, row in cells.items()),
@@ -208,7 +208,7 @@ def _unseen_words(shipped: Result) -> Table:
         ("score", "AUROC, %", "equal error rate, %"),
         tuple(
             (names.get(row["score"], row["score"]), percent(row["auroc"]), percent(row["eer"]))
-            for row in shipped["rejection_of_words_never_trained_on"]
+            for row in shipped["rejection_of_unseen_words"]
         ),
     )
 
@@ -217,22 +217,22 @@ def _thresholds(rejection: Result) -> Table:
     return table(
         (
             "threshold",
-            "digits accepted, %",
-            "accepted and right, %",
-            "other words accepted, %",
+            "false rejects, %",
+            "digits accepted and correct, %",
+            "false accepts, %",
             "false alarms per hour of noise",
         ),
         tuple(
             (
-                f"{cut['threshold']:.2f}",
-                percent(cut["digits_accepted"]),
-                percent(cut["digits_right"]),
-                percent(cut["others_accepted"]),
+                f"{point['threshold']:.2f}",
+                percent(point["false_reject_rate"]),
+                percent(point["accuracy"]),
+                percent(point["false_accept_rate"]),
                 ""
-                if cut["noise_alarms_per_hour"] is None
-                else f"{cut['noise_alarms_per_hour']:.0f}",
+                if point["noise_false_alarms_per_hour"] is None
+                else f"{point['noise_false_alarms_per_hour']:.0f}",
             )
-            for cut in rejection["cuts"]
+            for point in rejection["operating_points"]
         ),
         left=0,
     )

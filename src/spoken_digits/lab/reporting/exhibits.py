@@ -1,14 +1,15 @@
 """Exhibits: what a report shows that needs the runs of a study, or the networks themselves.
 
-Training curves, the worst errors, and embeddings on a plane. They are kept under results/ as numbers
-and SVG, so that the report can be made again where no run is at hand; sounds are never kept.
+Training curves, the worst errors, and embeddings on a plane. They are kept under results/ as
+numbers and SVG, so that the report can be made again where no run is at hand; sounds are never
+kept.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray

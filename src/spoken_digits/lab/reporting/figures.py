@@ -386,13 +386,13 @@ def learning_curves(curves: Sequence[Curves], name: str = "curves") -> str:
 
 
 def rejection_curves(evaluation: Mapping[str, Any]) -> str:
-    """Draw the ROC curve, and beside it what each threshold accepts; of an evaluation's dict."""
-    cuts, own = evaluation["cuts"], evaluation["default"]
-    thresholds = [cut["threshold"] for cut in cuts]
+    """Draw the ROC curve, and beside it the rates at each threshold; of an evaluation's dict."""
+    points, own = evaluation["operating_points"], evaluation["default"]
+    thresholds = [point["threshold"] for point in points]
 
     def paint(figure: "Figure") -> None:
         roc, cost = figure.subplots(1, 2)
-        roc.plot(*(100 * np.array(evaluation["curve"]).T), color=COLORS[0])
+        roc.plot(*(100 * np.array(evaluation["roc_curve"]).T), color=COLORS[0])
         roc.plot([0, 100], [100, 0], ":", color="#666666", linewidth=1)
         rate = 100 * evaluation["eer"]
         roc.plot(rate, 100 - rate, "o", color=INK)
@@ -400,18 +400,18 @@ def rejection_curves(evaluation: Mapping[str, Any]) -> str:
             f"equal error rate, {rate:.1f} %", (rate, 100 - rate), (8, -14),
             textcoords="offset points",
         )  # fmt: skip
-        roc.set(xlabel="other words accepted, %", ylabel="digits accepted, %", ylim=(0, 101))
+        roc.set(xlabel="false accept rate, %", ylabel="digits accepted, %", ylim=(0, 101))
         roc.set_title(f"AUROC {100 * evaluation['auroc']:.1f} %")
         for key, text, color in (
-            ("digits_accepted", "digits accepted", COLORS[0]),
-            ("digits_right", "digits accepted and right", COLORS[2]),
-            ("others_accepted", "other words accepted", COLORS[1]),
+            ("accuracy", "digits accepted and correct", COLORS[2]),
+            ("false_reject_rate", "false rejects (digits)", COLORS[0]),
+            ("false_accept_rate", "false accepts (other words)", COLORS[1]),
         ):
-            percents = [100 * cut[key] for cut in cuts]
+            percents = [100 * point[key] for point in points]
             cost.plot(thresholds, percents, "o-", color=color, label=text, markersize=3)
         cost.axvline(own["threshold"], color=INK, linestyle="--", linewidth=1, label="in use")
         cost.set(xlabel="threshold", ylabel="fraction, %", xlim=(0, 1), ylim=(0, 101))
-        cost.legend(loc="lower left")
+        cost.legend(loc="center left")
         for ax in (roc, cost):
             ax.grid()
 

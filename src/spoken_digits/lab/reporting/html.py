@@ -230,13 +230,13 @@ def _embeddings(exhibits: Exhibits) -> Table:
 def _rejection(shipped: Path) -> dict[str, Any]:
     """Return how digits are told from words that were in no training, group by group."""
     summary = json.loads(shipped.read_text(encoding="utf-8"))
-    folds = [fold for fold in summary["left_out"].values() if "rejection" in fold]
+    folds = summary["rejection_by_fold"]
     log_odds = tomllib.loads(summary["recipe"])["rejection_threshold"]
     in_use = {"threshold": 1 / (1 + math.exp(-log_odds))}
     first = folds[0]
     return {
-        "figure": figures.rejection_curves({**first["rejection"], "default": in_use}),
-        "others": first["rejection"]["others"],
+        "figure": figures.rejection_curves({**first["metrics"], "default": in_use}),
+        "oov": first["metrics"]["oov"],
         "words": first["words"],
         "table": table(
             ("score", "AUROC, %", "equal error rate, %"),
@@ -246,7 +246,7 @@ def _rejection(shipped: Path) -> dict[str, Any]:
                     percent(row["auroc"]),
                     percent(row["eer"]),
                 )
-                for row in summary["rejection_of_words_never_trained_on"]
+                for row in summary["rejection_of_unseen_words"]
             ],
             note="Means over the three groups.",
         ),

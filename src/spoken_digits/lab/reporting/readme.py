@@ -4,16 +4,16 @@ The same files give the same bytes; a test fails when a document and its files d
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from spoken_digits.lab.data.splits import XSDR_TEST
 from spoken_digits.lab.reporting.tables import percent_or_blank, seconds, table, to_markdown
 from spoken_digits.lab.runs import write_whole
-from spoken_digits.lab.studies.presentation import Table
 from spoken_digits.lab.studies.generic import GENERIC
 from spoken_digits.lab.studies.models import ORIGINAL
+from spoken_digits.lab.studies.presentation import Table
 from spoken_digits.lab.studies.registry import in_order, study_of
 from spoken_digits.lab.studies.results import StudyResult, read_results
 from spoken_digits.lab.studies.sentences import percent, provenance_words
@@ -40,7 +40,7 @@ _NOTE = (
 
 
 def sentences(result: StudyResult) -> tuple[str, ...]:
-    """Return what a study answers, at least its best row; of synthetic speech that is said first."""
+    """Return what a study answers, at least its best row; synthetic speech is named first."""
     said = study_of(result).sentences(result) or GENERIC.sentences(result)[:1]
     lead = "On synthetic speech: " if result.provenance.is_synthetic else ""
     return tuple(f"{lead}{sentence}" for sentence in said)
@@ -65,13 +65,10 @@ def headline(results_dir: Path | str) -> Table:
     )
     whisper = references["whisper_base"]
     best = studies["models"].best
-    beside_sphinx = {row["what"]: row for row in benchmarks["pocketsphinx"]["rows"]}
-    sphinx_right = _of(beside_sphinx, "503 digits", "recognized")
-    sphinx_time = _of(beside_sphinx, "503 digits", "median")
-    sizes = [_of_rows(benchmarks[name]["rows"], "file") for name in ("recognize", "transcribe")]
-    rejection = next(
-        row for row in shipped["rejection_of_words_never_trained_on"] if row["score"] == "own"
-    )
+    sphinx_right = _measure(benchmarks, "pocketsphinx", "503 digits", "recognized")
+    sphinx_time = _measure(benchmarks, "pocketsphinx", "503 digits", "median")
+    sizes = [_measure(benchmarks, name, "file") for name in ("recognize", "transcribe")]
+    rejection = next(row for row in shipped["rejection_of_unseen_words"] if row["score"] == "own")
     people = shipped["fsdd_speakers"]
     held_out = sum(people[name]["accuracy"] for name in XSDR_TEST) / len(XSDR_TEST)
     of_strings = strings["strings"]["all of the split"]
@@ -82,49 +79,50 @@ def headline(results_dir: Path | str) -> Table:
             "accuracy on unseen speakers: trained on FSDD alone (four speakers)",
             f"{percent(best.accuracy)} % ({listed_accuracy} %)",
             f"{percent(max(ORIGINAL.values()))} %",
-            "–",
-            "–",
+            "-",
+            "-",
         ),
         (
             "… on FSDD and synthetic speech",
-            f"{NOT_MEASURED}; one speaker (george) and synthetic speech: {percent_or_blank(george)} %",
-            "–",
-            "–",
-            "–",
+            f"{NOT_MEASURED}; one speaker (george) and synthetic speech: "
+            f"{percent_or_blank(george)} %",
+            "-",
+            "-",
+            "-",
         ),
         (
             "… on everything licensed, without these speakers",
             f"{percent(held_out)} %",
-            "–",
+            "-",
             f"{sphinx_right['peer']:.1f} %",
             f"{percent(whisper['accuracy_with_prompt'])} %",
         ),
         (
             "strings: digit error rate; entirely right",
             f"{percent(of_strings['digit_error'])} %; {percent(of_strings['whole_right'])} %",
-            "–",
-            "–",
-            "–",
+            "-",
+            "-",
+            "-",
         ),
         (
             "rejection of words that were in no training: AUROC; equal error rate",
             f"{percent(rejection['auroc'])} %; {percent(rejection['eer'])} %",
-            "–",
-            "–",
-            "–",
+            "-",
+            "-",
+            "-",
         ),
         (
             "time per clip, one CPU thread",
             seconds(sphinx_time["ours"] / 1000),
-            "–",
+            "-",
             seconds(sphinx_time["peer"] / 1000),
             seconds(whisper["seconds_per_clip"]),
         ),
         (
             "size of the model: single digits; strings",
             "; ".join(f"{size['ours']:.2f} MB" for size in sizes),
-            "–",
-            "–",
+            "-",
+            "-",
             f"{whisper['file_mb']} MB",
         ),
     ]
@@ -183,9 +181,10 @@ def results_document(results_dir: Path | str) -> str:
         "",
         "# Results",
         "",
-        "Every table of every study. How things are measured and tested: [protocol.md](protocol.md)."
-        " Pictures: [results/report.html](../results/report.html). The shipped models: "
-        "[MODEL_CARD.md](../MODEL_CARD.md). Speed: [benchmarks.md](benchmarks.md).",
+        "Every table of every study. How things are measured and tested: "
+        "[protocol.md](protocol.md). Pictures: [results/report.html](../results/report.html). "
+        "The shipped models: [MODEL_CARD.md](../MODEL_CARD.md). Speed: "
+        "[benchmarks.md](benchmarks.md).",
     ]
     for result in in_order(read_results(results_dir)):
         lines += ["", f"## {result.question}", ""]
@@ -202,13 +201,13 @@ def _read(path: Path) -> Mapping[str, Any]:
     return loaded
 
 
-def _of(rows: Mapping[str, Any], *words: str) -> Mapping[str, Any]:
-    """Return the measure whose name has all the words."""
-    return next(row for what, row in rows.items() if all(word in what for word in words))
-
-
-def _of_rows(rows: Sequence[Mapping[str, Any]], word: str) -> Mapping[str, Any]:
-    return next(row for row in rows if word in row["what"])
+def _measure(benchmarks: Mapping[str, Any], name: str, *words: str) -> Mapping[str, Any]:
+    """Return the row of a benchmark whose description has all the words."""
+    for row in benchmarks[name]["rows"]:
+        if all(word in row["what"] for word in words):
+            found: Mapping[str, Any] = row
+            return found
+    raise ValueError(f"benchmarks.json, {name}: no row with {', '.join(words)} in its description")
 
 
 def _george_with_synthetic(result: StudyResult) -> float | None:

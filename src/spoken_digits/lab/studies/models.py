@@ -28,7 +28,6 @@ ORIGINAL = {
     "lstm": 0.579,
     "temporal-cnn": 0.648,
 }
-POCKETSPHINX = 0.825  # with a grammar of the ten digits, trained on other recordings; same list
 # Grids whose runs leave training speakers out, by the setting that they vary.
 SWEEPS = {"learning_rate": "learning-rate", "weight_decay": "weight-decay"}
 
@@ -80,9 +79,6 @@ def _tables(result: StudyResult) -> tuple[Table, ...]:
             original = ORIGINAL.get(model)
             line.append(Cell("-" if on_test_list is None else percent(on_test_list)))
             line.append(Cell("-" if original is None else percent(original)))
-        blank = [Cell("-")] * len(front_ends)
-        sphinx = Cell("PocketSphinx 5, grammar of the ten digits (trained on other recordings)")
-        rows.append([sphinx, *blank, Cell(percent(POCKETSPHINX)), Cell("-")])
         note += (
             " Of the test list, the figure of the best front end. 13 mel bands: as in the original "
             "study, whose figures are published ones."

@@ -39,17 +39,16 @@ def run_study(
     name
         A study that ships, or the path of a TOML file; `grid` describes the format.
     data
-        Folder of corpora; left out, SPOKEN_DIGITS_DATA or the cache.
+        Folder of corpora; by default SPOKEN_DIGITS_DATA or the cache.
     out
-        Folder of the runs; left out, ``runs/<name>``, with ``-quick`` or the corpus behind it where
+        Folder of the runs; by default ``runs/<name>``, followed by ``-quick`` or the corpus where
         they apply.
     quick
         Fewer seeds and epochs, as the study says.
     workers
-        Processes, one thread each; left out, one a core.
+        Processes, one thread each; by default as many as cores.
     cluster
-        Address of a dask scheduler whose workers see the same files; then `workers` counts for
-        nothing.
+        Address of a dask scheduler whose workers see the same files; `workers` is then ignored.
 
     Returns
     -------
@@ -100,7 +99,7 @@ def run_job(job: Job, quiet: bool = True) -> str:
 
 
 def describe_run(name: str, evaluation: RunEvaluation) -> str:
-    """Say in one line what a run came to."""
+    """Return one line on the result of a run."""
     words = []
     for test in evaluation.tests[:1]:
         speakers = test.metrics.per_speaker
@@ -114,7 +113,7 @@ def describe_run(name: str, evaluation: RunEvaluation) -> str:
         ]
     if evaluation.cross_validation:
         words.append(evaluation.cross_validation.text)
-    return f"{name}: {', '.join(words) or 'trained on everything, nothing is left to test on'}"
+    return f"{name}: {', '.join(words) or 'trained; its split holds nothing out to test on'}"
 
 
 def _data_folder(data: Path | str | None) -> Path | None:

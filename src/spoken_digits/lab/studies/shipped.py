@@ -58,9 +58,9 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Accuracy on what was held out, in words: `left_out`."""
+    """Accuracy on what was held out, which `held_out` names in words."""
 
-    left_out: str
+    held_out: str
     clips: int
     speakers: int
     accuracy: float
@@ -72,7 +72,7 @@ class HeldOut:
 class FSDDSpeaker:
     """Accuracy on a speaker of FSDD, held out with all of FSDD, and with one other speaker."""
 
-    left_out_with_the_corpus: float
+    accuracy_corpus_held_out: float
     accuracy: float
 
 
@@ -100,7 +100,7 @@ class Degraded:
 
 @dataclass(frozen=True)
 class ScoreForRejection:
-    """How well a score tells digits from words that were not trained on, the mean over folds."""
+    """How well a score separates digits from words not trained on, the mean over folds."""
 
     score: str
     auroc: float
@@ -129,8 +129,9 @@ class ShippedResult:
     accuracy: tuple[HeldOut, ...]
     fsdd_speakers: dict[str, FSDDSpeaker]
     recall_by_digit: tuple[DigitRecall, ...]
-    spoiled_recordings: tuple[Degraded, ...]
-    rejection_of_words_never_trained_on: tuple[ScoreForRejection, ...]
+    degraded_recordings: tuple[Degraded, ...]
+    rejection_of_unseen_words: tuple[ScoreForRejection, ...]
+    rejection_by_fold: tuple[RejectionResult, ...]
     variants: tuple[Variant, ...]
     study: str
     track: str
@@ -188,8 +189,9 @@ def summarize_shipped(study_dir: Path | str) -> ShippedResult:
         accuracy=tuple(_held_out(by_split)),
         fsdd_speakers=_fsdd_speakers(by_split),
         recall_by_digit=tuple(_recall_by_digit(folds)),
-        spoiled_recordings=tuple(_degraded(folds)),
-        rejection_of_words_never_trained_on=tuple(_scores_for_rejection(folds)),
+        degraded_recordings=tuple(_degraded(folds)),
+        rejection_of_unseen_words=tuple(_scores_for_rejection(folds)),
+        rejection_by_fold=tuple(result for run in folds if (result := run.rejection())),
         variants=tuple(variants),
         study="shipped",
         track="open",

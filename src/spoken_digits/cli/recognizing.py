@@ -1,4 +1,4 @@
-"""The verbs that hear: recognize, transcribe, listen, serve."""
+"""The verbs that recognize: recognize, transcribe, listen, serve."""
 
 import argparse
 import dataclasses
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spoken_digits.audio import AudioError
-from spoken_digits.cli.arguments import add_verb, complain, share, whole
+from spoken_digits.cli.arguments import add_verb, complain, probability, whole
 from spoken_digits.recognize import Recognition, load
 
 __all__ = ["add_verbs"]
@@ -17,43 +17,41 @@ __all__ = ["add_verbs"]
 
 def add_verbs(verbs: Any) -> None:
     """Add them to those of the command."""
-    verb = add_verb(
-        verbs, "recognize", _recognize, "tell which digit is spoken in recordings", "train"
-    )
+    verb = add_verb(verbs, "recognize", _recognize, "recognize the digit in each recording", "")
     verb.add_argument("files", metavar="FILE", nargs="+", help="a recording of one digit")
-    verb.add_argument("--json", action="store_true", help="a JSON object a line and file")
+    verb.add_argument("--json", action="store_true", help="one JSON object a line for each file")
     verb.add_argument("--model", metavar="PATH", help="an exported model (default: what ships)")
-    text = "least score of a digit, 0 (refuse nothing but silence) to 1 (default: the model's own)"
-    verb.add_argument("--threshold", metavar="SCORE", type=share, help=text)
+    text = "smallest score of a digit, 0 (reject only silence) to 1 (default: the model's own)"
+    verb.add_argument("--threshold", metavar="SCORE", type=probability, help=text)
 
-    text = "tell the digits spoken in recordings of any length"
-    verb = add_verb(verbs, "transcribe", _transcribe, text, "train")
+    text = "transcribe the digits in recordings of any length"
+    verb = add_verb(verbs, "transcribe", _transcribe, text, "")
     verb.add_argument("files", metavar="FILE", nargs="+", help="a recording of a string of digits")
-    verb.add_argument("--json", action="store_true", help="a JSON object a line and file")
-    verb.add_argument("--model", metavar="PATH", help="a model of strings (default: what ships)")
+    verb.add_argument("--json", action="store_true", help="one JSON object a line for each file")
+    text = "a model of strings (default: the shipped one)"
+    verb.add_argument("--model", metavar="PATH", help=text)
     shape = verb.add_mutually_exclusive_group()
-    shape.add_argument("--length", metavar="N", type=whole(1), help="digits that there must be")
+    shape.add_argument("--length", metavar="N", type=whole(1), help="number of digits")
     shape.add_argument(
-        "--pattern", help="what they must be like: d for any digit, such as ddd-dddd"
+        "--pattern", help="form of the string, with d for any digit, such as ddd-dddd"
     )
-    text = "the last digit must be the check digit of the others, as on payment cards"
+    text = "require a check digit at the end, as on payment cards"
     verb.add_argument("--luhn", action="store_true", help=text)
-    text = "also give the N most probable strings"
+    text = "also print the N most probable strings"
     verb.add_argument("--nbest", metavar="N", type=whole(1), default=0, help=text)
 
-    verb = add_verb(verbs, "listen", _listen, "tell digits while they are spoken", "mic")
-    verb.add_argument("--wav", metavar="FILE", help="listen to a file, as if it were spoken now")
+    verb = add_verb(verbs, "listen", _listen, "print digits while they are spoken", "mic")
+    verb.add_argument("--wav", metavar="FILE", help="take a file, in real time, as the microphone")
     verb.add_argument(
         "--device", metavar="NAME", help="microphone (default: the system's); part of its name"
     )
-    verb.add_argument("--json", action="store_true", help="a JSON object a digit")
-    verb.add_argument("--model", metavar="PATH", help="a model of strings (default: what ships)")
+    verb.add_argument("--json", action="store_true", help="one JSON object a line for each digit")
+    text = "a model of strings (default: the shipped one)"
+    verb.add_argument("--model", metavar="PATH", help=text)
 
-    verb = add_verb(
-        verbs, "serve", _serve, "serve the page that hears what is spoken to a browser", "train"
-    )
-    verb.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
-    text = "port to listen at, 0: any that is free (%(default)s)"
+    verb = add_verb(verbs, "serve", _serve, "serve the demo page to a browser", "")
+    verb.add_argument("--host", default="127.0.0.1", help="address to bind to (%(default)s)")
+    text = "port to bind to, 0: any that is free (%(default)s)"
     verb.add_argument("--port", type=whole(0), default=8000, help=text)
     verb.add_argument("--open", action="store_true", help="open it in the browser")
     verb.add_argument("--model", metavar="PATH", help="an exported model (default: what ships)")
@@ -88,14 +86,14 @@ def _recognize(arguments: argparse.Namespace) -> int:
             row["probabilities"] = [round(p, 6) for p in answer.probabilities]
             row |= {"reason": answer.reason, "score": round(answer.score, 6)}
             if answer.utterances > 1:
-                row["digits_heard"] = answer.utterances
+                row["utterances"] = answer.utterances
             print(json.dumps(row), flush=True)
         else:
-            print(f"{file}: {_in_words(answer, recognizer.threshold)}", flush=True)
+            print(f"{file}: {_describe(answer, recognizer.threshold)}", flush=True)
     return status
 
 
-def _in_words(answer: Recognition, threshold: float) -> str:
+def _describe(answer: Recognition, threshold: float) -> str:
     if answer.reason is None:
         return f"{answer.label} ({100 * answer.probability:.1f} %)"
     details = {
@@ -156,33 +154,33 @@ def _listen(arguments: argparse.Namespace) -> int:
     chunks = from_file(arguments.wav) if arguments.wav else from_microphone(arguments.device)
     digits: list[str] = []
 
-    def show(level_db: float | None = None) -> None:
+    def draw_meter(level_dbfs: float | None = None) -> None:
         if sys.stderr.isatty():  # the line is drawn again and again
-            meter = level_meter(level_db) if level_db is not None else ""
+            meter = level_meter(level_dbfs) if level_dbfs is not None else ""
             print(f"\r{meter}\x1b[K", end="", file=sys.stderr, flush=True)
 
-    def heard(segment: Any) -> None:
-        show()
+    def print_digit(segment: Any) -> None:
+        draw_meter()
         digits.append(str(segment.digit))
         print(json.dumps(_rounded(segment)) if arguments.json else segment.digit, flush=True)
 
     if not arguments.wav:
         print("Listening; Ctrl+C ends it.", file=sys.stderr, flush=True)
     try:
-        listen(transcriber, chunks, heard, show)
+        listen(transcriber, chunks, print_digit, draw_meter)
     except KeyboardInterrupt:  # the usual way to end it
         pass
     finally:
-        show()
+        draw_meter()
     if not arguments.json:
-        print(f"heard: {''.join(digits) or 'no digits'}", file=sys.stderr)
+        print(f"digits: {''.join(digits) or 'none'}", file=sys.stderr)
     return 0
 
 
 def _serve(arguments: argparse.Namespace) -> int:
     from spoken_digits.serve import copy_page, serve
 
-    model = load(arguments.model).path  # a file that is no model is told here, not in the browser
+    model = load(arguments.model).path  # a file that is no model fails here, not in the browser
     if arguments.copy:
         print(copy_page(arguments.copy, model))
     else:

@@ -1,0 +1,285 @@
+"""The two networks, as ONNX files on one thread: one for single digits, one for strings of them.
+
+A file describes itself: besides its inputs and outputs, its metadata name the labels, the sample
+rate, and every threshold and weight that was fitted to it. Python and the page read them there.
+Shapes: B batch, L samples, M mel bands, T frames, D embedding, C classes, U steps.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spoken_digits.audio import SAMPLE_RATE
+from spoken_digits.probability import log_odds, log_softmax
+from spoken_digits.spotting import Decoding
+
+__all__ = [
+    "FORMAT_VERSION",
+    "SHIPPED_MODEL",
+    "SHIPPED_STRINGS",
+    "DigitNetwork",
+    "ModelError",
+    "StringNetwork",
+]
+
+FloatArray = NDArray[np.float32]
+
+FORMAT_VERSION = "2"  # of the inputs, outputs and metadata of a model file
+_ASSETS = Path(__file__).parent / "assets"
+SHIPPED_MODEL = _ASSETS / "digits.onnx"
+SHIPPED_STRINGS = _ASSETS / "strings.onnx"
+
+_INPUT = "waveform"  # (B, L) float32 at 8 kHz
+_DIGIT_OUTPUTS = ("scores", "log_mel")  # (B, C), logits; (B, M, T)
+_REJECTION = "rejection"  # (B,) log-odds of being one of the labels at all; a model may lack it
+_STRING_OUTPUTS = ("scores", "edges")  # (1, U, C) logits; (1, U, 2) s since a digit's start and end
+_STATE, _NEW_STATE = "state_", "new_state_"  # the output of one block is the input of the next
+_REMEDY = "take a file that spoken-digits export wrote"
+
+
+class ModelError(ValueError):
+    """A file that is no model of this package; the message says what was expected, the remedy."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The thresholds by which an answer is rejected; they stand in the model file's metadata.
+
+    Attributes
+    ----------
+    rejection_threshold : float
+        Log-odds of being one of the labels, below which an answer is rejected; -inf for a network
+        that does not estimate them.
+    min_probability, min_margin : float
+        Of the most probable label, and between it and the second; below, the answer is unclear.
+    """
+
+    rejection_threshold: float
+    min_probability: float
+    min_margin: float
+
+
+class DigitNetwork:
+    """A network for single digits, or other words: (B, L) clips to scores of its labels.
+
+    Parameters
+    ----------
+    model_path : path, optional
+        A file that ``spoken-digits export`` wrote; without it, the model that ships.
+
+    Raises
+    ------
+    ModelError
+        When the file is missing, or no model of this package.
+    """
+
+    def __init__(self, model_path: str | os.PathLike[str] | None = None) -> None:
+        self._path = SHIPPED_MODEL if model_path is None else Path(model_path)
+        self._session, metadata = _open_session(self._path)
+        self._metadata = MappingProxyType(metadata)
+        self._labels = _check_digit_model(self._path, self._session, metadata)
+        names = [node.name for node in self._session.get_outputs()]
+        self._outputs = [*_DIGIT_OUTPUTS, *(name for name in names if name == _REJECTION)]
+        self._decision = _read_decision(self._path, metadata, self.rejects)
+
+    @property
+    def path(self) -> Path:
+        """The model's file."""
+        return self._path
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the C classes, in the order of the scores."""
+        return self._labels
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The file's description of itself: front end, version, training data, licence, ..."""
+        return self._metadata
+
+    @property
+    def decision(self) -> Decision:
+        """Its thresholds, as its file names them."""
+        return self._decision
+
+    @property
+    def rejects(self) -> bool:
+        """Whether the network estimates if a clip is any of its labels, apart from which one."""
+        return _REJECTION in self._outputs
+
+    def run(self, waveforms: ArrayLike) -> FloatArray:
+        """Score (B, L) clips at 8 kHz: (B, C) logits, of which softmax makes probabilities."""
+        return self.analyze(waveforms)[0]
+
+    def score(self, waveforms: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Score (B, L) clips as `run` does, (B, C), with the log-odds of being any label, (B,).
+
+        For a network without an output for the latter, they are those of its largest probability:
+        that separated digits from other words better than largest logit or energy did.
+        """
+        scores, _, log_odds = self.analyze(waveforms)
+        return scores, log_odds
+
+    def analyze(self, waveforms: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Score (B, L) clips as `score` does, with the log-mel (B, M, T) between."""
+        clips = np.asarray(waveforms, np.float32)
+        scores, log_mel, *rejection = self._session.run(self._outputs, {_INPUT: clips})
+        if rejection:
+            return scores, log_mel, rejection[0]
+        largest = np.exp(log_softmax(scores.astype(np.float64))).max(axis=-1)
+        return scores, log_mel, log_odds(largest).astype(np.float32)
+
+    def embed(self, waveforms: ArrayLike) -> FloatArray:
+        """Return the input of the network's last layer for (B, L) clips: (B, D)."""
+        embedding: FloatArray
+        (embedding,) = self._session.run(["embedding"], {_INPUT: np.asarray(waveforms, np.float32)})
+        return embedding
+
+
+class StringNetwork:
+    """A network for strings of digits, run block by block; the state of one goes into the next.
+
+    Parameters
+    ----------
+    model_path : path, optional
+        A file that ``spoken-digits strings train`` wrote; without it, the model that ships.
+
+    Attributes
+    ----------
+    decoding : Decoding
+        Thresholds and weights, as the file names them.
+    needs_rescoring : bool
+        Whether they were fitted together with a network for single digits as rescorer.
+    step, block, lookahead : int
+        Samples of a step, of a block of steps, and from a digit's end to its emission at most.
+
+    Raises
+    ------
+    ModelError
+        When the file is missing, or no such model.
+    """
+
+    def __init__(self, model_path: str | os.PathLike[str] | None = None) -> None:
+        self.path = SHIPPED_STRINGS if model_path is None else Path(model_path)
+        self._session, metadata = _open_session(self.path)
+        self.metadata: Mapping[str, str] = MappingProxyType(metadata)
+        inputs = {node.name: node.shape for node in self._session.get_inputs()}
+        outputs = {node.name for node in self._session.get_outputs()}
+        names = [name.removeprefix(_STATE) for name in inputs if name.startswith(_STATE)]
+        self._wanted = [*_STRING_OUTPUTS, *(_NEW_STATE + name for name in names)]
+        version, rate = metadata.get("format_version"), metadata.get("sample_rate_hz")
+        try:
+            self.decoding = Decoding.from_metadata(metadata)
+            self.needs_rescoring = {"true": True, "false": False}[metadata["rescoring"]]
+            self.step = int(metadata["step"])
+            self.block = int(metadata["block"])
+            self.lookahead = int(metadata["lookahead"])
+            is_complete = True
+        except (KeyError, ValueError):
+            is_complete = False
+        if (
+            not is_complete
+            or version != FORMAT_VERSION
+            or rate != str(SAMPLE_RATE)
+            or not names
+            or _INPUT not in inputs
+            or not set(self._wanted) <= outputs
+        ):
+            raise ModelError(
+                f"{self.path}: not a model of strings of digits (format_version {version}, inputs "
+                f"{sorted(inputs)}); expected a file that spoken-digits strings train wrote, of "
+                f"format_version {FORMAT_VERSION}: name one, or leave --model out"
+            )
+        self._first = {_STATE + name: np.zeros(inputs[_STATE + name], np.float32) for name in names}
+
+    def first_state(self) -> dict[str, FloatArray]:
+        """Return the state before the first block."""
+        return dict(self._first)
+
+    def run(
+        self, block: FloatArray, state: dict[str, FloatArray]
+    ) -> tuple[FloatArray, FloatArray, dict[str, FloatArray]]:
+        """Run the next (block,) samples: log-probabilities (U, C), edges (U, 2), the new state."""
+        scores, edges, *news = self._session.run(self._wanted, {_INPUT: block[None], **state})
+        names = (_STATE + n.removeprefix(_NEW_STATE) for n in self._wanted[len(_STRING_OUTPUTS) :])
+        return log_softmax(scores[0]), edges[0], dict(zip(names, news, strict=True))
+
+
+def _open_session(path: Path) -> tuple[Any, dict[str, str]]:
+    """Open an ONNX file to run on one thread of the CPU; return its session and metadata.
+
+    Raises
+    ------
+    ModelError
+        When there is none, or it is no ONNX file.
+    """
+    if not path.is_file():
+        remedy = _REMEDY
+        if path in (SHIPPED_MODEL, SHIPPED_STRINGS):
+            remedy = "install spoken-digits again, or name another model"
+        raise ModelError(f"{path}: no such file; expected an ONNX model: {remedy}")
+    import onnxruntime  # late: importing this module stays cheap
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors; what concerns the user is raised
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's exceptions have no common base
+        raise ModelError(
+            f"{path}: cannot be opened ({type(error).__name__}); expected an ONNX model: {_REMEDY}"
+        ) from error
+    return session, session.get_modelmeta().custom_metadata_map
+
+
+def _check_digit_model(path: Path, session: Any, metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Check the inputs, outputs and metadata of a model for single digits; return its labels."""
+    names = {node.name for node in (*session.get_inputs(), *session.get_outputs())}
+    version, rate = metadata.get("format_version"), metadata.get("sample_rate_hz")
+    wanted = {_INPUT, *_DIGIT_OUTPUTS}
+    if version != FORMAT_VERSION or rate != str(SAMPLE_RATE) or not names >= wanted:
+        raise ModelError(
+            f"{path}: format_version {version}, sample_rate_hz {rate}, with {sorted(names)}; "
+            f"expected {FORMAT_VERSION}, {SAMPLE_RATE}, with {[_INPUT, *_DIGIT_OUTPUTS]}: {_REMEDY}"
+        )
+    try:
+        labels = json.loads(metadata["labels"])
+    except (KeyError, ValueError):
+        labels = None
+    outputs = {node.name: node.shape for node in session.get_outputs()}
+    classes = outputs[_DIGIT_OUTPUTS[0]][-1]
+    if not isinstance(labels, list) or len(labels) != classes:
+        raise ModelError(
+            f"{path}: labels {metadata.get('labels')}; expected a JSON list of {classes}: {_REMEDY}"
+        )
+    return tuple(map(str, labels))
+
+
+def _read_decision(path: Path, metadata: Mapping[str, str], rejects: bool) -> Decision:
+    """Read the thresholds that a model's file names."""
+    threshold = _number(path, metadata, "rejection_threshold", "log-odds") if rejects else -np.inf
+    return Decision(
+        threshold,
+        _number(path, metadata, "min_probability", "0 to 1"),
+        _number(path, metadata, "min_margin", "0 to 1"),
+    )
+
+
+def _number(path: Path, metadata: Mapping[str, str], key: str, unit: str) -> float:
+    named = metadata.get(key, "")
+    try:
+        value = float(named)
+    except ValueError:
+        value = np.nan
+    if np.isnan(value):
+        raise ModelError(f"{path}: {key} {named}; expected a number, {unit}: {_REMEDY}")
+    return value

@@ -1,0 +1,120 @@
+/**
+ * Strings of digits: transcribed while they are spoken, however long that is.
+ *
+ * The same as `spoken_digits/connected.py`; a test holds both to the same answers. Shape: L samples.
+ */
+
+import { MAX_CLIP, SAMPLE_RATE, withoutMean } from "./audio.js";
+import { softmax } from "./probability.js";
+import { Spotter } from "./spotting.js";
+
+const MAX_BLOCKS = 16; // at once, 1 s: faster, and the page still answers to a press
+const RECENT = 4 * SAMPLE_RATE; // samples that are kept, for rescoring
+
+/** @typedef {import("./networks.js").Networks} Networks */
+/** @typedef {import("./spotting.js").Segment} Segment */
+
+/** Transcribes samples, portion by portion of whatever size, in memory that does not grow. */
+export class Stream {
+  #network;
+  #rescorer;
+  #spotter;
+  #state;
+  #waiting; // samples that are no block yet
+  #count = 0; // of them
+  #fed = 0; // samples in all
+  #recent; // samples that the network has been run on last
+  #processed = 0; // of them in all
+
+  /** @param {Networks} networks */
+  constructor({ strings, digits }) {
+    this.#network = strings;
+    this.#rescorer = digits;
+    /** @type {import("./spotting.js").Rescorer | null} */
+    const rescore = strings.needsRescoring ? (start, end) => this.#rescore(start, end) : null;
+    this.#spotter = new Spotter(strings.decoding, strings.step, rescore);
+    this.#recent = new Float32Array(RECENT + MAX_BLOCKS * strings.block);
+    this.#state = strings.firstState();
+    this.#waiting = new Float32Array(MAX_BLOCKS * strings.block);
+  }
+
+  /** @returns {Segment | null} a digit whose probability and end may still change */
+  get partial() {
+    return this.#spotter.partial;
+  }
+
+  /**
+   * Take the next samples. One call must have ended before the next.
+   * @param {Float32Array} samples (L,) at 8 kHz
+   * @returns {Promise<Segment[]>} digits that are final: they do not come again
+   */
+  async feed(samples) {
+    const { block } = this.#network;
+    /** @type {Segment[]} */
+    const segments = [];
+    this.#fed += samples.length;
+    for (let position = 0; position < samples.length; ) {
+      const taken = samples.subarray(position, position + this.#waiting.length - this.#count);
+      this.#waiting.set(taken, this.#count);
+      this.#count += taken.length;
+      position += taken.length;
+      const whole = this.#count - (this.#count % block);
+      if (whole) segments.push(...(await this.#process(whole)));
+      if (position < samples.length) await turn();
+    }
+    return segments;
+  }
+
+  /** @returns {Promise<Segment[]>} digits that are final only now that there are no more samples */
+  async finish() {
+    const { block, lookahead } = this.#network;
+    const end = this.#fed / SAMPLE_RATE;
+    // The network emits a digit up to `lookahead` after its end: silence follows the recording.
+    const length = Math.ceil((this.#count + lookahead) / block) * block;
+    const segments = await this.feed(new Float32Array(length - this.#count));
+    // The network predicts the end of a digit before it comes; now the last end is known.
+    return [...segments, ...(await this.#spotter.end())].map((segment) => ({
+      ...segment,
+      start: Math.min(segment.start, end),
+      end: Math.min(segment.end, end),
+    }));
+  }
+
+  /** @param {number} length samples that are run, some blocks */
+  async #process(length) {
+    const samples = this.#waiting.slice(0, length);
+    this.#waiting.copyWithin(0, length, this.#count);
+    this.#count -= length;
+    this.#recent.copyWithin(0, length);
+    this.#recent.set(samples, this.#recent.length - length);
+    this.#processed += length;
+    const { probabilities, edges, state } = await this.#network.run(samples, this.#state);
+    this.#state = state;
+    return this.#spotter.add(probabilities, edges);
+  }
+
+  /** @type {import("./spotting.js").Rescorer} */
+  async #rescore(start, end) {
+    const { margin_s: margin } = this.#network.decoding;
+    const stop = Math.round((end + margin) * SAMPLE_RATE);
+    const begin = Math.max(Math.round((start - margin) * SAMPLE_RATE), stop - MAX_CLIP);
+    const first = this.#processed - this.#recent.length;
+    const [from, to] = [Math.max(begin, first), Math.min(stop, this.#processed)];
+    const clip = new Float32Array(stop - begin); // beyond what there is, silence
+    if (from < to) clip.set(this.#recent.subarray(from - first, to - first), from - begin);
+    const { scores, logOdds } = await this.#rescorer.run(withoutMean(clip));
+    return { probabilities: softmax(scores), logOdds };
+  }
+}
+
+/** Let the page answer to its user; unlike a timer, as fast where it is in the background. */
+function turn() {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve(null);
+    };
+    port2.postMessage(null);
+  });
+}
