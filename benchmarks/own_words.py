@@ -65,7 +65,7 @@ def accuracy(
     )
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
-        net = train(config, dataset, rows, run, quiet=True, shares=shares, initial=initial)
+        net = train(config, dataset, rows, run, quiet=True, probabilities=shares, initial=initial)
     scores, _ = predict(net, dataset, test)
     return float((scores.argmax(1) == dataset.targets[test]).mean())
 
@@ -91,7 +91,7 @@ def main() -> None:
                 chosen = draw(clips, count, np.random.default_rng([seed, count]))
                 people = {clips[i].speaker for i in chosen}
                 test = np.flatnonzero([clip.speaker not in people for clip in clips])
-                base = TrainConfig(model=begun.model, seed=seed, clips_an_epoch=LEAST_CLIPS)
+                base = TrainConfig(model=begun.model, seed=seed, clips_per_epoch=LEAST_CLIPS)
                 config = own_config(base, ["model", "seed"], start)
                 results.append(accuracy(config, dataset, chosen, test, initial if start else None))
             mean = float(np.mean(results))

@@ -82,7 +82,7 @@ def digit_spectrograms(
 def band_hz() -> NDArray[np.float64]:
     """Return the frequency at which each band of `FRONT_END` is most sensitive: (M,)."""
     peaks = mel_filter_bank(FRONT_END).argmax(axis=1)
-    return np.asarray(peaks * FRONT_END.sample_rate_hz / FRONT_END.n_fft, np.float64)
+    return np.asarray(peaks * FRONT_END.sample_rate / FRONT_END.n_fft, np.float64)
 
 
 def sound(path: Path) -> str:
