@@ -4,16 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-from benchmarks.__main__ import MARKERS, RESULTS, table, with_table
+from benchmarks.__main__ import MARKERS, PAGE, RESULTS, table, with_table
 from benchmarks.measures import MEASURES, Row, against
 
-README = Path(__file__).parents[1] / "README.md"
 
-
-def test_the_readme_shows_the_benchmarks_that_were_committed() -> None:
+def test_the_page_shows_the_benchmarks_that_were_committed() -> None:
     if not RESULTS.exists():
         pytest.skip("no results/benchmarks.json yet: run `make bench`")
-    text = README.read_text("utf-8")
+    text = PAGE.read_text("utf-8")
     assert with_table(text, json.loads(RESULTS.read_text("utf-8"))) == text, "run `make bench`"
 
 
