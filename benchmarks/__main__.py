@@ -63,9 +63,8 @@ def main() -> int:
     print(table(measured))
     if measured and not (arguments.smoke or arguments.threads):
         publish(measured)
-        print(
-            f"written: {RESULTS.relative_to(REPOSITORY)}, and the table in {PAGE.relative_to(REPOSITORY)}"
-        )
+        written = " and ".join(str(path.relative_to(REPOSITORY)) for path in (RESULTS, PAGE))
+        print(f"written: {written}")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

@@ -246,7 +246,7 @@ def answer(process: "subprocess.Popen[str]", kind: str | None = None) -> Any:
 def training_rows(
     what: str, bar: float, taken: list[list[list[float]]], checkout: str | None
 ) -> list[Row]:
-    """Rows of rounds of (wall, CPU) seconds, ours first: CPU time with the bar, wall time without."""
+    """Make rows of rounds of (wall, CPU) seconds, ours first; the bar is that of CPU time."""
     rows = []
     for kind, column, limit in (("CPU time", 1, bar), ("wall time", 0, None)):
         rounds = [[process[column] for process in turn] for turn in taken]
@@ -262,14 +262,15 @@ def training_rows(
 
 
 def commit_of(checkout: str) -> str:
-    git = subprocess.run(
+    if not (Path(checkout) / ".git").exists():
+        return Path(checkout).name
+    return subprocess.run(
         ["git", "describe", "--always", "--dirty", "--exclude=*"],
         cwd=checkout,
         capture_output=True,
         text=True,
-        check=False,
-    )
-    return git.stdout.strip() or Path(checkout).name
+        check=True,
+    ).stdout.strip()
 
 
 def log_mel(smoke: bool) -> list[Row]:

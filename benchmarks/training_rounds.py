@@ -1,8 +1,8 @@
 """Train when told to, and say how long it took: one process for each of two source trees.
 
-Not to be called by hand: `training` in `measures.py` starts it with PYTHONPATH set to a tree, writes
-the name of a kind of training on its standard input, and reads wall and CPU seconds. It knows the
-names that modules had at c3bd05b as well, so that a checkout of that commit can be measured.
+Not to be called by hand: `training` in `measures.py` starts it with PYTHONPATH set to a tree,
+writes the name of a kind of training on its standard input, and reads wall and CPU seconds. It
+knows the names that modules had at c3bd05b as well, so that a checkout of it can be measured.
 """
 
 import importlib
