@@ -189,6 +189,12 @@ def test_what_training_returns_is_the_averaged_network(material):
     assert (last - average).norm() > 0.01 * last.norm()
 
 
+def test_a_corpus_that_would_not_be_drawn_is_named(material):
+    digit = next(iter(material.crowds["fsdd"]["7"]))
+    with pytest.raises(ValueError, match="digits of elsewhere: expected"):
+        TrainingData([replace(digit, corpus="elsewhere")], [], [], [])
+
+
 def test_training_killed_in_the_middle_ends_as_training_that_was_not(
     material, tmp_path, monkeypatch
 ):
