@@ -116,7 +116,7 @@ class TrainingData:
 
 def _vary_speed(piece: DigitString, ratio: float) -> DigitString:
     """Play a piece `ratio` times as fast, pitch included, see `waveform.change_speed`."""
-    waveform = torch.tensor(piece.samples)[None]
+    waveform = torch.from_numpy(np.ascontiguousarray(piece.samples))[None]  # may be reversed
     lengths = torch.tensor([len(piece.samples)])
     changed, _ = change_speed(waveform, lengths, torch.tensor([ratio]))
     starts, ends = (np.round(x / ratio).astype(np.int64) for x in (piece.starts, piece.ends))
