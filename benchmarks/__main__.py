@@ -1,4 +1,4 @@
-"""Run the measures, each in a process of its own, and write results/benchmarks.json and the README.
+"""Run the measures, each in a process of its own, and write results/benchmarks.json and its table.
 
 A ratio compares two ways to do the same work in the same process, in turns, so that whatever else
 the machine does meets both. Seconds and milliseconds without a peer mean an idle machine.
@@ -15,12 +15,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measures import MEASURES
+from benchmarks.measures import AGAINST, MEASURES
 from spoken_digits.lab.runs import write_whole
 
 REPOSITORY = Path(__file__).parents[1]
 RESULTS = REPOSITORY / "results" / "benchmarks.json"
-README = REPOSITORY / "README.md"
+PAGE = REPOSITORY / "docs" / "benchmarks.md"
 MARKERS = "<!-- bench:begin -->", "<!-- bench:end -->"
 PACKAGES = (
     *("numpy", "torch", "onnxruntime", "librosa", "audiomentations", "pocketsphinx"),
@@ -41,7 +41,11 @@ def main() -> int:
     parser.add_argument("--smoke", action="store_true", help=text)
     text = "instead of what each measure is allowed; writes nothing"
     parser.add_argument("--threads", type=int, metavar="N", help=text)
+    text = "a checkout of another commit, for the measure training; without it, ours alone"
+    parser.add_argument("--against", type=Path, metavar="PATH", help=text)
     arguments = parser.parse_args()
+    if arguments.against:
+        os.environ[AGAINST] = str(arguments.against.resolve())
     busy = os.getloadavg()[0]
     if busy > 0.3 * (os.cpu_count() or 1):
         print(f"This machine is busy (load {busy:.1f}): expect noise.", file=sys.stderr)
@@ -59,7 +63,8 @@ def main() -> int:
     print(table(measured))
     if measured and not (arguments.smoke or arguments.threads):
         publish(measured)
-        print(f"written: {RESULTS.relative_to(REPOSITORY)}, and the table in README.md")
+        written = " and ".join(str(path.relative_to(REPOSITORY)) for path in (RESULTS, PAGE))
+        print(f"written: {written}")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
@@ -82,11 +87,11 @@ def measure(name: str, smoke: bool, threads: int | None = None) -> list[dict[str
 
 
 def publish(measured: dict[str, Any]) -> None:
-    """Put what was measured in the place of older measures of the same name, and in the README."""
+    """Put what was measured in the place of older measures of the same name, and in the table."""
     older = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     results = {name: (older | measured)[name] for name in MEASURES if name in older | measured}
     write_whole(RESULTS, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
-    write_whole(README, with_table(README.read_text("utf-8"), results).encode())
+    write_whole(PAGE, with_table(PAGE.read_text("utf-8"), results).encode())
 
 
 def environment(name: str) -> dict[str, Any]:
@@ -167,9 +172,9 @@ def place(environment: dict[str, Any]) -> str:
     )
 
 
-def with_table(readme: str, results: dict[str, Any]) -> str:
-    """Put the table between the markers of the README."""
-    before, rest = readme.split(MARKERS[0])
+def with_table(page: str, results: dict[str, Any]) -> str:
+    """Put the table between the markers of a page."""
+    before, rest = page.split(MARKERS[0])
     after = rest.split(MARKERS[1])[1]
     return f"{before}{MARKERS[0]}\n{table(results)}\n{MARKERS[1]}{after}"
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 SAMPLE_RATE = 8_000
+REPOSITORY = Path(__file__).parents[1]
 ASSETS = Path(str(files("spoken_digits") / "assets"))
 MODEL = ASSETS / "digits.onnx"
 
@@ -180,6 +181,96 @@ def librosa_log_mel(clip: Any) -> Any:
         y=clip, sr=SAMPLE_RATE, n_fft=200, hop_length=80, n_mels=13, fmin=50, fmax=4000
     )
     return scale(20 * np.log10(np.where(mel == 0, np.finfo(float).eps, mel)), axis=1)
+
+
+def training(smoke: bool) -> list[Row]:
+    """One fold of the strong model and one seed of contrastive learning, against another commit.
+
+    SPOKEN_DIGITS_BENCH_AGAINST names a checkout of that commit (`--against`); without it, there is
+    no peer. Both trees train in turns, each in a process of its own with one thread, after one turn
+    that does not count. The ratio is of CPU time, which other programs on the machine disturb less.
+    """
+    from spoken_digits.lab.data.corpora import find_corpus
+
+    if not find_corpus("fsdd"):
+        return skipped("FSDD is not at hand: spoken-digits corpus fetch fsdd")
+    checkout = os.environ.get(AGAINST)
+    part = 0.005 if smoke else float(os.environ.get(f"{AGAINST}_PART", 0.05))
+    rounds = int(os.environ.get(f"{AGAINST}_ROUNDS", 1 if smoke else 3))
+    trees = [REPOSITORY, *([Path(checkout)] if checkout else [])]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(REPOSITORY / "benchmarks" / "training_rounds.py"), str(part)],
+            env=os.environ | {"PYTHONPATH": str(tree / "src")},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for tree in trees
+    ]
+    rows = []
+    try:
+        for process in processes:
+            answer(process)
+        for kind, what, bar in TRAININGS:
+            taken = [[answer(p, kind) for p in processes] for _ in range(rounds + 1)][1:]
+            what = f"{what}, {part:.1%} of the epochs, one thread"
+            rows += training_rows(what, bar, taken, checkout)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    return rows
+
+
+AGAINST = "SPOKEN_DIGITS_BENCH_AGAINST"
+TRAININGS = (
+    ("fold", "training the 2-D CNN (ensemble of two), one fold of leave-one-out", 2.0),
+    ("seed", "contrastive study, one seed", 1.5),
+)
+
+
+def answer(process: "subprocess.Popen[str]", kind: str | None = None) -> Any:
+    """Let a process of `training_rounds` train; return wall and CPU seconds."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    if kind:
+        process.stdin.write(f"{kind}\n")
+        process.stdin.flush()
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError("a process that trains has ended; see its message above")
+    return None if kind is None else json.loads(line)
+
+
+def training_rows(
+    what: str, bar: float, taken: list[list[list[float]]], checkout: str | None
+) -> list[Row]:
+    """Make rows of rounds of (wall, CPU) seconds, ours first; the bar is that of CPU time."""
+    rows = []
+    for kind, column, limit in (("CPU time", 1, bar), ("wall time", 0, None)):
+        rounds = [[process[column] for process in turn] for turn in taken]
+        ours = statistics.median(turn[0] for turn in rounds)
+        if checkout is None:
+            rows.append(Row(f"{what}, {kind}", ours, "s", None, rounds=rounds))
+            continue
+        peer = statistics.median(turn[1] for turn in rounds)
+        ratio = statistics.median(turn[1] / turn[0] for turn in rounds)
+        name = f"{what}, {kind}, against {commit_of(checkout)}"
+        rows.append(Row(name, ours, "s", limit, peer, ratio, rounds))
+    return rows
+
+
+def commit_of(checkout: str) -> str:
+    if not (Path(checkout) / ".git").exists():
+        return Path(checkout).name
+    return subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
 
 
 def log_mel(smoke: bool) -> list[Row]:
@@ -533,6 +624,7 @@ def skipped(why: str) -> list[Row]:
 MEASURES: dict[str, Measure] = {
     "epoch-lstm": Measure(partial(epoch, model="lstm", bar=8), threads=2),
     "epoch-temporal-cnn": Measure(partial(epoch, model="temporal-cnn", bar=4), threads=2),
+    "training": Measure(training, threads=1),
     "log-mel": Measure(log_mel, threads=1),
     "augment": Measure(augment, threads=1),
     "recognize": Measure(recognize, threads=1),

@@ -4,16 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-from benchmarks.__main__ import MARKERS, RESULTS, table, with_table
-from benchmarks.measures import MEASURES, Row, against
-
-README = Path(__file__).parents[1] / "README.md"
+from benchmarks.__main__ import MARKERS, PAGE, RESULTS, table, with_table
+from benchmarks.measures import MEASURES, Row, against, training_rows
 
 
-def test_the_readme_shows_the_benchmarks_that_were_committed() -> None:
+def test_the_page_shows_the_benchmarks_that_were_committed() -> None:
     if not RESULTS.exists():
         pytest.skip("no results/benchmarks.json yet: run `make bench`")
-    text = README.read_text("utf-8")
+    text = PAGE.read_text("utf-8")
     assert with_table(text, json.loads(RESULTS.read_text("utf-8"))) == text, "run `make bench`"
 
 
@@ -24,6 +22,18 @@ def test_a_ratio_is_the_peers_median_over_ours(monkeypatch: pytest.MonkeyPatch) 
     assert (row.ours, row.peer, row.ratio) == (2.0, 20.0, 10.0)
     assert row.reached
     assert row.rounds == [[1.0, 20.0], [3.0, 10.0], [2.0, 30.0]]
+
+
+def test_training_is_compared_by_cpu_time_of_the_same_turn() -> None:
+    turns = [[[5.0, 2.0], [9.0, 6.0]], [[8.0, 4.0], [8.0, 8.0]], [[4.0, 3.0], [4.0, 9.0]]]
+    cpu, wall = training_rows("x", 2.0, turns, "/nowhere/else")
+    assert (cpu.ours, cpu.peer, cpu.ratio, cpu.reached) == (3.0, 8.0, 3.0, True)
+    assert (wall.ours, wall.peer, wall.ratio, wall.bar) == (5.0, 8.0, 1.0, None)
+    assert cpu.what.endswith("CPU time, against else")
+    alone = training_rows("x", 2.0, [[turn[0]] for turn in turns], None)
+    assert [(row.ours, row.peer, row.reached) for row in alone] == [
+        (3.0, None, True), (5.0, None, True)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,14 @@ from scipy.interpolate import interp1d
 from torch import nn
 
 from spoken_digits.lab.features import FRONT_ENDS
-from spoken_digits.lab.models import MODELS, DigitNet, Downsampled, MaskedBatchNorm, Recurrent
+from spoken_digits.lab.models import (
+    MODELS,
+    Convolutional,
+    DigitNet,
+    Downsampled,
+    MaskedBatchNorm,
+    Recurrent,
+)
 
 LENGTHS = (800, 2345, 3111, 4000)
 
@@ -119,3 +126,37 @@ def test_a_recurrent_embedding_is_mean_and_maximum_of_a_packed_sequence() -> Non
     )
     expected = torch.cat([mean, maximum], dim=1)
     torch.testing.assert_close(backbone(x * mask, mask), expected, atol=1e-4, rtol=1e-3)
+
+
+def test_clips_side_by_side_train_as_a_padded_batch_does() -> None:
+    # The reference: torch's own maximum, normalization and gradients, on a padded batch.
+    packed, padded = (MODELS["cnn-single"].backbone(40).train() for _ in range(2))
+    padded.load_state_dict(packed.state_dict())
+    net = DigitNet(FRONT_ENDS["ours"], packed, 10)
+    log_mel, mask = net.front_end(*padded_batch())
+    direction = torch.randn(len(LENGTHS), packed.dimension, generator=torch.Generator())
+    found = packed(log_mel, mask)
+    x, kept = padded._exported(log_mel[:, None], mask[:, None])
+    x, kept = x[:, :, 0], kept[:, 0]
+    expected = torch.cat([x.sum(-1) / kept.sum(-1), x.amax(-1)], dim=1)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    for embedding in (found, expected):
+        (embedding * direction).sum().backward()
+    for a, b in zip(packed.parameters(), padded.parameters(), strict=True):
+        assert float((a.grad - b.grad).norm()) < 1e-4 * float(b.grad.norm())
+    for a, b in zip(packed.buffers(), padded.buffers(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pools", [((2, 2), (1, 2)), ((1, 1), (2, 1)), ((1, 2), (2, 2))])
+def test_every_maximum_over_bands_and_frames_is_torchs(pools: tuple[tuple[int, int], ...]) -> None:
+    backbone = Convolutional(10, widths=(3, 4), pools=pools, top=5)
+    mask = (torch.arange(13) < torch.tensor([13, 4, 7, 1])[:, None]).float()[:, None]
+    x = torch.randn(4, 10, 13, generator=torch.Generator().manual_seed(0)) * mask
+    for mode in (True, False):
+        other = Convolutional(10, widths=(3, 4), pools=pools, top=5).train(mode)
+        other.load_state_dict(backbone.train(mode).state_dict())
+        y, kept = other._exported(x[:, None], mask[:, None])
+        y, kept = y[:, :, 0], kept[:, 0]
+        expected = torch.cat([y.sum(-1) / kept.sum(-1), y.amax(-1)], dim=1)
+        torch.testing.assert_close(backbone(x, mask), expected, atol=1e-4, rtol=1e-4)

@@ -347,7 +347,7 @@ def _rebuild(kind: Any, value: Any) -> Any:
         return tuple(_rebuild(k, inner) for k, inner in zip(arguments, value, strict=True))
     if origin is dict:
         return {key: _rebuild(arguments[1], inner) for key, inner in value.items()}
-    return float(value) if kind is float else value
+    return value
 
 
 def read_environment(directory: Path) -> dict[str, Any]:

@@ -179,3 +179,41 @@ def test_an_export_that_differs_is_refused(trained, monkeypatch):
     monkeypatch.setattr("spoken_digits.lab.connected.network._TOLERANCE", 0.0)
     with pytest.raises(ExportError, match="nothing was written"):
         export_strings(net, {})
+
+
+def test_what_training_returns_is_the_averaged_network(material):
+    last, average = (
+        train_strings(material, replace(TINY, steps=4, ema_decay=decay)).head.weight.detach()
+        for decay in (0.0, 0.9)
+    )
+    assert (last - average).norm() > 0.01 * last.norm()
+
+
+def test_a_corpus_that_would_not_be_drawn_is_named(material):
+    digit = next(iter(material.crowds["fsdd"]["7"]))
+    with pytest.raises(ValueError, match="digits of elsewhere: expected"):
+        TrainingData([replace(digit, corpus="elsewhere")], [], [], [])
+
+
+def test_training_killed_in_the_middle_ends_as_training_that_was_not(
+    material, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("spoken_digits.lab.connected.training._STEPS_PER_EPOCH", 2)
+    config = replace(TINY, steps=5)
+    whole = train_strings(material, config, tmp_path / "whole")
+
+    class Killed(BaseException):
+        pass
+
+    def until_killed(data, config, number):
+        if number == 3:
+            raise Killed
+        return draw_batch(data, config, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("spoken_digits.lab.connected.training.draw_batch", until_killed)
+        with pytest.raises(Killed):
+            train_strings(material, config, tmp_path / "cut")
+    again = train_strings(material, config, tmp_path / "cut")
+    for one, two in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(one, two)

@@ -185,3 +185,48 @@ def test_scores_tell_the_kinds_of_errors_apart():
     assert (result.insertions, result.deletions, result.substitutions) == (2, 1, 1)
     assert result.to_dict()["whole_right"] == 0
     assert score([""], [""]).to_dict()["digit_error"] == 0
+
+
+def test_the_level_drifts_from_digit_to_digit_by_the_deviation_asked_for():
+    style = StringStyle(8, 8, 0, (1, 1), level_drift_db=3, noise_snr_db=None)
+    steps_db = []
+    for string in make_strings(corpus("ann"), 60, style):
+        levels = [
+            20 * np.log10(string.samples[start:end].std())
+            for start, end in zip(string.starts, string.ends, strict=True)
+        ]
+        steps_db += np.diff(levels).tolist()
+    assert np.std(steps_db) == pytest.approx(3, rel=0.1)
+    assert np.mean(steps_db) == pytest.approx(0, abs=0.4)
+
+
+def test_no_two_strings_of_a_seed_are_alike():
+    strings = make_strings(corpus("ann"), 20, StringStyle(6, 6))
+    assert len({string.digits for string in strings}) == 20
+
+
+def test_a_trimmed_word_keeps_10_ms_on_either_side():
+    samples = np.zeros(12_000, np.float32)
+    samples[4_000:7_200] = tone(5, length=3_200).samples  # whole frames of 80 samples
+    trimmed = trim_to_word(samples)
+    loud = np.flatnonzero(np.abs(trimmed) > 1e-3 * np.abs(trimmed).max())
+    for margin in (loud[0], len(trimmed) - 1 - loud[-1]):
+        assert 70 <= margin <= 160  # 10 ms, and up to a frame that the word enters
+
+
+def test_a_word_in_noise_keeps_30_ms_on_either_side_and_its_weak_end():
+    rng = np.random.default_rng(0)
+    samples = 0.004 * rng.standard_normal(SAMPLE_RATE)  # 25 dB below the word
+    t = np.arange(3_200)
+    word = 0.1 * np.sqrt(2) * np.sin(2 * np.pi * 500 * t / SAMPLE_RATE)
+    word[2_400:] *= 10 ** (-12 / 20)  # its last 0.1 s is only 13 dB above the noise
+    samples[2_400:5_600] += word
+    trimmed = trim_to_word(samples.astype(np.float32))
+    assert 3_200 + 2 * 240 <= len(trimmed) <= 3_200 + 2 * 240 + 4 * 80
+
+
+def test_strings_have_from_the_minimum_to_the_maximum_of_digits_alike():
+    style = StringStyle(3, 5, tempo=(1, 1), noise_snr_db=None)
+    lengths = [len(string.digits) for string in make_strings(corpus("ann"), 90, style)]
+    assert set(lengths) == {3, 4, 5}
+    assert min(lengths.count(n) for n in (3, 4, 5)) > 18  # 30 of each, give or take 12

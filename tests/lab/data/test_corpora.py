@@ -20,6 +20,7 @@ from spoken_digits.lab.data.corpora import (
     data_root,
     find_corpus,
     read_corpus,
+    read_synthetic,
 )
 from spoken_digits.lab.data.validate import check_corpus, summarize_corpus
 
@@ -97,6 +98,26 @@ def test_speech_commands_words_are_digits_or_words_and_noise_is_neither(tmp_path
     clips = read_corpus("speech_commands", tmp_path)
     found = Counter((c.label, c.speaker) for c in clips)
     assert found == {("7", "0a1b"): 2, ("down", "ffff"): 1}
+
+
+def test_only_the_ten_words_are_digits_whatever_their_case(tmp_path):
+    words = ["zero", "One", "TWO", "three", "four", "five", "six", "seven", "eight", "nine"]
+    for word in [*words, "oh", "o", "ten", "nil", "for"]:
+        write(tmp_path / "mine" / word / "anna_0.wav")
+    labels = {c.file.parent.name: c.label for c in read_corpus(tmp_path / "mine")}
+    assert {word: labels.pop(word) for word in words} == dict(zip(words, DIGITS, strict=True))
+    assert labels == {word: word for word in ("oh", "o", "ten", "nil", "for")}
+
+
+def test_synthetic_speech_is_two_corpora_wherever_its_files_lie(tmp_path):
+    shipped = read_synthetic()
+    assert Counter(clip.corpus for clip in shipped) == {"voices": 880, "flite-festival": 400}
+    engines = {clip.speaker.partition("-")[0] for clip in shipped if clip.corpus != "voices"}
+    assert engines == {"flite", "festival"}
+    write(tmp_path / "made" / "tree" / "us-x_0.wav")
+    made = read_synthetic(tmp_path / "made")
+    assert [(c.label, c.corpus) for c in made[:1]] == [("tree", "voices")]
+    assert made[1:] == [clip for clip in shipped if clip.corpus == "flite-festival"]
 
 
 def test_audiomnist_has_a_folder_a_speaker(tmp_path):

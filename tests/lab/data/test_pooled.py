@@ -245,3 +245,36 @@ def test_without_recorded_speech_there_is_no_pooled_set(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError, match="neither fsdd nor speech_commands is at hand"):
         pooled_set("pooled", tmp_path, tmp_path / "empty")
+
+
+def test_the_seed_decides_where_noises_and_fragments_are_cut(
+    pooled_corpora: Path, tmp_path: Path
+) -> None:
+    def cut(seed: int) -> np.ndarray:
+        made = pooled_corpora / "made"
+        gathered = pooled_set("pooled", tmp_path, pooled_corpora, made, 0.25, seed)
+        return gathered.dataset.starts[len(gathered.dataset.clips) :]
+
+    np.testing.assert_array_equal(cut(1), cut(1))
+    assert (cut(1) != cut(2)).any()
+
+
+def test_digits_are_balanced_by_speaker_and_other_words_by_word(
+    pooled_corpora: Path, tmp_path: Path
+) -> None:
+    gathered = gather(pooled_corpora, "pooled", tmp_path)
+    p_of: dict[tuple[str, str, str], float] = Counter()
+    n_of: dict[tuple[str, str, str], int] = Counter()
+    for clip, p in zip(gathered.clips, gathered.probabilities, strict=False):
+        group = clip.speaker if clip.label in DIGITS else "all"
+        p_of[clip.corpus, clip.label, group] += p
+        n_of[clip.corpus, clip.label, group] += 1
+    # The five voices of flite and festival have eight clips of a digit each, all others one: a
+    # group weighs by the square root of its clips, and the groups of a corpus sum to its share.
+    for digit in DIGITS:
+        for corpus, speakers in (("fsdd", 6), ("speech_commands", 6), ("flite-festival", 5)):
+            shares = [p for (c, d, _), p in p_of.items() if (c, d) == (corpus, digit)]
+            assert shares == pytest.approx([0.075 / 4 / speakers] * speakers)
+    # One clip by each of six speakers: four words of Speech Commands weigh alike.
+    words = [p for (c, label, _), p in p_of.items() if c == "speech_commands" and label in WORDS]
+    assert words == pytest.approx([0.25 / 2.6 / 4] * 4)

@@ -11,6 +11,7 @@ from spoken_digits.lab.data.splits import (
     Split,
     SplitError,
     named_splits,
+    one_split,
     split_by_speaker,
 )
 
@@ -95,6 +96,13 @@ def test_one_fold_can_be_named():
     assert list(sides("inner:theo", clips_of(*FSDD))) == ["inner:theo"]
     with pytest.raises(SplitError, match=r"'inner:lucas': no such fold, .* inner:george"):
         named_splits("inner:lucas", clips_of(*FSDD))
+
+
+def test_one_split_is_one_fold_and_several_are_named():
+    assert one_split("inner:theo", clips_of(*FSDD)).test_speakers == ("theo",)
+    assert one_split("xsdr", clips_of(*FSDD)).test_speakers == ("lucas", "yweweler")
+    with pytest.raises(SplitError, match=r"'inner': 4 folds, .* inner:george, .* inner:theo$"):
+        one_split("inner", clips_of(*FSDD))
 
 
 def test_an_unknown_split_names_the_known():

@@ -30,6 +30,15 @@ def test_clipping_is_found_and_a_full_scale_peak_is_not(tmp_path):
     ]
 
 
+def test_peaks_apart_from_each_other_are_no_clipping_however_many(tmp_path):
+    pairs, triple = TONE.copy(), TONE.copy()
+    for start in range(100, 1_600, 200):
+        pairs[start : start + 2] = 1  # 1 % of the samples, two at a time
+    triple[100:103] = 1
+    assert problems(tmp_path / "pairs.wav", pairs) == []
+    assert [kind for kind, _ in problems(tmp_path / "triple.wav", triple)] == ["clipping"]
+
+
 def test_silence_is_judged_by_the_loudest_moment(tmp_path):
     word = np.zeros(8_000)
     word[:800] = TONE[:800]

@@ -1,5 +1,6 @@
 """A model file evaluated on recordings; the toy model always answers 9."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -84,3 +85,16 @@ def test_a_split_of_many_folds_or_a_corpus_not_at_hand_is_refused(data):
         read_test_set(split="loso", data=data)
     with pytest.raises(CorpusError, match="nowhere"):
         read_test_set("nowhere", data=data)
+
+
+def test_a_name_of_another_corpus_is_another_speaker(toy, data):
+    _, clips = read_test_set(split="loso:theo", data=data)
+    assert seen_speakers(toy, clips) == ("theo",)
+    strangers = [dataclasses.replace(clip, corpus="speech_commands") for clip in clips]
+    assert seen_speakers(toy, strangers) == ()
+
+
+def test_the_test_side_of_the_synthetic_speech_is_every_fourth_tts_voice():
+    name, clips = read_test_set("voices")
+    assert name == "voices, test side of synthetic"
+    assert len({clip.speaker for clip in clips}) == 12

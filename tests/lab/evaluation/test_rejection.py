@@ -31,7 +31,7 @@ def made_up(n_digits: int = 400, n_oov: int = 300) -> ScoredClips:
     rng = np.random.default_rng(1)
     logits = rng.normal(size=(n, 10))
     truth = rng.integers(10, size=n)
-    logits[is_digit, truth[is_digit]] += 5
+    logits[is_digit, truth[is_digit]] += 2.5  # right nine times in ten
     embeddings = rng.normal(size=(n, 4))
     embeddings[is_digit, 0] += 3 * truth[is_digit]
     return ScoredClips(
@@ -42,7 +42,7 @@ def made_up(n_digits: int = 400, n_oov: int = 300) -> ScoredClips:
         correct=logits.argmax(axis=1) == truth,
         labels=np.where(is_digit, truth.astype(str), "cat"),
         speakers=np.array([f"s{k % 9}" for k in range(n)]),
-        seconds=np.full(n, 2.0),
+        seconds=np.where(is_digit, 1.0, 2.0),
     )
 
 
@@ -102,6 +102,7 @@ def test_an_operating_point_counts_what_it_says():
     point = evaluation.default
     digits, oov = scored.scores[:400], scored.scores[400:]
     assert point.threshold == 0.55
+    assert 0.7 < scored.correct[:400].mean() < 0.99
     assert point.false_reject_rate == (digits < 0.55).mean()
     assert point.false_accept_rate == (oov >= 0.55).mean()
     assert point.accuracy == ((digits >= 0.55) & scored.correct[:400]).mean()
@@ -160,6 +161,18 @@ def test_scores_are_compared_by_what_any_network_gives():
     )
     np.testing.assert_allclose(scores["energy"], np.log(exponentials.sum(axis=1)))
     np.testing.assert_array_equal(scores["largest logit"], scored.logits.max(axis=1))
+
+
+def test_classes_are_fitted_on_other_speakers_than_are_scored():
+    scored = made_up()
+    first = np.isin(scored.speakers, ["s0", "s2", "s4", "s6", "s8"])  # every second of nine
+    found = compare_scores(scored)["class distance"]
+    for half in (first, ~first):
+        fitted = ~half & scored.is_digit
+        expected = class_distance(
+            scored.embeddings[fitted], scored.labels[fitted], scored.embeddings[half]
+        )
+        np.testing.assert_allclose(found[half], expected)
 
 
 def test_class_distance_is_mahalanobis_by_the_loop():

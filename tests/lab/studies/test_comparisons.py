@@ -143,6 +143,12 @@ def test_one_source_of_pooled_single_speakers_is_a_reference():
     assert comparison.reference == method(split="single:george", training_speakers=1)
     assert comparison.difference == pytest.approx(0.2)
     assert (comparison.speakers, comparison.verdict) == (5, "improves")
+    # Its clips are those of one source, a fifth of the pooled row's, fewer than the other side's.
+    wider = replace(
+        more, per_speaker={k: replace(v, clips=2500) for k, v in more.per_speaker.items()}
+    )
+    (again,) = compare([pooled, wider], lambda each: replace(each, extra="none"))
+    assert again.interval == comparison.interval
 
 
 def test_other_speakers_are_not_compared():

@@ -97,6 +97,7 @@ def test_folds_are_pooled_by_speaker(tmp_path):
     assert test.p == test.p_holm == 2 / 64
     assert test.networks is None  # six networks on a side are not two fixed ones
     assert (test.over, test.speakers, test.verdict) == ("speakers", 6, "improves")
+    assert not test.paired  # over speakers no interval is
     assert total.question == "What?"
 
 
@@ -109,6 +110,17 @@ def test_a_seed_without_all_its_folds_does_not_count(tmp_path):
     total = named(tmp_path, "leave-one-out")
     assert total.rows[0].seeds == (0,)
     assert any("lacks folds" in warning for warning in total.warnings)
+
+
+def test_where_no_seed_has_all_folds_the_one_with_most_counts(tmp_path):
+    for seed, speakers in ((0, PEOPLE[:2]), (1, PEOPLE[1:3])):
+        for speaker in speakers:
+            write_run(
+                tmp_path, {CLEAN: made([speaker], 0.9, seed)}, f"loso:{speaker}", seed, "loso"
+            )
+    (row,) = named(tmp_path, "leave-one-out").rows
+    assert row.seeds == (0,)
+    assert sorted(row.per_speaker) == sorted(PEOPLE[:2])
 
 
 def test_one_speaker_is_told_by_source_and_by_target(tmp_path):
@@ -203,6 +215,15 @@ def test_a_study_of_ones_own_is_compared_with_its_strong_model(tmp_path):
     assert {test.reference.model for test in total.comparisons} == {"cnn"}
     by_model = {test.method.model: test.verdict for test in total.comparisons}
     assert by_model["lstm"] == "worsens"
+
+
+def test_margins_have_no_calibration_error(tmp_path):
+    for model in ("sgd-pool", "logistic-pool", "cnn"):
+        write_run(tmp_path, {CLEAN: made(("lucas", "yweweler"), 0.9, 0)}, model=model)
+    rows = {row.method.model: row for row in named(tmp_path, "models").rows}
+    assert rows["sgd-pool"].ece is None
+    assert rows["logistic-pool"].ece == rows["cnn"].ece > 0
+    assert (rows["logistic-pool"].epochs, rows["cnn"].epochs) == (None, 8)
 
 
 def test_several_commits_are_normal_and_unfinished_runs_are_not(tmp_path):

@@ -96,19 +96,51 @@ def test_pretraining_looks_at_no_label(tones: Tones, tmp_path: Path) -> None:
     assert contents(tmp_path / "right") == contents(tmp_path / "wrong")
 
 
-def test_with_digits_as_positives_those_of_a_digit_come_together(
-    tones: Tones, tmp_path: Path
-) -> None:
+def test_with_digits_as_positives_all_views_of_a_digit_are_pulled_together(tones: Tones) -> None:
     dataset, rows, _ = tones
-    gathered = {}
-    for positives in ("clip", "digit"):
-        recipe = replace(TINY, epochs=12, positives=positives)
-        net = pretrain(recipe, dataset, rows, tmp_path / positives, quiet=True)
-        z = torch.nn.functional.normalize(torch.from_numpy(predict(net, dataset, rows)[1]), dim=1)
-        same = torch.from_numpy(dataset.targets[rows][:, None] == dataset.targets[rows][None])
-        similarity = z @ z.T
-        gathered[positives] = float(similarity[same].mean() - similarity[~same].mean())
-    assert gathered["digit"] > gathered["clip"] + 0.05
+    batch = rows[::7][:8]
+    targets = dataset.targets.copy()
+    targets[batch] = [0, 1, 0, 2, 2, 2, 3, 1]
+    dataset = replace(dataset, targets=targets)
+    config = replace(TINY, model="cnn-tiny", augmentation="none", positives="digit")
+    task = contrastive._Contrastive(config, build_network(config, 10).eval(), dataset, rows)
+    loss, _, n = task.step(batch)
+    assert n == 8
+    twice = np.concatenate([batch, batch])
+    with torch.no_grad():
+        log_mel, mask = task.front_end(*dataset.batch(twice))
+        z = task.projection(task.net.backbone(log_mel, mask)).double().numpy()
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    similarity = np.exp(z @ z.T / config.contrastive_temperature)
+    losses = []
+    for i in range(16):
+        others = [k for k in range(16) if k != i]
+        positives = [k for k in others if targets[twice[k]] == targets[twice[i]]]
+        bottom = sum(similarity[i, k] for k in others)
+        losses.append(-np.mean([np.log(similarity[i, k] / bottom) for k in positives]))
+    assert loss.item() == pytest.approx(np.mean(losses), rel=1e-4)
+    wrong = replace(dataset, targets=np.roll(targets, 7))
+    for positives, changes in (("digit", True), ("clip", False)):
+        found = [
+            contrastive._Contrastive(
+                replace(config, positives=positives), task.net, given, rows
+            ).step(batch)[0].item()
+            for given in (dataset, wrong)
+        ]  # fmt: skip
+        assert (found[0] != found[1]) == changes
+
+
+def test_what_pretraining_returns_is_the_averaged_network(tones: Tones, tmp_path: Path) -> None:
+    dataset, rows, _ = tones
+    last, average = (
+        pretrain(
+            replace(TINY, model="cnn-tiny", epochs=2, ema_decay=decay),
+            dataset, rows, tmp_path / str(decay), quiet=True,
+        ).state_dict()
+        for decay in (0.0, 0.9)
+    )  # fmt: skip
+    name = "backbone.convolutions.1.weight"
+    assert not torch.equal(last[name], average[name])
 
 
 def test_pretraining_learns_to_match_pairs(tones: Tones, tmp_path: Path) -> None:

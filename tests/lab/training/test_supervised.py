@@ -243,3 +243,51 @@ def test_damaged_weights_are_named(
     (tmp_path / "cut" / "checkpoint.safetensors").write_bytes(b"half")
     with pytest.raises(ConfigError, match="remove it"):
         train(TINY, dataset, rows, tmp_path / "cut", quiet=True)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("objective", ["cross-entropy", "joint"])
+def test_the_loss_is_that_of_each_member_alone_with_smoothed_targets(
+    tones: tuple[Dataset, np.ndarray, np.ndarray], smoothing: float, objective: str
+) -> None:
+    dataset, rows, _ = tones
+    config = TrainConfig(
+        augmentation="none", label_smoothing=smoothing, objective=objective, contrastive_weight=0.0
+    )
+    net = build_network(config, 10).eval()
+    task = training._Supervised(config, net, dataset, rows, None, None)
+    batch = rows[::11]
+    loss, metrics, n = task.step(batch)
+    labels = dataset.targets[batch]
+    with torch.no_grad():
+        embedding = net(*dataset.batch(batch)).embedding.double().numpy()
+    weight, bias = (x.detach().double().numpy() for x in (net.head.weight, net.head.bias))
+    half = embedding.shape[1] // 2
+    losses = []
+    for part in (slice(0, half), slice(half, None)):
+        # A member alone: what it gives is twice its part of the sum, so that the mean is the sum.
+        logits = 2 * embedding[:, part] @ weight[:, part].T + bias
+        log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+        targets = (1 - smoothing) * np.eye(10)[labels] + smoothing / 10
+        losses += [-(targets * log_p).sum(1)]
+    assert loss.item() == pytest.approx(np.mean(losses), rel=1e-4)
+    # An ensemble trained as one network would have the loss of the mean, which is another.
+    together = embedding @ weight.T + bias
+    log_p = together - np.log(np.exp(together).sum(1, keepdims=True))
+    assert abs(loss.item() + np.mean((targets * log_p).sum(1))) > 1e-3
+    hits = together.argmax(1) == labels
+    assert (metrics["accuracy"], n) == (pytest.approx(hits.mean()), len(batch))
+
+
+def test_what_training_returns_is_the_averaged_network(
+    tones: tuple[Dataset, np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    dataset, rows, _ = tones
+    last, average = (
+        train(
+            TrainConfig(model="cnn-tiny", epochs=2, batch_size=16, ema_decay=decay),
+            dataset, rows, tmp_path / str(decay), quiet=True,
+        ).head.weight
+        for decay in (0.0, 0.9)
+    )  # fmt: skip
+    assert not torch.equal(last, average)

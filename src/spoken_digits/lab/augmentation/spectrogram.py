@@ -24,6 +24,7 @@ __all__ = [
     "mask_freq",
     "mask_time",
     "mixup",
+    "noise_gain",
     "shift_pitch",
     "warp",
     "warp_time",
@@ -169,6 +170,11 @@ def equalize(power: Tensor, generator: Generator, std_db: float, order: int = 4)
     return power * (10 ** (gain_db / 10))[..., None]
 
 
+def noise_gain(signal_energy: Tensor, noise_energy: Tensor, snr_db: Tensor) -> Tensor:
+    """Factor of noise power that gives a signal-to-noise ratio in dB; shapes as those given."""
+    return signal_energy / noise_energy.clamp_min(_QUIETEST) * 10 ** (-snr_db / 10)
+
+
 def add_noise(
     power: Tensor, mask: Tensor, generator: Generator, snr_db: tuple[float, float]
 ) -> Tensor:
@@ -185,8 +191,8 @@ def add_noise(
     noise = torch.rand(power.shape, generator=generator)
     # In place: at these sizes a fresh array costs as much as what is computed into it.
     noise.clamp_min_(1e-9).log_().neg_().mul_(density).mul_(mask)
-    level = (power * mask).sum((1, 2), keepdim=True) / noise.sum((1, 2), keepdim=True)
-    return power + noise.mul_(level).mul_(10 ** (-ratio_db / 10))
+    signal, added = ((x * mask).sum((1, 2), keepdim=True) for x in (power, noise))
+    return power + noise.mul_(noise_gain(signal, added, ratio_db))
 
 
 def freq_mixstyle(log_mel: Tensor, mask: Tensor, generator: Generator, p: float) -> Tensor:

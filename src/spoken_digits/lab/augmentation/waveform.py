@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from spoken_digits.audio import SAMPLE_RATE
-from spoken_digits.lab.augmentation.spectrogram import equalizer_gain_db
+from spoken_digits.lab.augmentation.spectrogram import equalizer_gain_db, noise_gain
 
 __all__ = [
     "add_noise",
@@ -162,8 +162,8 @@ def add_noise(waveform: Tensor, lengths: Tensor, noise: Tensor, snr_db: Tensor) 
     silence within the clip included. A silent clip stays silent.
     """
     noise = (noise * _inside(lengths, waveform.shape[1])).to(waveform.dtype)
-    ratio = _energy(waveform, lengths) / _energy(noise, lengths).clamp_min(_TINY)
-    return waveform + noise * (ratio * 10 ** (-snr_db[:, None] / 10)).sqrt()
+    energies = _energy(waveform, lengths), _energy(noise, lengths)
+    return waveform + noise * noise_gain(*energies, snr_db[:, None]).sqrt()
 
 
 def change_speed(waveform: Tensor, lengths: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.lab.augmentation import spectrogram as spectrograms
-from spoken_digits.lab.augmentation.waveform import trim
+from spoken_digits.lab.augmentation.waveform import change_speed, trim
 from spoken_digits.lab.connected.network import (
     BLANK,
     EDGE_UNIT_S,
@@ -93,6 +93,11 @@ class TrainingData:
         noises: list[np.ndarray],
     ) -> None:
         corpora = sorted({piece.corpus for piece in digits})
+        if unknown := set(corpora) - set(_KINDS):
+            raise ValueError(
+                f"digits of {', '.join(sorted(unknown))}: expected corpora of _KINDS, "
+                f"{', '.join(_KINDS)}; add it there, or it would not be drawn"
+            )
         self.pools = {
             corpus: by_speaker(p for p in digits if p.corpus == corpus) for corpus in corpora
         }
@@ -110,25 +115,25 @@ class TrainingData:
 
 
 def _vary_speed(piece: DigitString, ratio: float) -> DigitString:
-    """Play a piece `ratio` times as fast, pitch and all."""
-    count = round(len(piece.samples) / ratio)
-    moments = np.linspace(0, len(piece.samples) - 1, count)
-    samples = np.interp(moments, np.arange(len(piece.samples)), piece.samples)
+    """Play a piece `ratio` times as fast, pitch included, see `waveform.change_speed`."""
+    waveform = torch.tensor(piece.samples)[None]
+    lengths = torch.tensor([len(piece.samples)])
+    changed, _ = change_speed(waveform, lengths, torch.tensor([ratio]))
     starts, ends = (np.round(x / ratio).astype(np.int64) for x in (piece.starts, piece.ends))
-    return DigitString(
-        samples.astype(np.float32), piece.digits, starts, ends, piece.speaker, piece.corpus
-    )
+    ends = ends.clip(max=changed.shape[1])
+    return DigitString(changed[0].numpy(), piece.digits, starts, ends, piece.speaker, piece.corpus)
 
 
+# How often each source of examples is drawn; those that are not at hand are left out.
 _KINDS = {
-    **{"fsdd": 0.3, "speech_commands": 0.2, "voices": 0.08, "readers": 0.1},
+    **{"fsdd": 0.3, "speech_commands": 0.2, "voices": 0.08, "flite-festival": 0.1},
     **{"phrases": 0.22, "none": 0.1},
 }
-_CUT_SHARE, _QUIET_EDGES_DB = 0.4, (8.0, 35.0)  # of single digits; as deep as the policy `cut`
+_P_TRIM, _TRIM_DB = 0.4, (8.0, 35.0)  # of single digits; as deep as the policy `trimmed`
 
 
-def _lose_edges(piece: DigitString, below_loudest_db: float) -> DigitString:
-    """Cut one digit by its level, see `waveforms.trim`."""
+def _trimmed(piece: DigitString, below_loudest_db: float) -> DigitString:
+    """Trim one digit by its level, see `waveform.trim`."""
     length = torch.tensor([len(piece.samples)])
     waveform = torch.from_numpy(piece.samples)[None]
     cut, lengths = trim(waveform, length, torch.tensor([below_loudest_db]))
@@ -168,12 +173,12 @@ def _source(material: TrainingData, rng: np.random.Generator) -> Callable[[], Di
     def digit() -> DigitString:
         name = digits[rng.integers(len(digits))]
         pool = digit_pool[name]
-        # A digit that few people say here is not to be learned by heart.
+        # A digit that few speakers say here must not be memorized.
         if len(pool) < 100 and kind == "speech_commands" and rng.random() < 0.5:
             pool = other_pool[name]
         piece = pick(pool)
-        if rng.random() < _CUT_SHARE:
-            piece = _lose_edges(piece, rng.uniform(*_QUIET_EDGES_DB))
+        if rng.random() < _P_TRIM:
+            piece = _trimmed(piece, rng.uniform(*_TRIM_DB))
         return piece
 
     def piece() -> DigitString:

@@ -124,13 +124,18 @@ class Corpus:
 def data_root(given: Path | str | None = None) -> Path | None:
     """Return the folder of corpora: `given`, else SPOKEN_DIGITS_DATA, else the cache if it exists.
 
-    The cache is SPOKEN_DIGITS_CACHE or ~/.cache/spoken-digits, where `fetch_corpus` writes to.
+    The cache, where `fetch_corpus` writes to, is SPOKEN_DIGITS_CACHE or ~/.cache/spoken-digits.
+
+    Raises
+    ------
+    CorpusError
+        When `given`, or SPOKEN_DIGITS_DATA, names no folder.
     """
     return next((root for root in _roots(given) if root.is_dir()), None)
 
 
 def read_corpus(name_or_path: str | Path, data: Path | str | None = None) -> tuple[Clip, ...]:
-    """Read a corpus of `CORPORA` by name, or a folder or table of one's own by path.
+    """Read a corpus of `CORPORA` by name, or a custom folder or table by path.
 
     A folder holds `<label>/<speaker>_<take>.*`, or a published corpus in its layout. A table (.tsv
     or .csv) has the columns file (relative to the table), label, speaker and optionally split. A
@@ -168,7 +173,7 @@ def read_corpus(name_or_path: str | Path, data: Path | str | None = None) -> tup
             expected = OWN_LAYOUT
         elif path.suffix.lower() in (".tsv", ".csv") and path.is_file():
             clips = _read_table(path)
-            expected = "a row a recording"
+            expected = "one row for each recording"
         else:
             raise CorpusError(
                 f"{name_or_path}: no such corpus, folder or table; expected one of "
@@ -181,7 +186,13 @@ def read_corpus(name_or_path: str | Path, data: Path | str | None = None) -> tup
 
 
 def find_corpus(name: str, data: Path | str | None = None) -> Path | None:
-    """Return the folder that holds the named corpus, or None where it is not at hand."""
+    """Return the folder that holds a corpus of `CORPORA`, or None where it is not at hand.
+
+    Raises
+    ------
+    CorpusError
+        When `data`, or SPOKEN_DIGITS_DATA, names no folder.
+    """
     if name == "voices":
         return SHIPPED_VOICES
     candidates = (folder for root in _roots(data) for folder in (root / name, root))
@@ -395,7 +406,7 @@ def _parse(file: Path, pattern: str, layout: str) -> dict[str, str]:
 def _read_fsdd(folder: Path) -> Iterator[Clip]:
     layout, table = CORPORA["fsdd"].layout, folder / "SDR_metadata.tsv"
     rows = _rows(table, ("file", "split")) if table.is_file() else ()
-    # The table's paths are those of the study that it comes from; only the names are the corpus'.
+    # The table's paths are those of the original study; only the file names are the corpus'.
     sides = {row["file"].rpartition("/")[2]: row["split"] for _, row in rows}
     for file in folder.glob("recordings/[!.]*.wav"):
         name = _parse(file, r"(?P<label>[^_]+)_(?P<speaker>.+)_\d+", layout)

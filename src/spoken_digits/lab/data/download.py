@@ -1,7 +1,7 @@
-"""Archives from the network: resumable, bounded in time, unpacked without trust.
+"""Download of archives: resumable, bounded in time, unpacked safely.
 
-This file knows nothing of corpora. It brings one archive to disk and takes the wanted files out of
-it; what those files must be is checked by whoever asked for them.
+An archive is brought to disk and the wanted files are extracted from it; whether they are the ones
+expected is checked by the caller.
 """
 
 import gzip
@@ -19,17 +19,17 @@ from pathlib import Path, PurePosixPath
 
 __all__ = ["PATIENCE_S", "download", "unpack"]
 
-PATIENCE_S = 8.0  # the longest wait for a first answer, and again for the next bytes
+PATIENCE_S = 8.0  # maximum wait for a first answer, and for the next bytes
 BLOCK_BYTES = 1 << 18
 
 
 def download(
     url: str, part: Path, *, patience_s: float = PATIENCE_S, progress: bool | None = None
 ) -> None:
-    """Download `url` into the file `part`, going on where an earlier attempt left off.
+    """Download `url` into the file `part`, resuming where an earlier attempt stopped.
 
-    From a server that knows no byte ranges everything is read anew. After a failure `part` keeps
-    what has arrived, for the next attempt.
+    A server without byte ranges is read from the start. After a failure `part` keeps what has
+    arrived, for the next attempt.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ def download(
     part : Path
         File to write; its folder is made when the first bytes arrive.
     patience_s : float
-        Seconds without an answer (looking up the name, connecting and redirects together), or
-        between two pieces of data, after which to give up.
+        Seconds without an answer (name resolution, connection and redirects together), or between
+        two pieces of data, after which to give up.
     progress : bool or None
         Whether to draw a bar on standard error; None draws it on a terminal only.
 
@@ -85,13 +85,13 @@ def download(
 def unpack(archive: Path, folder: Path, wanted: re.Pattern[str]) -> None:
     """Write the regular files of a tar archive whose names match `wanted` below `folder`.
 
-    The first group of `wanted` is the path to write to, so links, devices and names of the
-    archive's choosing never reach the disk.
+    The first group of `wanted` is the path to write to: links, devices and any other path in the
+    archive are ignored.
 
     Raises
     ------
     ValueError
-        When the archive is broken or cut short, or a name in it points outside.
+        When the archive is damaged or truncated, or a path in it points outside.
     """
     try:
         with tarfile.open(archive) as members:
@@ -130,13 +130,13 @@ def _open(url: str, held: int, patience_s: float) -> HTTPResponse | None:
 
 
 def _answer(request: urllib.request.Request, patience_s: float) -> HTTPResponse:
-    # In a thread, because looking up a name and following redirects obey no socket time-out.
+    # In a thread, because name resolution and redirects are not bounded by the socket time-out.
     answers: queue.Queue[HTTPResponse | Exception] = queue.Queue()
 
     def ask() -> None:
         try:
             answers.put(urllib.request.urlopen(request, timeout=patience_s))
-        except Exception as error:  # handed to the waiting thread, whatever it is
+        except Exception as error:  # passed to the waiting thread
             answers.put(error)
 
     threading.Thread(target=ask, daemon=True).start()

@@ -141,7 +141,7 @@ def verdict(difference: float, interval: Interval, p_holm: float | None) -> Verd
     """Return what a comparison shows: by its adjusted p, where there is one, or by its interval."""
     low, high = interval
     shown = p_holm < ALPHA if p_holm is not None else low > 0 or high < 0
-    if not shown or difference == 0:
+    if not shown:
         return "no significant difference"
     return "improves" if difference > 0 else "worsens"
 

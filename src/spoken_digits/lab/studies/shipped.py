@@ -22,7 +22,7 @@ from spoken_digits.lab.evaluation.schema import (
 )
 from spoken_digits.lab.runs import RunError, read_environment, read_json
 from spoken_digits.lab.studies.study import Study
-from spoken_digits.lab.training.config import TrainConfig, read_recipe
+from spoken_digits.lab.training.config import RECIPES, TrainConfig, read_recipe
 
 __all__ = ["CORPORA", "MODELS", "SPLITS", "STUDY", "ShippedResult", "summarize_shipped"]
 
@@ -33,11 +33,16 @@ SPLITS = (EVERYTHING, "pooled:fsdd", *FOLD_SPLITS, "pooled:speech_commands")
 MODELS = {"cnn-wide": "", "cnn-tiny": "tiny"}  # name: what its variants are called
 PRECISIONS = ("float32", "int8")
 
-_RECIPE = {key: value for key, value in read_recipe("shipped").items() if key != "task"}
+# Of the recipe that ships, whatever lies in the current folder; the grid has models and splits.
+_RECIPE = {
+    key: value
+    for key, value in read_recipe(RECIPES / "shipped.toml").items()
+    if key not in ("task", "model", "split")
+}
 
 _SECTIONS: dict[str, Any] = {  # see `grid`
     "study": {"task": "pooled"},
-    "defaults": {k: v for k, v in _RECIPE.items() if k not in ("model", "split")},
+    "defaults": _RECIPE,
     "models": {name: {} for name in MODELS},
     "grids": {
         "results": {"model": "cnn-wide", "split": list(SPLITS)},

@@ -1,0 +1,161 @@
+"""The training loop: what it does to weights, against closed forms and plain loops."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from spoken_digits.lab.training.config import ConfigError, TrainConfig
+from spoken_digits.lab.training.optimizer import Trainer, make_optimizer, make_schedule
+
+CONFIG = TrainConfig(learning_rate=0.02, weight_decay=0.5, ema_decay=0.9)
+EPOCHS, BATCHES = 4, 10
+
+
+class Toy(nn.Module):
+    """A layer, a normalization with its statistics, and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+        self.norm = nn.BatchNorm1d(2)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.norm(self.layer(x)))
+
+
+def toy() -> Toy:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Toy()
+
+
+class Task:
+    """Batches of made-up numbers; records the learning rate and the weights of every step."""
+
+    def __init__(self, net: Toy, run_dir: Path | None = None, scale: float = 1.0) -> None:
+        self.net, self.scale = net, scale
+        self.trainer = Trainer(CONFIG, net, net, EPOCHS, EPOCHS * BATCHES, run_dir)
+        self.rates: list[float] = []
+        self.before: list[dict[str, Tensor]] = []
+
+    def batches(self, epoch: int) -> list[int]:
+        return list(range(epoch * BATCHES, (epoch + 1) * BATCHES))
+
+    def step(self, number: int) -> tuple[Tensor, dict[str, float], int]:
+        self.rates.append(self.trainer.optimizer.param_groups[0]["lr"])
+        self.before.append({k: v.clone() for k, v in self.net.state_dict().items()})
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(number))
+        loss = self.net(x).square().sum() * self.scale
+        return loss, {"number": float(number)}, 8
+
+    def run(self) -> "Task":
+        self.trainer.fit(self.batches, self.step)
+        return self
+
+
+def one_cycle(step: int, steps: int) -> float:
+    """The fraction of the peak rate: 1 % to all over a quarter, back to 1 %, along cosines."""
+    top = steps / 4 - 1
+    x = step / top if step <= top else 1 - (step - top) / (steps - 1 - top)
+    return 0.01 + 0.99 * (1 - math.cos(math.pi * x)) / 2
+
+
+def test_the_learning_rate_rises_over_a_quarter_and_falls_to_a_hundredth() -> None:
+    rates = Task(toy()).run().rates
+    steps = EPOCHS * BATCHES
+    assert rates == pytest.approx([0.02 * one_cycle(i, steps) for i in range(steps)], rel=1e-6)
+    assert rates[0] == pytest.approx(0.0002)
+    assert max(rates) == pytest.approx(0.02)
+    assert rates[-1] == pytest.approx(0.0002)
+
+
+@pytest.mark.parametrize("steps", range(1, 9))
+def test_a_schedule_has_any_length(steps: int) -> None:
+    optimizer = make_optimizer(toy(), 1.0, 0.0)
+    schedule = make_schedule(optimizer, 1.0, steps)
+    for _ in range(steps):
+        assert 0.01 - 1e-9 <= schedule.get_last_lr()[0] <= 1
+        optimizer.step()
+        schedule.step()
+
+
+def test_matrices_alone_decay_by_the_rate_of_each_step() -> None:
+    net = toy()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    rates = Task(net, scale=0.0).run().rates  # no gradient: decay is all that happens
+    kept = math.prod(1 - rate * CONFIG.weight_decay for rate in rates)
+    assert kept < 0.9
+    torch.testing.assert_close(net.layer.weight.detach(), before["layer.weight"] * kept)
+    for name in ("layer.bias", "norm.weight", "norm.bias"):
+        torch.testing.assert_close(net.state_dict()[name], before[name], rtol=0, atol=0)
+
+
+def test_the_average_is_exponential_with_a_warm_up_and_holds_statistics_as_well() -> None:
+    task = Task(toy()).run()
+    after = [*task.before[1:], task.net.state_dict()]
+    for name in ("layer.weight", "norm.bias", "norm.running_mean", "norm.running_var"):
+        expected = after[0][name].double()
+        for t, values in enumerate(after[1:], start=1):
+            decay = min(0.9, (1 + t) / (10 + t))
+            expected = decay * expected + (1 - decay) * values[name].double()
+        found = task.trainer.average.state_dict()[name]
+        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+        assert not torch.allclose(found, after[-1][name], rtol=1e-3, atol=1e-4)
+    assert not task.trainer.average.training
+
+
+def test_the_log_holds_means_over_the_clips_of_an_epoch() -> None:
+    task = Task(toy()).run()
+    assert [row["epoch"] for row in task.trainer.log] == [1, 2, 3, 4]
+    assert [row["number"] for row in task.trainer.log] == [4.5, 14.5, 24.5, 34.5]
+
+
+class Killed(BaseException):
+    """What a signal does to a run."""
+
+
+def test_killed_anywhere_a_run_ends_with_the_bytes_of_one_that_was_not(tmp_path: Path) -> None:
+    whole = Task(toy(), tmp_path / "whole").run()
+    rates: list[float] = []
+    for killed_at in (13, 20, 37):
+
+        class Cut(Task):
+            def step(self, number: int) -> tuple[Tensor, dict[str, float], int]:
+                if number == killed_at:  # noqa: B023
+                    raise Killed
+                return super().step(number)
+
+        cut = Cut(toy(), tmp_path / "cut")
+        with pytest.raises(Killed):
+            cut.run()
+        done = len(cut.trainer.log) * BATCHES
+        rates = rates[: done - len(cut.rates) // BATCHES * BATCHES] + cut.rates
+        rates = rates[:done]
+    last = Task(toy(), tmp_path / "cut").run()
+    assert rates + last.rates == whole.rates
+    for name, value in whole.trainer.average.state_dict().items():
+        assert torch.equal(value, last.trainer.average.state_dict()[name])
+    for name, value in whole.net.state_dict().items():
+        assert torch.equal(value, last.net.state_dict()[name])
+    files = [folder / "checkpoint.safetensors" for folder in (tmp_path / "whole", tmp_path / "cut")]
+    logs = [[json.loads(x) for x in f.with_name("log.jsonl").open()] for f in files]
+    assert [r["loss"] for r in logs[0]] == [r["loss"] for r in logs[1]]
+
+
+@pytest.mark.parametrize("content", [b"half", b""])
+def test_a_damaged_checkpoint_is_named_with_the_remedy(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"checkpoint\.safetensors: damaged; remove it"):
+        Task(toy(), tmp_path)
+
+
+def test_a_callers_random_stream_is_left_alone() -> None:
+    state = torch.random.get_rng_state()
+    Task(toy()).run()
+    assert torch.equal(torch.random.get_rng_state(), state)
