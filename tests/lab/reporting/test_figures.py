@@ -75,6 +75,7 @@ def test_every_kind_is_told_in_words_and_the_same_each_time(shown):
 def test_a_curve_names_its_places_its_lines_and_a_level_that_is_near():
     found = words(figures.draw(CURVE, "c"))
     assert {"1", "5", "all", "fine-tuned", "from scratch"} <= set(found)
+    assert {"80", "90"} <= set(found)  # the vertical axis, in percent
     assert "dotted: chance" not in found  # 10 % is far below: the curves would lie flat
     near = replace(CURVE, reference=0.7, reference_label="untrained")
     assert "dotted: untrained" in words(figures.draw(near, "c"))

@@ -3,10 +3,11 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_results import MODELS, ONE_SPEAKER, result
+from made_results import MODELS, ONE_SPEAKER, result, source
 
 from spoken_digits.lab.reporting import readme
 from spoken_digits.lab.reporting.card import model_card
@@ -64,6 +65,16 @@ def test_the_headline_holds_the_numbers_of_its_files(tree):
     assert of("strings", "digit error")[0] == expected
     assert of("time per clip")[1:] == ["-", "5.5 ms", "1.1 s"]
     assert of("size")[3] == "145 MB"
+
+
+def test_one_speaker_without_synthetic_speech_is_never_told_as_with_it(tree):
+    plain, mixed = ONE_SPEAKER.rows
+    better = replace(plain, sources={"george": source(0.99, 0.99)})
+    write_result(tree / "results" / "one-speaker.json", replace(ONE_SPEAKER, rows=(better, mixed)))
+    (shown,) = [
+        line for key, line in cells(readme.headline(tree / "results")).items() if "synth" in key
+    ]
+    assert shown[0].endswith("synthetic speech: 95.0 %")
 
 
 def test_a_file_of_results_that_is_missing_is_named(tree):
