@@ -62,11 +62,11 @@ def warp(
     _, F, T = power.shape
     warped_frames = (n_frames / tempo_ratio).round().long().clamp_min(2)
     bins = torch.arange(F) * frequency_ratio[:, None]
-    power = _interpolate(power.transpose(1, 2), bins.clamp(max=F - 1)).transpose(1, 2)
+    power = _interpolate(power, bins.clamp(max=F - 1))
     # First frame to first and last to last, so that nothing of a clip is cut.
     step = (n_frames - 1) / (warped_frames - 1)
     moments = torch.arange(int(warped_frames.max())) * step[:, None]
-    return _interpolate(power, moments.clamp(max=T - 1)), warped_frames
+    return _interpolate_last(power, moments.clamp(max=T - 1)), warped_frames
 
 
 def bend(
@@ -89,9 +89,9 @@ def bend(
     bins = torch.linspace(0, 1, F).expand(B, F)
     moments = (torch.arange(T) / last).clamp(max=1)
     position = _bent(bins, generator, frequency_std) * (F - 1)
-    power = _interpolate(power.transpose(1, 2), position.clamp(0, F - 1)).transpose(1, 2)
+    power = _interpolate(power, position.clamp(0, F - 1))
     position = _bent(moments, generator, time_std) * last
-    return _interpolate(power, position.clamp(0, T - 1)) * frame_mask(n_frames, T)
+    return _interpolate_last(power, position.clamp(0, T - 1)) * frame_mask(n_frames, T)
 
 
 def _bent(x: Tensor, generator: Generator, std: float, order: int = 3) -> Tensor:
@@ -103,13 +103,21 @@ def _bent(x: Tensor, generator: Generator, std: float, order: int = 3) -> Tensor
 
 
 def _interpolate(x: Tensor, position: Tensor) -> Tensor:
-    """Read (B, R, P) at fractional positions (B, P') of its last axis, linearly: (B, R, P')."""
-    before = position.floor().long().clamp(max=max(x.shape[-1] - 2, 0))
-    after = (before + 1).clamp(max=x.shape[-1] - 1)
-    rows = (-1, x.shape[1], -1)
-    low = x.gather(2, before[:, None].expand(rows))
-    high = x.gather(2, after[:, None].expand(rows))
-    return low.lerp_(high, (position - before)[:, None])
+    """Read (B, P, R) at fractional positions (B, P') of its middle axis, linearly: (B, P', R)."""
+    B, P, R = x.shape
+    before = position.floor().long().clamp(max=max(P - 2, 0))
+    after = (before + 1).clamp(max=P - 1)
+    # Whole rows are copied: several times faster than a gather, element by element.
+    rows = x.reshape(B * P, R)
+    first = P * torch.arange(B)[:, None]
+    low = rows.index_select(0, (before + first).flatten())
+    high = rows.index_select(0, (after + first).flatten())
+    return low.lerp_(high, (position - before).flatten()[:, None]).view(B, -1, R)
+
+
+def _interpolate_last(x: Tensor, position: Tensor) -> Tensor:
+    """As `_interpolate`, along the last axis: (B, R, P) and (B, P') to (B, R, P')."""
+    return _interpolate(x.transpose(1, 2), position).transpose(1, 2)
 
 
 def shift_pitch(power: Tensor, pitch_ratio: Tensor, sample_rate: int) -> Tensor:
@@ -133,7 +141,7 @@ def shift_pitch(power: Tensor, pitch_ratio: Tensor, sample_rate: int) -> Tensor:
     log_power = power.transpose(1, 2).clamp_min(_QUIETEST).log_()  # (B, T, F)
     ripple = log_power @ _lifter(F, round(_LONGEST_FORMANT_LAG_S * sample_rate))
     bins = torch.arange(F) / pitch_ratio[:, None]
-    moved = _interpolate(ripple, bins.clamp(max=F - 1))
+    moved = _interpolate_last(ripple, bins.clamp(max=F - 1))
     return power * moved.sub_(ripple).exp_().transpose(1, 2)
 
 
@@ -262,7 +270,7 @@ def warp_time(log_mel: Tensor, n_frames: Tensor, point: Tensor, moved_point: Ten
     position = torch.where(frame < moved, before, after)
     changed = (frame < n_frames[:, None]) & (n_frames[:, None] > 2)
     position = torch.where(changed, position, frame.to(position.dtype))
-    return _interpolate(log_mel, position.clamp(0, log_mel.shape[-1] - 1))
+    return _interpolate_last(log_mel, position.clamp(0, log_mel.shape[-1] - 1))
 
 
 def mixup(
