@@ -10,6 +10,8 @@ pytest.importorskip("jupytext")
 import nbformat
 from notebooks.make_experiments import SCRIPT, read, run, without_sound
 
+pytestmark = pytest.mark.xdist_group("notebook")  # one worker runs it once
+
 NOTEBOOK = SCRIPT.with_suffix(".ipynb")
 
 
