@@ -276,6 +276,7 @@ def test_the_best_model_and_how_many_are_worse():
     worse = sum(f["verdict"] == "worsens" for f in found if f is not second)
     assert worse == len(found) - 1
     assert rest.startswith(f"Each of the {worse} others is worse than ")
+    assert rest.endswith(" for these two speakers.")
 
 
 def test_what_augmentation_is_said_to_do():

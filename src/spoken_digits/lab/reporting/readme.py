@@ -106,7 +106,7 @@ def headline(results_dir: Path | str) -> Table:
         ),
         (
             "rejection of words that were in no training: AUROC; equal error rate",
-            f"{percent(rejection['auroc'])} %; {percent(rejection['eer'])} %",
+            f"{rejection['auroc']:.3f}; {percent(rejection['eer'])} %",
             "-",
             "-",
             "-",

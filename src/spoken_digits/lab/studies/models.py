@@ -12,6 +12,7 @@ from spoken_digits.lab.studies.sentences import (
     accuracy_words,
     comparison_sentence,
     listed,
+    number,
     percent,
     tally,
 )
@@ -53,7 +54,9 @@ def _sentences(result: StudyResult) -> tuple[str, ...]:
         others = [(title(c.method, among), c) for c in compared if c is not nearest]
         worse = [c for _, c in others if c.verdict == "worsens"]
         if others and len(worse) == len(others):
-            sentences.append(f"Each of the {len(others)} others is worse than {name}.")
+            speakers = number(nearest.speakers)
+            scope = f" for these {speakers} speakers" if nearest.p_holm is None else ""
+            sentences.append(f"Each of the {len(others)} others is worse than {name}{scope}.")
         elif others:
             sentences.append(f"Against {name}. {tally(others)}")
     return tuple(sentences)
