@@ -179,7 +179,7 @@ class Encoding:
 
 def read_headerless(
     path: str | os.PathLike[str], encoding: Encoding, *, max_duration_s: float = MAX_DURATION_S
-) -> tuple[FloatArray, int]:
+) -> tuple[FloatArray, float]:
     """Read a whole recording that has no header: (L,) float32, full scale 1, and the rate in Hz.
 
     Raises

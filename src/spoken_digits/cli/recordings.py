@@ -69,7 +69,8 @@ def _corpus_list(arguments: argparse.Namespace) -> int:
 
     for name, corpus in CORPORA.items():
         folder = find_corpus(name, arguments.data)
-        print(f"{name}: {folder or f'not at hand (spoken-digits corpus fetch {name})'}")
+        fetch = f"spoken-digits corpus fetch {name}" if corpus.url else "no address is known"
+        print(f"{name}: {folder or f'not at hand ({fetch})'}")
         print(f"    {corpus.licence}")
     return 0
 
@@ -82,30 +83,29 @@ def _corpus_fetch(arguments: argparse.Namespace) -> int:
 
 
 def _corpus_check(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.data.corpora import (
-        CORPORA,
-        CorpusError,
-        find_corpus,
-        read_corpus,
-    )
-    from spoken_digits.lab.data.validate import check_corpus, summarize_corpus
+    from spoken_digits.lab.data import validate
+    from spoken_digits.lab.data.corpora import CORPORA, CorpusError, find_corpus, read_corpus
+    from spoken_digits.lab.data.utterances import is_transcribed, scan_utterances
 
     at_hand = [name for name in CORPORA if find_corpus(name, arguments.data)]
     status = 0
     for name in arguments.names or at_hand:
         try:
-            clips = read_corpus(name, arguments.data)
+            if is_transcribed(name):
+                utterances, faults = scan_utterances(name, arguments.data)
+                problems = validate.check_utterances(utterances, faults)
+                held = str(validate.summarize_utterances(utterances))
+            else:
+                clips = read_corpus(name, arguments.data)
+                problems = validate.check_corpus(clips)
+                held = str(validate.summarize_corpus(clips))
         except CorpusError as error:
             status = complain(str(error))
             continue
-        problems, summary = check_corpus(clips), summarize_corpus(clips)
         for problem in problems:
             print(f"{problem.file or name}: {problem.kind}: {problem.detail}")
-        print(
-            f"{name}: {summary.clips:,} clips, {summary.speakers:,} speakers, "
-            f"{len(summary.labels)} labels, {summary.duration_s / 60:.1f} minutes; "
-            f"{len(problems) or 'no'} problem{'s' * (len(problems) != 1)}"
-        )
+        count = f"{len(problems) or 'no'} problem{'s' * (len(problems) != 1)}"
+        print(f"{name}: {held}; {count}")
         status = 1 if problems else status
     return status
 
