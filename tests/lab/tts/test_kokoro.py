@@ -248,7 +248,7 @@ def test_a_voice_that_is_missing_or_spoiled_is_named(packages, content, message)
 
 
 def test_a_folder_of_voices_that_is_missing_is_named(folders, tmp_path):
-    with pytest.raises(CorpusError, match=r"no such folder, .*kokoro-js; run 'npm ci' in web/"):
+    with pytest.raises(CorpusError, match=r"no such folder, .*kokoro-js; run 'make kokoro'"):
         Kokoro(folders[0], tmp_path / "none")
 
 

@@ -121,7 +121,7 @@ class Kokoro:
         that are installed.
     voices
         Folder of the voices' .bin files; by default ``web/node_modules/kokoro-js/voices`` below the
-        working directory, where ``npm ci`` puts them.
+        working directory, where ``make kokoro`` puts them.
 
     Raises
     ------
@@ -137,7 +137,7 @@ class Kokoro:
         if not self.folder.is_dir():
             raise CorpusError(
                 f"{self.folder}: no such folder, expected the voices of the npm package kokoro-js; "
-                "run 'npm ci' in web/, or name a folder with <voice>.bin"
+                "run 'make kokoro', or name a folder with <voice>.bin"
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
