@@ -15,7 +15,7 @@ LETTERS = " ,.!?;AIOQWYabdefhijklmnpstuvwzæðŋɐɑɒɔəɚɛɜɡɪɹɾʃʊʌʒ
 
 
 def frames_of(rate: float) -> int:
-    """How many frames the toy gives to each phoneme, and to both ends."""
+    """How many frames the toy gives to each phoneme; it reports one more for both ends."""
     return max(1, round(4 / rate))
 
 
@@ -30,7 +30,10 @@ def _nodes() -> list[onnx.NodeProto]:
         make("Div", ["four", "speed"], ["length"]),
         make("Round", ["length"], ["rounded"]),
         make("Shape", ["tokens"], ["shape"]),
-        make("Expand", ["rounded", "shape"], ["lengths"]),
+        make("Expand", ["rounded", "shape"], ["inner"]),
+        make("Equal", ["tokens", "zero"], ["is_end"]),
+        make("Cast", ["is_end"], ["more"], to=TensorProto.FLOAT),
+        make("Add", ["inner", "more"], ["lengths"]),
         make("Clip", ["lengths", "least"], ["/encoder/Clip_output_0"]),
         make("Mul", ["rounded", "frame"], ["samples"]),
         make("Cast", ["samples"], ["count"], to=TensorProto.INT64),

@@ -157,7 +157,8 @@ def test_the_model_gets_tokens_between_zeros_the_row_of_the_length_and_the_rate(
 
 def test_a_digit_has_the_times_of_its_phonemes(engine):
     [speech] = engine.synthesize(HEART, [Prompt("six, two", 1.0)])
-    begins = np.array([1, 1 + len("sˈɪks, ")]) * frames_of(1.0) * FRAME
+    start = (frames_of(1.0) + 1) * FRAME
+    begins = start + np.array([0, len("sˈɪks, ")]) * frames_of(1.0) * FRAME
     ends = begins + np.array([len("sˈɪks"), len("tˈu")]) * frames_of(1.0) * FRAME
     np.testing.assert_array_equal(speech.bounds, np.stack([begins, ends], axis=1))
 
@@ -167,7 +168,7 @@ def test_digits_among_other_words_have_times_and_other_words_none(engine):
     mixed, plain = engine.synthesize(HEART, [Prompt("call me at six"), Prompt("hello")])
     assert mixed.bounds.shape == (1, 2)
     assert plain.bounds.shape == (0, 2)
-    assert mixed.bounds[0, 1] == len(mixed.samples) - frames_of(1.0) * FRAME
+    assert mixed.bounds[0, 1] == len(mixed.samples) - (frames_of(1.0) - 1) * FRAME
 
 
 def test_a_mixture_is_the_weighted_mean_of_its_voices(engine):
