@@ -13,7 +13,7 @@ import soundfile as sf
 from toy_kokoro import FRAME, LETTERS, frames_of, write_toy_kokoro
 
 from spoken_digits.cli import main
-from spoken_digits.lab.connected.phrases import make_kokoro_phrases
+from spoken_digits.lab.connected.phrases import make_kokoro_phrases, synthesize_phrases
 from spoken_digits.lab.connected.strings import read_references
 from spoken_digits.lab.data.corpora import DIGITS, CorpusError, read_corpus
 from spoken_digits.lab.runs import OutputError
@@ -355,6 +355,19 @@ def test_phrases_have_digits_with_times_and_are_cached(engine, tmp_path, monkeyp
     again = make_kokoro_phrases(engine, tmp_path, voices, **options)
     assert [phrase.digits for phrase in again] == [phrase.digits for phrase in phrases]
     np.testing.assert_array_equal(again[0].samples, phrases[0].samples)
+
+
+def test_phrases_do_not_depend_on_how_many_are_made(engine):
+    def make(count: int, seed: int = 7) -> list[tuple[str, str, bytes]]:
+        phrases = synthesize_phrases(
+            engine, (ALLOY, HEART), ["strings"] * count, min_digits=4, max_digits=6, seed=seed
+        )
+        return [(p.speaker, p.digits, p.samples.tobytes()) for p in phrases]
+
+    few, more, others = make(3), make(8), make(3, seed=8)
+    assert more[:3] == few != others
+    assert [speaker for speaker, *_ in more] == [ALLOY.speaker, HEART.speaker] * 4
+    assert {len(digits) for _, digits, _ in more} <= {4, 5, 6}
 
 
 @needs_espeak

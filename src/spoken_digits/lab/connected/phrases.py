@@ -255,11 +255,15 @@ def synthesize_phrases(
     ImportError
         Without the extra `synth`.
     """
-    for i, kind in enumerate(kinds):
-        voice, rng = voices[i % len(voices)], np.random.default_rng([seed, i, 3])
-        prompt = _kokoro_prompt(kind, rng, min_digits, max_digits)
+
+    def speak(index: int) -> DigitString:
+        voice, rng = voices[index % len(voices)], np.random.default_rng([seed, index, 3])
+        prompt = _kokoro_prompt(kinds[index], rng, min_digits, max_digits)
         [synthesis] = engine.synthesize(voice, [prompt])
-        yield _to_phrase(*_normalize(synthesis), prompt.text, voice.speaker)
+        return _to_phrase(*_normalize(synthesis), prompt.text, voice.speaker)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(speak, range(len(kinds)))
 
 
 def _kokoro_prompt(
