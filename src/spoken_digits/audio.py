@@ -5,9 +5,11 @@ there `find_utterance` cuts one clip, for training and for recognizing alike.
 Shapes: L samples, T frames.
 """
 
+import io
 import math
 import mmap
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +29,7 @@ __all__ = [
     "SAMPLE_RATE",
     "SILENCE",
     "AudioError",
+    "Encoding",
     "Source",
     "Utterance",
     "cut_clip",
@@ -34,6 +37,7 @@ __all__ = [
     "find_utterance",
     "read_audio",
     "read_blocks",
+    "read_headerless",
     "resample",
     "to_clip",
     "to_mono",
@@ -62,6 +66,9 @@ _CHUNKED: dict[tuple[bytes, bytes], tuple[bytes, Literal["little", "big"]]] = {
     (b"FORM", b"AIFF"): (b"SSND", "big"),
     (b"FORM", b"AIFC"): (b"SSND", "big"),
 }
+# Of NIST SPHERE, another such format: the fields of its header whose product is the sound's size.
+_SPHERE_SOUND = (b"sample_count", b"sample_n_bytes", b"channel_count")
+_SPHERE_SIZES = re.compile(rb"^(\w+) -i (\d+)\s*$", re.MULTILINE)
 
 # find_speech: frames of 32 ms every 10 ms, in bands of 94, 406, 1000, 2000, 4000 Hz: mains hum lies
 # below them, and the hiss of "six" has a band apart from its vowel.
@@ -144,6 +151,78 @@ def read_blocks(
     length = round(_BLOCK_S * sample_rate)
     for start in range(0, len(samples), length):
         yield samples[start : start + length], sample_rate
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a recording without a header is encoded; nothing in the file says so. One channel.
+
+    Attributes
+    ----------
+    subtype
+        "ulaw" or "alaw" (ITU-T G.711, 8 bit), or "pcm_16" (16 bit).
+    sample_rate
+        In Hz.
+    byte_order
+        Of 16-bit samples.
+    """
+
+    subtype: Literal["ulaw", "alaw", "pcm_16"]
+    sample_rate: int
+    byte_order: Literal["little", "big"] = "little"
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample."""
+        return 2 if self.subtype == "pcm_16" else 1
+
+
+def read_headerless(
+    path: str | os.PathLike[str], encoding: Encoding, *, max_duration_s: float = MAX_DURATION_S
+) -> tuple[FloatArray, float]:
+    """Read a whole recording that has no header: (L,) float32, full scale 1, and the rate in Hz.
+
+    Raises
+    ------
+    AudioError
+        When the file is missing, a folder, unreadable, empty, too long, or ends within a sample, or
+        the rate is outside 4 to 192 kHz.
+    """
+    import soundfile  # late, as in `read_blocks`
+
+    path, name = Path(path), str(path)
+    if path.is_dir():
+        raise AudioError(f"{name}: a folder; expected a recording: name the files in it")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise AudioError(f"{name}: no such file; expected a recording: check its name") from None
+    except OSError as error:
+        raise AudioError(
+            f"{name}: {error.strerror or error}; expected a file that may be read: "
+            "check its permissions"
+        ) from None
+    if not content:
+        raise AudioError(f"{name}: an empty file; expected a recording: copy or record it again")
+    if lacking := len(content) % encoding.sample_bytes:
+        raise AudioError(
+            f"{name}: truncated, {len(content):,} bytes are no whole number of samples of "
+            f"{encoding.sample_bytes} bytes ({lacking} too many); expected {encoding.subtype}: "
+            "copy it again, or name the right encoding"
+        )
+    _check_rate(encoding.sample_rate, name)
+    duration_s = len(content) / encoding.sample_bytes / encoding.sample_rate
+    _check_duration(duration_s, max_duration_s, name)
+    samples, _ = soundfile.read(
+        io.BytesIO(content),
+        dtype="float32",
+        format="RAW",
+        subtype=encoding.subtype.upper(),
+        endian=encoding.byte_order.upper(),
+        channels=1,
+        samplerate=encoding.sample_rate,
+    )
+    return to_mono(samples, encoding.sample_rate, name), encoding.sample_rate
 
 
 def resample(
@@ -362,7 +441,7 @@ def _read(stream: BinaryIO, name: str, max_duration_s: float) -> Iterator[tuple[
 
 
 def _sound_chunk(stream: BinaryIO) -> tuple[int, int, int, Literal["little", "big"]]:
-    """Where the sound of a WAV or AIFF starts, its bytes as declared and as present, byte order.
+    """Where the sound of a WAV, AIFF or SPHERE starts, its bytes declared and present, byte order.
 
     Zeros for other files.
     """
@@ -375,6 +454,14 @@ def _sound_chunk(stream: BinaryIO) -> tuple[int, int, int, Literal["little", "bi
             if chunk[:4] == sound:
                 return stream.tell(), declared, size - stream.tell(), order
             stream.seek(declared + declared % 2, os.SEEK_CUR)
+    if head.startswith(b"NIST_1A\n"):
+        stream.seek(8)
+        length = stream.readline().strip()  # of the header
+        header = stream.read(int(length) - stream.tell()) if length.isdigit() else b""
+        fields = dict(_SPHERE_SIZES.findall(header))
+        declared = math.prod(int(fields.get(name, 0)) for name in _SPHERE_SOUND)
+        if declared and b",embedded" not in header:  # else: compressed
+            return stream.tell(), declared, size - stream.tell(), "little"
     return 0, 0, 0, "little"
 
 

@@ -34,7 +34,8 @@ def add_verbs(verbs: Any) -> None:
 
     text = "make a corpus of synthetic speech, or digit strings of held-out speakers"
     verb = add_verb(actions, "make", _corpus_make, text, "train,synth")
-    verb.add_argument("kind", choices=["voices", "strings"], help="what to make")
+    kinds = ["voices", "strings", "sentences"]
+    verb.add_argument("kind", choices=kinds, help="what to make; sentences by --engine kokoro only")
     verb.add_argument("output", metavar="DIR", type=Path, help="folder to make; must not exist")
     verb.add_argument("--seed", type=whole(0), default=0, help="key of its draws (%(default)s)")
     text = (
@@ -43,6 +44,19 @@ def add_verbs(verbs: Any) -> None:
     )
     choices = ["shipped", "all", "flite-festival"]
     verb.add_argument("--set", choices=choices, default="shipped", help=text)
+    text = "synthesizer (default: espeak-ng for voices; strings are then made of recordings)"
+    verb.add_argument("--engine", choices=["espeak-ng", "kokoro"], help=text)
+    neural = verb.add_argument_group("of --engine kokoro")
+    text = "folder of the model's Python packages (default: those installed)"
+    neural.add_argument("--kokoro-packages", metavar="DIR", type=Path, help=text)
+    text = "folder of its voices, *.bin (default: web/node_modules/kokoro-js/voices)"
+    neural.add_argument("--kokoro-voices", metavar="DIR", type=Path, help=text)
+    text = "mixtures of two voices to add to the 54 (%(default)s)"
+    neural.add_argument("--mixtures", metavar="N", type=whole(0), default=0, help=text)
+    text = "of voices: clips of each digit and voice (%(default)s)"
+    neural.add_argument("--takes", metavar="N", type=whole(1), default=2, help=text)
+    text = "of voices: words that sound like a digit, of each voice; with them, 'oh' (%(default)s)"
+    neural.add_argument("--near-words", metavar="N", type=whole(0), default=0, help=text)
     strings = verb.add_argument_group("of strings")
     text = "corpus, folder or table of single digits (default: the best at hand)"
     strings.add_argument("--corpus", help=text)
@@ -69,7 +83,8 @@ def _corpus_list(arguments: argparse.Namespace) -> int:
 
     for name, corpus in CORPORA.items():
         folder = find_corpus(name, arguments.data)
-        print(f"{name}: {folder or f'not at hand (spoken-digits corpus fetch {name})'}")
+        fetch = f"spoken-digits corpus fetch {name}" if corpus.url else "no address is known"
+        print(f"{name}: {folder or f'not at hand ({fetch})'}")
         print(f"    {corpus.licence}")
     return 0
 
@@ -82,35 +97,41 @@ def _corpus_fetch(arguments: argparse.Namespace) -> int:
 
 
 def _corpus_check(arguments: argparse.Namespace) -> int:
-    from spoken_digits.lab.data.corpora import (
-        CORPORA,
-        CorpusError,
-        find_corpus,
-        read_corpus,
-    )
-    from spoken_digits.lab.data.validate import check_corpus, summarize_corpus
+    from spoken_digits.lab.data import validate
+    from spoken_digits.lab.data.corpora import CORPORA, CorpusError, find_corpus, read_corpus
+    from spoken_digits.lab.data.utterances import is_transcribed, scan_utterances
 
     at_hand = [name for name in CORPORA if find_corpus(name, arguments.data)]
     status = 0
     for name in arguments.names or at_hand:
         try:
-            clips = read_corpus(name, arguments.data)
+            if is_transcribed(name):
+                utterances, faults = scan_utterances(name, arguments.data)
+                problems = validate.check_utterances(utterances, faults)
+                held = str(validate.summarize_utterances(utterances))
+            else:
+                clips = read_corpus(name, arguments.data)
+                problems = validate.check_corpus(clips)
+                held = str(validate.summarize_corpus(clips))
         except CorpusError as error:
             status = complain(str(error))
             continue
-        problems, summary = check_corpus(clips), summarize_corpus(clips)
         for problem in problems:
             print(f"{problem.file or name}: {problem.kind}: {problem.detail}")
-        print(
-            f"{name}: {summary.clips:,} clips, {summary.speakers:,} speakers, "
-            f"{len(summary.labels)} labels, {summary.duration_s / 60:.1f} minutes; "
-            f"{len(problems) or 'no'} problem{'s' * (len(problems) != 1)}"
-        )
+        count = f"{len(problems) or 'no'} problem{'s' * (len(problems) != 1)}"
+        print(f"{name}: {held}; {count}")
         status = 1 if problems else status
     return status
 
 
 def _corpus_make(arguments: argparse.Namespace) -> int:
+    if arguments.min_digits > arguments.max_digits:
+        bounds = f"--min-digits {arguments.min_digits} --max-digits {arguments.max_digits}"
+        return complain(f"{bounds}: expected the minimum not to exceed the maximum", 2)
+    if arguments.engine == "kokoro":
+        return _make_with_kokoro(arguments)
+    if arguments.kind == "sentences":
+        return complain("sentences: expected --engine kokoro, which synthesizes them", 2)
     if arguments.kind == "strings":
         return _make_strings(arguments)
     from spoken_digits.lab.tts.espeak import ALL_VOICES, make_voices
@@ -140,4 +161,39 @@ def _make_strings(arguments: argparse.Namespace) -> int:
     print(f"of {name}", file=sys.stderr)
     strings = make_strings(read_words(clips), arguments.count, style, arguments.seed)
     print(write_strings(strings, arguments.output))
+    return 0
+
+
+def _make_with_kokoro(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.connected.phrases import PhraseKind, synthesize_phrases
+    from spoken_digits.lab.connected.strings import StringStyle, write_strings
+    from spoken_digits.lab.tts import kokoro
+
+    seed = arguments.seed
+    voices = (*kokoro.KOKORO_VOICES, *kokoro.draw_mixtures(arguments.mixtures, seed))
+    style = StringStyle(arguments.min_digits, arguments.max_digits)
+    engine = kokoro.Kokoro(arguments.kokoro_packages, arguments.kokoro_voices)
+    if arguments.kind == "voices":
+        print(
+            kokoro.make_kokoro_voices(
+                arguments.output,
+                voices,
+                engine=engine,
+                takes=arguments.takes,
+                near_words=arguments.near_words,
+                oh=arguments.near_words > 0,
+                seed=seed,
+            )
+        )
+        return 0
+    kinds: list[PhraseKind] = ["strings"] if arguments.kind == "strings" else ["sentences", "mixed"]
+    phrases = synthesize_phrases(
+        engine,
+        voices,
+        [kinds[i % len(kinds)] for i in range(arguments.count)],
+        min_digits=style.min_digits,
+        max_digits=style.max_digits,
+        seed=seed,
+    )
+    print(write_strings(phrases, arguments.output))
     return 0

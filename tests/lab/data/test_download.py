@@ -5,15 +5,13 @@ import socket
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
+from loopback import closed_port, serve
 
 from spoken_digits.lab.data.corpora import (
     CORPORA,
@@ -35,12 +33,6 @@ def wav_bytes(seed: int = 0) -> bytes:
     return stream.getvalue()
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def archive(names: list[str] = FSDD_NAMES, extra: dict[str, bytes] | None = None) -> bytes:
     members = {f"fsdd-1.0.10/recordings/{name}": wav_bytes(i) for i, name in enumerate(names)}
     stream = io.BytesIO()
@@ -50,70 +42,6 @@ def archive(names: list[str] = FSDD_NAMES, extra: dict[str, bytes] | None = None
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return stream.getvalue()
-
-
-@dataclasses.dataclass
-class Server:
-    """What the loopback server answers with, and the ranges that it was asked for."""
-
-    content: bytes
-    url: str = ""
-    knows_ranges: bool = True
-    sends_length: bool = True
-    stop_after: int | None = None
-    stall: bool = False
-    status: int = 200
-    asked: list[str | None] = dataclasses.field(default_factory=list)
-
-
-@contextmanager
-def serve(content: bytes, **behaviour) -> Iterator[Server]:
-    state, done = Server(content, **behaviour), threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self):
-            asked = self.headers["Range"]
-            state.asked.append(asked)
-            self.close_connection = True
-            start = int(asked[6:-1]) if asked and state.knows_ranges else 0
-            size = len(state.content)
-            if start and start >= size:
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{size}")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            self.send_response(206 if start else state.status)
-            if start:
-                self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
-            if state.sends_length:
-                self.send_header("Content-Length", str(size - start))
-            else:
-                self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            body = state.content[start : state.stop_after]
-            if not state.sends_length:
-                body = b"%x\r\n" % (size - start) + body
-                body += b"\r\n0\r\n\r\n" if state.stop_after is None else b""
-            self.wfile.write(body)
-            if state.stall:
-                self.wfile.flush()
-                done.wait(10)
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    state.url = f"http://127.0.0.1:{server.server_port}/fsdd.tar.gz"
-    try:
-        yield state
-    finally:
-        done.set()
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture

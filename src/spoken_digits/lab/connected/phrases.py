@@ -9,10 +9,10 @@ Shapes: L samples, n digits of a phrase.
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,24 +21,30 @@ from spoken_digits.audio import SAMPLE_RATE, resample
 from spoken_digits.lab.connected.strings import LEVEL_RMS, DigitString
 from spoken_digits.lab.data.corpora import DIGIT_WORDS
 from spoken_digits.lab.runs import whole_file
-from spoken_digits.lab.tts import espeak, flite_festival
+from spoken_digits.lab.tts import espeak, flite_festival, kokoro
 from spoken_digits.lab.tts.espeak import Voice
 from spoken_digits.lab.tts.flite_festival import (
     FLITE_FESTIVAL_VOICES,
     FliteFestivalVoice,
     Synthesis,
 )
+from spoken_digits.lab.tts.phonemes import spoken_digits_of
+from spoken_digits.lab.tts.texts import draw_mixed_sentence, draw_sentence, draw_string
 
 __all__ = [
     "ACCENTS",
     "VARIANTS",
+    "PhraseKind",
     "draw_voices",
     "make_espeak_phrases",
     "make_flite_festival_phrases",
+    "make_kokoro_phrases",
+    "synthesize_phrases",
 ]
 
-AnyVoice = TypeVar("AnyVoice", Voice, FliteFestivalVoice)
-AnyPrompt = TypeVar("AnyPrompt", espeak.Prompt, flite_festival.Prompt)
+AnyVoice = TypeVar("AnyVoice", Voice, FliteFestivalVoice, kokoro.KokoroVoice)
+AnyPrompt = TypeVar("AnyPrompt", espeak.Prompt, flite_festival.Prompt, kokoro.Prompt)
+PhraseKind = Literal["strings", "sentences", "mixed"]
 
 ACCENTS = (
     *("en-us", "en-us", "en-us-nyc", "en", "en-gb-x-rp"),
@@ -86,6 +92,7 @@ _TRIM_RATIO = 0.02  # of the peak, -34 dB: what is quieter before and after is t
 _TEMPO_SPREAD = 0.35  # a phrase's tempo lies within +- this of the voice's, in natural logarithm
 _PITCH_SPREAD = 0.2  # likewise its pitch, for a voice whose pitch can be set
 _LAYOUT = ("samples", "bounds")  # arrays of a phrase in the cache
+_DOUBLED = 0.15  # of the digits of Kokoro's strings repeat the one before
 
 
 def draw_voices(count: int, seed: int) -> list[Voice]:
@@ -185,6 +192,92 @@ def make_flite_festival_phrases(
     return _cached(cache, voices, prompts, flite_festival.synthesize)
 
 
+def make_kokoro_phrases(
+    engine: kokoro.Kokoro,
+    cache: Path,
+    voices: Sequence[kokoro.KokoroVoice] = kokoro.KOKORO_VOICES,
+    *,
+    strings: int = 12,
+    sentences: int = 4,
+    mixed: int = 4,
+    seed: int = 0,
+) -> list[DigitString]:
+    """Synthesize phrases with voices of Kokoro, at rates of 0.7 to 1.6, drawn on a log scale.
+
+    Zero is said as "zero" or as "oh". A digit's times are those of its phonemes, to 25 ms; there
+    may be a pause before the next.
+
+    Parameters
+    ----------
+    engine
+        The synthesizer.
+    cache
+        Folder where phrases are cached; made if missing.
+    voices
+        Voices of Kokoro; the same voices and seed give the same phrases.
+    strings, sentences, mixed
+        How many each voice speaks: strings of 3 to 9 digits; sentences without digits, half of them
+        with near words; sentences with digits among other words.
+    seed
+        Key of the texts and rates.
+
+    Raises
+    ------
+    CorpusError
+        As of `kokoro.Kokoro.synthesize`.
+    ImportError
+        Without the extra `synth`.
+    """
+    counts: dict[PhraseKind, int] = {"strings": strings, "sentences": sentences, "mixed": mixed}
+    kinds = [kind for kind, count in counts.items() for _ in range(count)]
+    prompts = []
+    for i, _ in enumerate(voices):
+        rng = np.random.default_rng([seed, i, 2])  # other texts than those of the other engines
+        prompts.append([_kokoro_prompt(kind, rng) for kind in kinds])
+    return _cached(cache, voices, prompts, engine.synthesize)
+
+
+def synthesize_phrases(
+    engine: kokoro.Kokoro,
+    voices: Sequence[kokoro.KokoroVoice],
+    kinds: Sequence[PhraseKind],
+    *,
+    min_digits: int = 3,
+    max_digits: int = 9,
+    seed: int = 0,
+) -> Iterator[DigitString]:
+    """Yield a phrase of each kind, spoken by the voices in turn; see `make_kokoro_phrases`.
+
+    Raises
+    ------
+    CorpusError
+        As of `kokoro.Kokoro.synthesize`.
+    ImportError
+        Without the extra `synth`.
+    """
+
+    def speak(index: int) -> DigitString:
+        voice, rng = voices[index % len(voices)], np.random.default_rng([seed, index, 3])
+        prompt = _kokoro_prompt(kinds[index], rng, min_digits, max_digits)
+        [synthesis] = engine.synthesize(voice, [prompt])
+        return _to_phrase(*_normalize(synthesis), prompt.text, voice.speaker)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(speak, range(len(kinds)))
+
+
+def _kokoro_prompt(
+    kind: PhraseKind, rng: np.random.Generator, min_digits: int = 3, max_digits: int = 9
+) -> kokoro.Prompt:
+    if kind == "strings":
+        text = draw_string(rng, min_digits, max_digits, _DOUBLED)
+    elif kind == "mixed":
+        text = draw_mixed_sentence(rng)
+    else:
+        text = draw_sentence(rng, _WORDS.split())
+    return kokoro.Prompt(text, kokoro.draw_rate(rng))
+
+
 def _texts(
     strings: int, sentences: int, words: Sequence[str], rng: np.random.Generator
 ) -> list[str]:
@@ -233,16 +326,20 @@ def _cached(
         for v, (voice, own) in enumerate(zip(voices, prompts, strict=True)):
             for p, prompt in enumerate(own):
                 samples, bounds = stored[f"{v}-{p}-samples"], stored[f"{v}-{p}-bounds"]
-                words = prompt.text.replace(",", "").split()
-                digits = "".join(str(DIGIT_WORDS.index(w)) for w in words if w in DIGIT_WORDS)
-                if not digits:
+                if not (digits := spoken_digits_of(prompt.text)):
                     bounds = np.empty((0, 2), np.int64)
                 if len(bounds) != len(digits):
                     continue  # espeak-ng reported fewer words than the text has
-                sound = samples.astype(np.float32) / 2**15
-                starts, ends = bounds.T
-                phrases.append(DigitString(sound, digits, starts, ends, voice.speaker, "phrases"))
+                phrases.append(_to_phrase(samples, bounds, prompt.text, voice.speaker))
     return phrases
+
+
+def _to_phrase(
+    samples: NDArray[np.int16], bounds: NDArray[np.int64], text: str, speaker: str
+) -> DigitString:
+    starts, ends = bounds.T
+    sound = samples.astype(np.float32) / np.float32(2**15)
+    return DigitString(sound, spoken_digits_of(text), starts, ends, speaker, "phrases")
 
 
 def _normalize(synthesis: Synthesis) -> tuple[NDArray[np.int16], NDArray[np.int64]]:

@@ -7,6 +7,7 @@ Shapes: L samples, n digits of a string. Everything is at 8 kHz.
 """
 
 import csv
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -307,7 +308,7 @@ def write_strings(strings: Iterable[DigitString], folder: Path) -> Path:
     """Write strings as FLAC files and their table, `strings.tsv`; return the table's path.
 
     The table has the columns file, digits, speaker and segments, the latter as pairs "start-end" in
-    seconds.
+    seconds. The folder appears whole or not at all.
 
     Raises
     ------
@@ -315,19 +316,22 @@ def write_strings(strings: Iterable[DigitString], folder: Path) -> Path:
         When the folder exists and is not empty.
     """
     expect_free(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for index, string in enumerate(strings):
-        name = f"{index:04d}_{string.speaker}.flac"
-        sf.write(folder / name, string.samples, SAMPLE_RATE, "PCM_16")
-        bounds = zip(string.starts / SAMPLE_RATE, string.ends / SAMPLE_RATE, strict=True)
-        segments = " ".join(f"{start:.3f}-{end:.3f}" for start, end in bounds)
-        rows.append((name, string.digits, string.speaker, segments))
-    table = folder / _TABLE
-    with table.open("w", newline="", encoding="utf-8") as file:  # last: then all else is written
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerows([_COLUMNS, *rows])
-    return table
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        whole = Path(scratch, folder.name)
+        whole.mkdir()
+        rows = []
+        for index, string in enumerate(strings):
+            name = f"{index:04d}_{string.speaker}.flac"
+            sf.write(whole / name, string.samples, SAMPLE_RATE, "PCM_16")
+            bounds = zip(string.starts / SAMPLE_RATE, string.ends / SAMPLE_RATE, strict=True)
+            segments = " ".join(f"{start:.3f}-{end:.3f}" for start, end in bounds)
+            rows.append((name, string.digits, string.speaker, segments))
+        with (whole / _TABLE).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+            writer.writerows([_COLUMNS, *rows])
+        whole.replace(folder)
+    return folder / _TABLE
 
 
 def read_references(table: Path | str) -> list[tuple[Path, str]]:

@@ -95,9 +95,10 @@ class Corpus:
     mark
         A glob that matches in its folder and in no other corpus'.
     read
-        Returns the clips in a folder, in any order.
+        Returns the clips in a folder, in any order; None for transcribed utterances, which
+        `utterances.read_utterances` reads.
     clips
-        How many recordings the published corpus has.
+        How many recordings the published corpus has; None where it is not known.
     url, wanted
         Archive, and the pattern of the files to take from it: its first group is the path below the
         corpus' folder. None for a corpus that cannot be fetched.
@@ -106,6 +107,8 @@ class Corpus:
         recordings and that each can be read are checked.
     manifest
         Table of the published recordings' SHA-256, abbreviated, to name those that differ.
+    tables
+        Files beside the recordings that belong to the published corpus; paths below its folder.
     """
 
     name: str
@@ -113,12 +116,13 @@ class Corpus:
     mark: str
     licence: str
     citation: str
-    read: Callable[[Path], Iterable[Clip]]
-    clips: int
+    read: Callable[[Path], Iterable[Clip]] | None
+    clips: int | None
     url: str | None = None
     wanted: re.Pattern[str] | None = None
     hash: str | None = None
     manifest: Path | None = None
+    tables: tuple[str, ...] = ()
 
 
 def data_root(given: Path | str | None = None) -> Path | None:
@@ -162,14 +166,14 @@ def read_corpus(name_or_path: str | Path, data: Path | str | None = None) -> tup
         corpus = CORPORA[name_or_path]
         folder = find_corpus(name_or_path, data)
         if folder is None:
-            raise CorpusError(_not_at_hand(corpus, data))
-        clips = corpus.read(folder)
+            raise CorpusError(not_at_hand(corpus, data))
+        clips = _clips(corpus, folder)
         expected = corpus.layout
     else:
         path = Path(name_or_path)
         if path.is_dir():
-            known = (c.read for c in CORPORA.values() if c.name != "voices" and _holds(path, c))
-            clips = next(known, _read_folder)(path)
+            known = [c for c in CORPORA.values() if c.name != "voices" and holds(path, c)]
+            clips = _clips(known[0], path) if known else _read_folder(path)
             expected = OWN_LAYOUT
         elif path.suffix.lower() in (".tsv", ".csv") and path.is_file():
             clips = _read_table(path)
@@ -196,7 +200,7 @@ def find_corpus(name: str, data: Path | str | None = None) -> Path | None:
     if name == "voices":
         return SHIPPED_VOICES
     candidates = (folder for root in _roots(data) for folder in (root / name, root))
-    return next((folder for folder in candidates if _holds(folder, CORPORA[name])), None)
+    return next((folder for folder in candidates if holds(folder, CORPORA[name])), None)
 
 
 def best_corpus(data: Path | str | None = None) -> tuple[str, tuple[Clip, ...]]:
@@ -289,10 +293,11 @@ def fetch_corpus(
     corpus = CORPORA.get(name)
     if corpus is None or corpus.url is None or corpus.wanted is None:
         names = ", ".join(c.name for c in CORPORA.values() if c.url)
-        raise CorpusError(f"{name}: cannot be fetched, expected one of {names}")
+        why = "no address is known, point SPOKEN_DIGITS_DATA or --data at a copy; " * bool(corpus)
+        raise CorpusError(f"{name}: cannot be fetched, {why}expected one of {names}")
     root = Path(data) if data is not None else _cache()
     folder, part = root / name, root / f"{name}.part"
-    if _holds(folder, corpus):
+    if holds(folder, corpus):
         if fault := _fault(corpus, folder):
             raise CorpusError(f"{folder}: {fault}; move the folder away and fetch the corpus again")
         return folder
@@ -325,12 +330,15 @@ def fetch_corpus(
 
 def _fault(corpus: Corpus, folder: Path) -> str | None:
     """Return how the folder differs from the published corpus, or None; see `fetch_corpus`."""
-    clips = sorted(corpus.read(folder), key=lambda clip: clip.file)
-    if len(clips) != corpus.clips:
-        return f"{len(clips):,} recordings, expected {corpus.clips:,}"
-    for clip in clips:
+    clips = sorted(corpus.read(folder), key=lambda clip: clip.file) if corpus.read else []
+    files = [clip.file for clip in clips] if corpus.read else sorted(folder.glob(corpus.mark))
+    if corpus.clips is not None and len(files) != corpus.clips:
+        return f"{len(files):,} recordings, expected {corpus.clips:,}"
+    if missing := [table for table in corpus.tables if not (folder / table).is_file()]:
+        return f"no {', '.join(missing)}"
+    for file in files:
         try:
-            read_audio(clip.file)
+            read_audio(file)
         except AudioError as error:
             return str(error).replace(f"{folder}{os.sep}", "")
     if corpus.hash is None or data_hash(clips) == corpus.hash:
@@ -367,17 +375,27 @@ def _roots(given: Path | str | None) -> tuple[Path, ...]:
     return (Path(named), _cache()) if named else (_cache(),)
 
 
-def _not_at_hand(corpus: Corpus, data: Path | str | None) -> str:
+def not_at_hand(corpus: Corpus, data: Path | str | None) -> str:
+    """Return the message of a corpus that is missing: where it was expected, and the remedy."""
     places = " or ".join(str(root / corpus.name) for root in _roots(data))
+    fetch = f"fetch it with 'spoken-digits corpus fetch {corpus.name}', or " * bool(corpus.url)
     return (
         f"{corpus.name}: not at hand, expected {corpus.layout} in {places}; "
-        f"fetch it with 'spoken-digits corpus fetch {corpus.name}', "
-        "or point SPOKEN_DIGITS_DATA or --data at a copy"
+        f"{fetch}point SPOKEN_DIGITS_DATA or --data at a copy"
     )
 
 
-def _holds(folder: Path, corpus: Corpus) -> bool:
-    """Tell whether the folder has recordings in the corpus' layout."""
+def _clips(corpus: Corpus, folder: Path) -> Iterable[Clip]:
+    if corpus.read is None:
+        raise CorpusError(
+            f"{folder}: {corpus.name} holds transcribed utterances, expected recordings of single "
+            "words; read it with spoken_digits.lab.data.utterances.read_utterances"
+        )
+    return corpus.read(folder)
+
+
+def holds(folder: Path, corpus: Corpus) -> bool:
+    """Return whether the folder has recordings in the corpus' layout."""
     return any(folder.glob(corpus.mark))
 
 
@@ -405,7 +423,7 @@ def _parse(file: Path, pattern: str, layout: str) -> dict[str, str]:
 
 def _read_fsdd(folder: Path) -> Iterator[Clip]:
     layout, table = CORPORA["fsdd"].layout, folder / "SDR_metadata.tsv"
-    rows = _rows(table, ("file", "split")) if table.is_file() else ()
+    rows = read_rows(table, ("file", "split")) if table.is_file() else ()
     # The table's paths are those of the original study; only the file names are the corpus'.
     sides = {row["file"].rpartition("/")[2]: row["split"] for _, row in rows}
     for file in folder.glob("recordings/[!.]*.wav"):
@@ -438,7 +456,7 @@ def _read_folder(folder: Path) -> Iterator[Clip]:
 
 def _read_table(table: Path) -> Iterator[Clip]:
     lines: dict[Path, int] = {}
-    for line, row in _rows(table, ("file", "label", "speaker")):
+    for line, row in read_rows(table, ("file", "label", "speaker")):
         where = f"{table}, line {line}"
         for column in ("file", "label", "speaker"):
             if not row[column]:
@@ -452,7 +470,7 @@ def _read_table(table: Path) -> Iterator[Clip]:
         yield Clip(file, label, row["speaker"], table.stem, row.get("split") or None)
 
 
-def _rows(table: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+def read_rows(table: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield line number and stripped cells of a table that must have the required columns."""
     delimiter, word = ("\t", "tabs") if table.suffix.lower() == ".tsv" else (",", "commas")
     try:
@@ -508,6 +526,37 @@ CORPORA: dict[str, Corpus] = {
         clips=30_000,
         url="https://github.com/soerenab/AudioMNIST/archive/refs/heads/master.tar.gz",
         wanted=re.compile(r"/(data/\d\d/\d_\d\d_\d+\.wav)$"),
+    ),
+    "an4": Corpus(
+        name="an4",
+        layout="wav/an4_clstk/<speaker>/<utterance>-<speaker>-b.sph and "
+        "etc/an4_train.transcription",
+        mark="wav/an4*_clstk/*/*-b.[sr][pa][hw]",  # .sph or .raw
+        licence="free for any purpose, with its notice (LICENSE)",
+        citation="Carnegie Mellon University: AN4 (Census), 1991; A. Acero: Acoustical and "
+        "Environmental Robustness in Automatic Speech Recognition, 1993",
+        read=None,
+        clips=1_078,  # 948 of the training part, 130 of the test part
+        # The address that the corpus was published at, www.speech.cs.cmu.edu, is gone.
+        url="https://huggingface.co/datasets/espnet/an4/resolve/main/an4_sphere.tar.gz",
+        wanted=re.compile(
+            r"^(?:\./)?an4/(LICENSE|README|etc/an4_(?:train|test)\.(?:transcription|fileids)"
+            r"|wav/an4(?:test)?_clstk/[a-z]+\d*/[a-z]+\d+-[a-z]+\d*-b\.sph)$"
+        ),
+        tables=(
+            *("etc/an4_train.transcription", "etc/an4_train.fileids"),
+            *("etc/an4_test.transcription", "etc/an4_test.fileids"),
+        ),
+    ),
+    "wuw2": Corpus(
+        name="wuw2",
+        layout="calls/<session>/<utterance>.ulaw and utterances.tsv",
+        mark="calls/*/*.ulaw",
+        licence="CC BY-SA 4.0",
+        citation="V. Këpuska and others: WUW corpus II",
+        read=None,
+        clips=None,
+        tables=("utterances.tsv",),
     ),
     "voices": Corpus(
         name="voices",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from spoken_digits.lab.data.corpora import Clip
+from spoken_digits.lab.data.utterances import TranscribedUtterance
 
 __all__ = [
     "AUDIOMNIST_GROUPS",
@@ -18,9 +19,11 @@ __all__ = [
     "XSDR_TRAIN",
     "Split",
     "SplitError",
+    "UtteranceSplit",
     "named_splits",
     "one_split",
     "split_by_speaker",
+    "utterance_folds",
 ]
 
 # Cross-speaker digit recognition, the split of the original study.
@@ -35,6 +38,7 @@ AUDIOMNIST_GROUPS = (
     ("12", "47", "59", "15", "27", "41", "04", "11", "21", "31", "44", "50"),
     ("26", "52", "60", "18", "32", "42", "05", "13", "22", "33", "45", "51"),
 )
+UTTERANCE_FOLDS = 5
 _SYNTHETIC_STEP = 4  # one TTS voice in four is held out
 
 
@@ -57,18 +61,7 @@ class Split:
     test: tuple[Clip, ...]
 
     def __post_init__(self) -> None:
-        for side, clips in (("training", self.train), ("test", self.test)):
-            if not clips:
-                raise SplitError(
-                    f"split {self.name!r}: the {side} side is empty, expected at least one "
-                    "speaker on each side; use a corpus with more speakers"
-                )
-        if shared := set(self.train_speakers) & set(self.test_speakers):
-            raise SplitError(
-                f"split {self.name!r}: {', '.join(sorted(shared))} on both sides, expected no "
-                "speaker on both; move all clips of a speaker to one side, or rename one of two "
-                "people who share a name"
-            )
+        _check_sides(self.name, self.train_speakers, self.test_speakers)
 
     @property
     def train_speakers(self) -> tuple[str, ...]:
@@ -79,6 +72,67 @@ class Split:
     def test_speakers(self) -> tuple[str, ...]:
         """Names of the test speakers, sorted."""
         return _speakers(self.test)
+
+
+@dataclass(frozen=True)
+class UtteranceSplit:
+    """Transcribed utterances to train on and to test on.
+
+    Raises
+    ------
+    SplitError
+        When a speaker (WUW II: a call) is on both sides, or a side is empty.
+    """
+
+    name: str
+    train: tuple[TranscribedUtterance, ...]
+    test: tuple[TranscribedUtterance, ...]
+
+    def __post_init__(self) -> None:
+        _check_sides(self.name, self.train_speakers, self.test_speakers)
+
+    @property
+    def train_speakers(self) -> tuple[str, ...]:
+        """Names of the training speakers, sorted."""
+        return _speakers(self.train)
+
+    @property
+    def test_speakers(self) -> tuple[str, ...]:
+        """Names of the test speakers, sorted."""
+        return _speakers(self.test)
+
+
+def utterance_folds(
+    utterances: Iterable[TranscribedUtterance], folds: int = UTTERANCE_FOLDS
+) -> tuple[UtteranceSplit, ...]:
+    """Return the folds of the protocol: the sorted speakers of a corpus are dealt out in turn.
+
+    Each fold tests on its own speakers, a fifth of them, and trains on all others. The folds are
+    named `<corpus>:<fold>`. Deal before choosing utterances by their content: the folds of the
+    digit strings are then those of the other utterances.
+
+    Raises
+    ------
+    SplitError
+        When there are fewer speakers than folds, or utterances of several corpora: deal out each
+        corpus apart.
+    """
+    utterances = tuple(utterances)
+    corpora = sorted({utterance.corpus for utterance in utterances})
+    speakers = _speakers(utterances)
+    if len(corpora) > 1 or len(speakers) < max(folds, 2):
+        raise SplitError(
+            f"folds of {', '.join(corpora) or 'no utterances'}: {len(speakers)} speakers, expected "
+            f"one corpus with at least {max(folds, 2)}"
+        )
+    return tuple(
+        UtteranceSplit(
+            f"{corpora[0]}:{fold}",
+            tuple(each for each in utterances if each.speaker not in held_out),
+            tuple(each for each in utterances if each.speaker in held_out),
+        )
+        for fold, held_out in ((fold, set(speakers[fold::folds])) for fold in range(folds))
+    )
 
 
 def split_by_speaker(
@@ -142,8 +196,24 @@ def one_split(name: str, clips: Iterable[Clip]) -> Split:
     return split
 
 
-def _speakers(clips: Iterable[Clip]) -> tuple[str, ...]:
+def _speakers(clips: Iterable[Clip | TranscribedUtterance]) -> tuple[str, ...]:
     return tuple(sorted({clip.speaker for clip in clips}))
+
+
+def _check_sides(name: str, train: tuple[str, ...], test: tuple[str, ...]) -> None:
+    """Raise a `SplitError` unless there are speakers on both sides, and none on both at once."""
+    for side, speakers in (("training", train), ("test", test)):
+        if not speakers:
+            raise SplitError(
+                f"split {name!r}: the {side} side is empty, expected at least one speaker on each "
+                "side; use a corpus with more speakers"
+            )
+    if shared := set(train) & set(test):
+        raise SplitError(
+            f"split {name!r}: {', '.join(sorted(shared))} on both sides, expected no speaker on "
+            "both; move all clips of a speaker to one side, or rename one of two people who share "
+            "a name"
+        )
 
 
 def _of(clips: Iterable[Clip], speakers: Sequence[str], name: str) -> tuple[Clip, ...]:

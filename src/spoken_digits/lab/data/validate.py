@@ -8,21 +8,33 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 
-from spoken_digits.audio import SAMPLE_RATE, AudioError, read_audio
+from spoken_digits.audio import (
+    MAX_DURATION_S,
+    SAMPLE_RATE,
+    AudioError,
+    Encoding,
+    read_audio,
+    read_headerless,
+)
 from spoken_digits.lab.data.corpora import DIGITS, Clip
+from spoken_digits.lab.data.utterances import MAX_UTTERANCE_S, Content, Fault, TranscribedUtterance
 
 __all__ = [
     "Problem",
     "SoundCheck",
     "Summary",
+    "UtteranceSummary",
     "check_corpus",
     "check_recording",
+    "check_utterances",
     "summarize_corpus",
+    "summarize_utterances",
 ]
 
 SILENCE_DBFS = -50.0  # a clip without a frame of this level holds hardly any speech
@@ -56,7 +68,8 @@ class SoundCheck:
 class Problem:
     """A problem of a corpus; `file` is None where it concerns the corpus as a whole.
 
-    `kind` is unreadable, truncated, rate, channels, silence, clipping, duplicate or labels.
+    `kind` is unreadable, truncated, rate, channels, silence, clipping, duplicate, labels or
+    transcript; with the latter, `file` is the table of the transcripts.
     """
 
     file: Path | None
@@ -73,18 +86,50 @@ class Summary:
     labels: dict[str, int]
     duration_s: float
 
+    def __str__(self) -> str:
+        return (
+            f"{self.clips:,} clips, {self.speakers:,} speakers, {len(self.labels)} labels, "
+            f"{self.duration_s / 60:.1f} minutes"
+        )
 
-def check_recording(file: Path) -> SoundCheck:
-    """Read a whole recording and return its problems; an unreadable file is one, not an error."""
+
+@dataclass(frozen=True)
+class UtteranceSummary:
+    """Counts of transcribed utterances, by what they hold, and seconds of audio in them."""
+
+    utterances: int
+    speakers: int
+    contents: dict[Content, int]
+    duration_s: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.utterances:,} utterances, {self.speakers:,} speakers, "
+            f"{self.duration_s / 60:.1f} minutes: {self.contents['digits']:,} digit strings, "
+            f"{self.contents['mixed']:,} with digits among other words, "
+            f"{self.contents['none']:,} without a digit"
+        )
+
+
+def check_recording(
+    file: Path, encoding: Encoding | None = None, *, max_duration_s: float = MAX_DURATION_S
+) -> SoundCheck:
+    """Read a whole recording and return its problems; an unreadable file is one, not an error.
+
+    `encoding` is that of a recording without a header.
+    """
     try:
-        samples, rate = read_audio(file)
+        if encoding:
+            samples, rate = read_headerless(file, encoding, max_duration_s=max_duration_s)
+        else:
+            samples, rate = read_audio(file, max_duration_s=max_duration_s)
     except AudioError as error:
         detail = str(error).removeprefix(f"{file}: ")
         kind = "truncated" if detail.startswith("truncated") else "unreadable"
         return SoundCheck(None, b"", ((kind, detail),))
     sample_rate = int(rate)  # a file states a whole number
     problems = list(_sound_problems(samples, sample_rate))
-    if (channels := sf.info(file).channels) > 1:
+    if not encoding and (channels := sf.info(file).channels) > 1:
         problems.append(("channels", f"{channels} channels, expected 1 (they will be averaged)"))
     content = hashlib.sha256(sample_rate.to_bytes(4) + samples.tobytes()).digest()
     return SoundCheck(sample_rate, content, tuple(problems))
@@ -120,21 +165,55 @@ def summarize_corpus(clips: Iterable[Clip]) -> Summary:
     return Summary(len(clips), len(speakers), dict(sorted(labels.items())), duration_s)
 
 
+def summarize_utterances(utterances: Iterable[TranscribedUtterance]) -> UtteranceSummary:
+    """Count utterances, speakers and contents, and sum the durations that the headers state."""
+    utterances = tuple(utterances)
+    counts = Counter(each.content for each in utterances)
+    duration_s = 0.0
+    for each in utterances:
+        try:
+            duration_s += each.duration_s
+        except (OSError, sf.LibsndfileError):
+            continue  # check_utterances names it
+    speakers = {each.speaker for each in utterances}
+    contents: dict[Content, int] = {content: counts[content] for content in get_args(Content)}
+    return UtteranceSummary(len(utterances), len(speakers), contents, duration_s)
+
+
 def check_corpus(clips: Iterable[Clip]) -> tuple[Problem, ...]:
     """Read every clip and return all problems: file by file, then sample rates, then labels."""
     clips = tuple(clips)
+    checks = ((clip.file, check_recording(clip.file)) for clip in clips)
+    return (*_check_recordings(checks), *_check_labels(clips))
+
+
+def check_utterances(
+    utterances: Iterable[TranscribedUtterance], faults: Iterable[Fault] = ()
+) -> tuple[Problem, ...]:
+    """Read every utterance; return all problems: of files, of sample rates, then of transcripts.
+
+    `faults` are those that `utterances.scan_utterances` found.
+    """
+    checks = (
+        (each.file, check_recording(each.file, each.encoding, max_duration_s=MAX_UTTERANCE_S))
+        for each in utterances
+    )
+    transcripts = (Problem(fault.file, "transcript", fault.detail) for fault in faults)
+    return (*_check_recordings(checks), *transcripts)
+
+
+def _check_recordings(checks: Iterable[tuple[Path, SoundCheck]]) -> list[Problem]:
     problems: list[Problem] = []
     sample_rates: dict[Path, int] = {}
     first_with: dict[bytes, Path] = {}
-    for file in (clip.file for clip in clips):
-        check = check_recording(file)
+    for file, check in checks:
         problems += [Problem(file, kind, detail) for kind, detail in check.problems]
         if check.sample_rate is None:
             continue
         sample_rates[file] = check.sample_rate
         if (other := first_with.setdefault(check.content, file)) != file:
             problems.append(Problem(file, "duplicate", f"the same samples as {other}"))
-    return (*problems, *_check_rates(sample_rates), *_check_labels(clips))
+    return [*problems, *_check_rates(sample_rates)]
 
 
 def _check_rates(sample_rates: dict[Path, int]) -> Iterator[Problem]:

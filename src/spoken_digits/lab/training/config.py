@@ -143,7 +143,7 @@ class TrainConfig(TomlConfig):
             ("model", MODELS),
             ("front_end", FRONT_ENDS),
             ("augmentation", (*POLICIES, *(f"alone:{name}" for name in ALONE))),
-            ("extra", ("none", *CORPORA)),
+            ("extra", ("none", *(name for name, corpus in CORPORA.items() if corpus.read))),
             ("objective", _OBJECTIVES),
         ):
             if getattr(self, key) not in valid:
