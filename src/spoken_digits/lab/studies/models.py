@@ -12,12 +12,17 @@ from spoken_digits.lab.studies.sentences import (
     accuracy_words,
     comparison_sentence,
     listed,
-    number,
     percent,
     tally,
 )
 from spoken_digits.lab.studies.study import Study
-from spoken_digits.lab.studies.titles import front_end_title, model_title, title, training_title
+from spoken_digits.lab.studies.titles import (
+    front_end_title,
+    model_title,
+    number,
+    title,
+    training_title,
+)
 
 __all__ = ["STUDY"]
 
