@@ -160,3 +160,59 @@ def test_portions_make_no_difference_and_order_is_kept():
     parts = spot(spotter(0.3, rescore), *((log_p[i : i + 1], edges[i : i + 1]) for i in range(300)))
     assert whole == parts
     assert len(whole) > 30
+
+
+def test_a_digit_is_final_when_nothing_can_claim_its_place_any_more():
+    one = spotter(0.5)
+    assert one.add(*steps((7, 0.9, 0.03, 0.0))) == []
+    emitted = [step for step in range(2, 20) if one.add(*silence(1))]
+    # It ends at 0.03 s and settles for 0.25 s: the first step after 0.28 s is the tenth, 0.30 s.
+    assert emitted == [10]
+
+
+def test_a_digit_is_not_final_while_a_run_may_still_become_one():
+    one = spotter(0.5)
+    one.add(*steps((7, 0.9, 0.03, 0.0)))
+    one.add(*silence(5))
+    # A faint run far behind: improbable, so that it claims nothing yet, and holds the other back.
+    for _ in range(3):
+        assert one.add(*steps((2, 0.15, 0.03, 0.0))) == []
+    (segment,) = one.add(*steps((2, 0.9, 0.03, 0.0)))
+    assert segment.digit == 7
+
+
+def test_what_is_below_the_threshold_is_not_shown():
+    one = spotter(0.5)
+    one.add(*steps((7, 0.3, 0.03, 0.0)))
+    assert one.partial is None
+    one.add(*steps((7, 0.6, 0.03, 0.0)))
+    assert one.partial is not None
+    assert one.partial.digit == 7
+
+
+def test_a_segment_begins_in_the_recording_and_ends_after_its_beginning():
+    (early,) = spot(spotter(0.5), steps((7, 0.9, 0.2, 0.0)))
+    assert (early.start_s, early.end_s) == (0.0, pytest.approx(0.03))
+    (crossed,) = spot(spotter(0.5), silence(9), steps((7, 0.9, 0.1, 0.2)))
+    assert crossed.start_s == crossed.end_s == pytest.approx(0.2)
+
+
+def test_edges_are_those_of_the_most_probable_step():
+    (segment,) = spot(
+        spotter(0.5), silence(9), steps((7, 0.4, 0.1, 0.05), (7, 0.9, 0.2, 0.0), (7, 0.3, 0.5, 0.4))
+    )
+    assert (segment.start_s, segment.end_s) == (pytest.approx(0.13), pytest.approx(0.33))
+
+
+def test_what_rescoring_changes_is_told_with_its_steps_and_leaves_the_sum():
+    told = []
+    p = 0.6
+    one = spotter(0.1, rescorer_of(7, 0.9, 2.0, []), lambda *change: told.append(change))
+    spot(one, silence(3), steps((7, p, 0.03, 0.0), (7, p, 0.06, 0.0)), silence(4))
+    ((first, stop, factors),) = told
+    assert (first, stop) == (3, 5)
+    # Of the first pass the digit has 1 - 0.4 ** 2, the others the floor of 1e-3.
+    passed = np.full(10, 1e-3)
+    passed[7] = 1 - (1 - p) ** 2
+    assert (np.exp(factors) * passed).sum() == pytest.approx(passed.sum(), rel=1e-5)
+    assert factors[7] - factors[0] == pytest.approx(math.log(0.9 / (0.1 / 9)))

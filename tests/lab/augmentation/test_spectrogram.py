@@ -10,6 +10,7 @@ from spoken_digits.lab.augmentation.spectrogram import (
     mask_freq,
     mask_time,
     mixup,
+    noise_gain,
     shift_pitch,
     warp,
     warp_time,
@@ -262,3 +263,34 @@ def test_what_is_drawn_is_the_same_for_the_same_key(seed: int) -> None:
         assert torch.equal(first, second)
         assert not torch.equal(first, transform(generator(seed + 10)))
     assert torch.equal(x, before)
+
+
+def test_ratios_are_drawn_from_all_of_their_range_and_measured_inside_the_clip() -> None:
+    power = torch.rand(400, F, 20, generator=generator())
+    mask = frame_mask(torch.full((400,), 15), 20)
+    noisy = add_noise(power, mask, generator(1), (0.0, 20.0))  # what is outside counts for nothing
+    signal, added = ((x * mask).sum((1, 2)) for x in (power, noisy - power))
+    found_db = 10 * torch.log10(signal / added)
+    assert 0 - 0.05 < float(found_db.min()) < 0.5
+    assert 19.5 < float(found_db.max()) < 20.05
+    assert float(found_db.mean()) == pytest.approx(10, abs=1)
+
+
+def test_noise_is_exponential_in_a_bin_and_falls_or_rises_as_its_colour_is_drawn() -> None:
+    power = torch.ones(60, F, 500)
+    mask = frame_mask(torch.full((60,), 500), 500)
+    noise = (add_noise(power, mask, generator(), (0.0, 0.0)) - power).numpy()
+    mean = noise.mean(2)  # (60, F)
+    assert (noise.std(2) / mean).mean() == pytest.approx(1, abs=0.02)
+    log_frequency = np.log(np.arange(F) + 2)
+    slopes = [np.polyfit(log_frequency, np.log(density), 1)[0] for density in mean]
+    assert -1.55 < min(slopes) < -1.3
+    assert 0.1 < max(slopes) < 0.35
+    assert np.mean(slopes) == pytest.approx(-0.6, abs=0.2)
+
+
+def test_noise_that_is_silent_adds_nothing() -> None:
+    power = torch.rand(2, F, T, generator=generator())
+    gain = noise_gain(power.sum((1, 2)), torch.zeros(2), torch.tensor([0.0, 10.0]))
+    assert torch.isfinite(gain).all()
+    assert not (gain * 0).any()

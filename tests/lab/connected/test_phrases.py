@@ -16,6 +16,7 @@ from spoken_digits.lab.connected.phrases import (
 )
 from spoken_digits.lab.connected.strings import LEVEL_RMS, DigitString
 from spoken_digits.lab.data.corpora import DIGIT_WORDS, CorpusError
+from spoken_digits.lab.tts import espeak as espeak_tts
 from spoken_digits.lab.tts import flite_festival
 from spoken_digits.lab.tts.espeak import ESPEAK_SAMPLE_RATE, Prompt, Voice, synthesize
 from spoken_digits.lab.tts.flite_festival import FLITE_FESTIVAL_VOICES
@@ -158,3 +159,35 @@ def test_without_flite_and_festival_the_packages_are_named(tmp_path, monkeypatch
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CorpusError, match="apt-get install flite festival"):
         make_flite_festival_phrases(tmp_path)
+
+
+def test_phrases_are_trimmed_with_their_bounds_and_of_their_prompts(tmp_path, monkeypatch):
+    """A synthesizer made up: 0.5 s of silence, each word 0.2 s, 0.5 s of silence."""
+    rate, asked = ESPEAK_SAMPLE_RATE, []
+
+    def speak(voice, prompts):
+        asked.extend(prompts)
+        speech = []
+        for prompt in prompts:
+            n = len(prompt.text.split())
+            length = rate // 5
+            sound = 8_000 * np.sin(2 * np.pi * 440 * np.arange(n * length) / rate)
+            samples = np.pad(sound, rate // 2).astype(np.int16)
+            speech.append((samples, rate // 2 + length * np.arange(n)))
+        return speech
+
+    monkeypatch.setattr(espeak_tts, "synthesize", speak)
+    (voice,) = draw_voices(1, 0)
+    phrases = make_espeak_phrases([voice], tmp_path, strings=12, sentences=0)
+    for phrase in phrases:
+        expected = 0.2 * SAMPLE_RATE * np.arange(len(phrase.digits))
+        np.testing.assert_allclose(phrase.starts, expected, atol=40)  # 5 ms
+    assert len({prompt.rate_wpm for prompt in asked}) > 4
+    assert all(0.84 < prompt.rate_wpm / voice.rate_wpm < 1.21 for prompt in asked)
+    assert all(abs(prompt.pitch - voice.pitch) <= 10 for prompt in asked)
+    # Other prompts are other phrases, with the same folder for what was synthesized.
+    others = make_espeak_phrases([voice], tmp_path, strings=12, sentences=0, seed=1)
+    assert len(phrases) == len(others) == 12
+    assert [p.digits for p in others] != [p.digits for p in phrases]
+    for phrase in others:
+        assert len(phrase.samples) == pytest.approx(0.2 * SAMPLE_RATE * len(phrase.digits), abs=80)

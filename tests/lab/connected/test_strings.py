@@ -201,8 +201,10 @@ def test_the_level_drifts_from_digit_to_digit_by_the_deviation_asked_for():
 
 
 def test_no_two_strings_of_a_seed_are_alike():
-    strings = make_strings(corpus("ann"), 20, StringStyle(6, 6))
+    strings = make_strings(corpus("ann", "bob"), 20, StringStyle(6, 6))
     assert len({string.digits for string in strings}) == 20
+    # No speaker's strings are the other's: neither the digits nor the lengths of what is drawn.
+    assert len({len(string.samples) for string in strings}) == 20
 
 
 def test_a_trimmed_word_keeps_10_ms_on_either_side():

@@ -278,3 +278,38 @@ def test_digits_are_balanced_by_speaker_and_other_words_by_word(
     # One clip by each of six speakers: four words of Speech Commands weigh alike.
     words = [p for (c, label, _), p in p_of.items() if c == "speech_commands" and label in WORDS]
     assert words == pytest.approx([0.25 / 2.6 / 4] * 4)
+
+
+def test_speakers_and_words_weigh_by_the_square_root_of_their_clips(tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        t = np.arange(2_400) / SAMPLE_RATE
+        soundfile.write(path, 0.2 * np.sin(2 * np.pi * 500 * t), SAMPLE_RATE)
+
+    data = tmp_path / "data"
+    # george says each digit four times, the five others once.
+    for digit in DIGITS:
+        for name in ("jackson", "lucas", "nicolas", "theo", "yweweler"):
+            write(data / "fsdd" / "recordings" / f"{digit}_{name}_0.wav")
+        for take in range(4):
+            write(data / "fsdd" / "recordings" / f"{digit}_george_{take}.wav")
+        write(data / "made" / digit / "v_0.wav")
+    # Four speakers say "cat", one of them "dog" as well.
+    commands = data / "speech_commands"
+    for number in range(4):
+        write(commands / "cat" / f"s{number}_nohash_0.wav")
+    write(commands / "dog" / "s0_nohash_0.wav")
+    write(commands / "zero" / "s0_nohash_0.wav")
+    gathered = gather(data, "pooled", tmp_path / "cache")
+    shares: dict[tuple[str, str], float] = Counter()
+    for clip, p in zip(gathered.clips, gathered.probabilities, strict=False):
+        if clip.label == "7" and clip.corpus == "fsdd":
+            shares["7", clip.speaker] += p
+        if clip.label in WORDS:
+            shares["word", clip.label] += p
+    # Three corpora have a seven; george counts twice, so that all six count seven times.
+    assert shares["7", "george"] == pytest.approx(0.075 / 3 * 2 / 7)
+    assert shares["7", "theo"] == pytest.approx(0.075 / 3 * 1 / 7)
+    # Beside words there are noise and fragments, which weigh 0.3 each.
+    assert shares["word", "cat"] == pytest.approx(0.25 / 1.6 * 2 / 3)
+    assert shares["word", "dog"] == pytest.approx(0.25 / 1.6 * 1 / 3)

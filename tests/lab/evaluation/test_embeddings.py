@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from scipy import optimize, special
 
 from spoken_digits.lab.evaluation.embeddings import map_embeddings, probe
 
@@ -110,3 +111,33 @@ def test_bad_embeddings_are_named(change, said):
 def test_too_few_clips_are_named():
     with pytest.raises(ValueError, match="9 clips of 1 digits: expected ten clips or more"):
         map_embeddings("x", points(1, 1)[:9], DIGITS[:9], PEOPLE[:9])
+
+
+def test_the_probe_is_multinomial_regression_with_the_regularization_of_the_protocol():
+    x = points(0.12, 0.3, seed=3)
+    x = (x - x.mean(0)) / x.std(0)
+    labels = DIGITS.astype(int)
+
+    def predicted(fitted, tested, inverse_strength):
+        """Minimize half the squared weights plus C times the negative log-likelihood."""
+        truth = np.eye(10)[labels[fitted]]
+
+        def loss(flat):
+            weight, bias = flat[:-10].reshape(13, 10), flat[-10:]
+            log_p = special.log_softmax(x[fitted] @ weight + bias, axis=1)
+            error = inverse_strength * (np.exp(log_p) - truth)
+            gradient = np.r_[(x[fitted].T @ error + weight).ravel(), error.sum(0)]
+            return (weight**2).sum() / 2 - inverse_strength * (truth * log_p).sum(), gradient
+
+        flat = optimize.minimize(loss, np.zeros(140), jac=True, options={"maxiter": 5_000}).x
+        return (x[tested] @ flat[:-10].reshape(13, 10) + flat[-10:]).argmax(1)
+
+    def accuracy(inverse_strength):
+        right = [
+            predicted(name != PEOPLE, name == PEOPLE, inverse_strength) == labels[name == PEOPLE]
+            for name in np.unique(PEOPLE)
+        ]
+        return np.mean(right)
+
+    assert probe(x, DIGITS, PEOPLE)[0] == pytest.approx(accuracy(0.1), abs=0.009)  # one clip
+    assert abs(accuracy(0.1) - accuracy(100.0)) > 0.02

@@ -194,3 +194,15 @@ def test_the_published_page_is_light_and_holds_no_recording(published):
     assert len(published.source.encode()) < 3_000_000
     assert "audio" not in published.tags
     assert "data:audio" not in published.source
+
+
+def test_the_threshold_in_use_is_drawn_as_a_probability(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(report.figures, "rejection_curves", lambda of: drawn.append(of) or "<svg/>")
+    shipped = json.loads((RESULTS / "shipped.json").read_text())
+    shipped["recipe"] = re.sub(
+        r"rejection_threshold = \S+", "rejection_threshold = 1.5", shipped["recipe"]
+    )
+    (tmp_path / "shipped.json").write_text(json.dumps(shipped))
+    report._rejection(tmp_path / "shipped.json")
+    assert drawn[0]["default"]["threshold"] == pytest.approx(0.8175745)  # 1 / (1 + exp(-1.5))

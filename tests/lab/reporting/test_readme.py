@@ -11,10 +11,16 @@ from made_results import MODELS, ONE_SPEAKER, result, source
 
 from spoken_digits.lab.reporting import readme
 from spoken_digits.lab.reporting.card import model_card
+from spoken_digits.lab.reporting.exhibits import (
+    Embedding,
+    Exhibits,
+    read_exhibits,
+    write_exhibits,
+)
 from spoken_digits.lab.reporting.publish import publish, studies_in, write_documents
 from spoken_digits.lab.reporting.tables import to_markdown
 from spoken_digits.lab.studies.registry import study_of
-from spoken_digits.lab.studies.results import read_results, write_result
+from spoken_digits.lab.studies.results import read_result, read_results, write_result
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "results"
@@ -207,3 +213,30 @@ def test_what_a_document_names_is_there(name):
         if "NAME" in target:
             continue
         assert (ROOT / target).exists(), f"{name} names {target}"
+
+
+def test_of_several_runs_with_synthetic_speech_the_best_is_told(tree):
+    plain, mixed = ONE_SPEAKER.rows
+    worse = replace(mixed, sources={"george": source(0.6, 0.61)})
+    for rows in ((plain, mixed, worse), (plain, worse, mixed)):
+        write_result(tree / "results" / "one-speaker.json", replace(ONE_SPEAKER, rows=rows))
+        shown = cells(readme.headline(tree / "results"))
+        (line,) = (line for key, line in shown.items() if "and synthetic speech" in key)
+        assert line[0].endswith("synthetic speech: 95.0 %")
+
+
+def test_a_study_is_published_under_its_name_and_what_others_showed_stays(tree, monkeypatch):
+    mine = replace(MODELS, name="mine")
+    monkeypatch.setattr("spoken_digits.lab.reporting.publish.summarize", lambda folder: mine)
+    file = tree / "results" / "exhibits.json"
+
+    def of(*titles):
+        return Exhibits(
+            embeddings=tuple(Embedding(t, 9, 2, 0.5, 0.1, 0.1, "<svg/>") for t in titles)
+        )
+
+    write_exhibits(file, of("LSTM", "RNN"))
+    written = publish([tree / "anywhere"], of("RNN", "SimCLR"), tree)
+    assert written[:2] == [tree / "results" / "mine.json", file]
+    assert read_result(tree / "results" / "mine.json") == mine
+    assert [e.title for e in read_exhibits(file).embeddings] == ["LSTM", "RNN", "SimCLR"]

@@ -143,6 +143,16 @@ def test_one_source_of_pooled_single_speakers_is_a_reference():
     assert comparison.reference == method(split="single:george", training_speakers=1)
     assert comparison.difference == pytest.approx(0.2)
     assert (comparison.speakers, comparison.verdict) == (5, "improves")
+    # The same as against a row of that source alone, with 500 clips and its spread over seeds.
+    spread = 0.02 / np.sqrt(2)
+    alone = row(
+        {s: [0.7 - spread, 0.7 + spread] for s in others},
+        500,
+        split="single:george",
+        training_speakers=1,
+    )
+    (direct,) = compare([alone, more], lambda each: replace(each, extra="none"))
+    assert comparison.interval == pytest.approx(direct.interval)
     # Its clips are those of one source, a fifth of the pooled row's, fewer than the other side's.
     wider = replace(
         more, per_speaker={k: replace(v, clips=2500) for k, v in more.per_speaker.items()}
@@ -181,3 +191,20 @@ def test_mcnemar_decides_nothing():
     sure = Networks(None, McNemarTest(0, 100, 0, 1e-20))
     (comparison,) = compare(rows, against_none, lambda _, __: sure)
     assert comparison.verdict == "no significant difference"
+
+
+def test_a_verdict_is_by_the_adjusted_p():
+    # Six speakers who agree: p = 2 / 64; of two such tests each is multiplied by two.
+    better = {name: [0.9 + 0.01 * i] for i, name in enumerate(SIX)}
+    plain = row({name: [0.8] for name in SIX}, augmentation="none")
+    rows = [plain, *(row(better, augmentation=policy) for policy in ("a", "b"))]
+    (alone,) = compare(rows[:2], against_none)
+    assert (alone.p, alone.p_holm, alone.verdict) == (1 / 32, 1 / 32, "improves")
+    for each in compare(rows, against_none):
+        assert (each.p, each.p_holm) == (1 / 32, 1 / 16)
+        assert each.verdict == "no significant difference"
+
+
+def test_a_comparison_has_the_seeds_of_the_side_with_fewer():
+    three, two = {s: [0.9, 0.91, 0.92] for s in TWO}, {s: [0.8, 0.81] for s in TWO}
+    assert compared(three, two).seeds == compared(two, three).seeds == 2

@@ -7,9 +7,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from spoken_digits.lab.data.corpora import read_corpus
 from spoken_digits.lab.studies import executor as workers
@@ -52,23 +55,28 @@ def test_workers_keep_their_memory() -> None:
         assert client.submit(os.environ.get, "OMP_NUM_THREADS").result() == "1"
 
 
-def torch_threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
+def threads_of(job: Job) -> str:
+    return f"{job.name}: threads {torch.get_num_threads()}"
 
 
-def test_workers_compute_on_one_thread_whatever_was_set_before() -> None:
-    with workers._client(1, None) as client:
-        client.run(set_torch_threads, 2)
-        workers._start_workers(client)
-        assert client.submit(torch_threads).result() == 1
+def test_workers_compute_on_one_thread_whatever_was_set_before(
+    made_up_fsdd: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from distributed import Client
 
+    @contextmanager
+    def here(*_: object) -> Iterator[Client]:
+        with Client(n_workers=1, processes=False, dashboard_address=None) as client:
+            client.run(torch.set_num_threads, 2)
+            yield client
 
-def set_torch_threads(count: int) -> None:
-    import torch
-
-    torch.set_num_threads(count)
+    monkeypatch.setattr(workers, "_client", here)
+    run_all(threads_of, jobs_in(tmp_path, made_up_fsdd), [1.0, 1.0], 2)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition("; ")[0][-9:] for line in lines] == ["threads 1"] * 2
 
 
 def fail_once(job: Job) -> str:

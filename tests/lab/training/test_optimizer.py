@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,42 @@ def test_a_callers_random_stream_is_left_alone() -> None:
     state = torch.random.get_rng_state()
     Task(toy()).run()
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(("scale", "clipped"), [(1e6, True), (1e-6, False)])
+def test_the_gradient_of_all_parameters_together_has_a_norm_of_5_at_most(
+    scale: float, clipped: bool
+) -> None:
+    net = Task(toy(), scale=scale).run().net
+    gradient = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
+    assert (float(gradient.norm()) == pytest.approx(5, rel=1e-3)) == clipped
+    assert 0 < float(gradient.norm()) < 5.01
+
+
+def test_the_log_holds_the_learning_rate_of_the_last_step_of_an_epoch() -> None:
+    task = Task(toy()).run()
+    found = [row["learning_rate"] for row in task.trainer.log]
+    assert found == pytest.approx(task.rates[BATCHES - 1 :: BATCHES], abs=1e-8)
+
+
+def test_the_moments_decay_as_asked() -> None:
+    net = toy()
+    for options, expected in (({}, (0.9, 0.99)), ({"betas": (0.5, 0.6)}, (0.5, 0.6))):
+        groups = Trainer(CONFIG, net, net, 1, 5, **options).optimizer.param_groups
+        assert {group["betas"] for group in groups} == {expected}
+
+
+def test_random_draws_are_keyed_by_seed_and_epoch() -> None:
+    def draws(seed: int) -> list[float]:
+        net, found = toy(), []
+        trainer = Trainer(replace(CONFIG, seed=seed), net, net, EPOCHS, EPOCHS)
+
+        def step(_: int) -> tuple[Tensor, dict[str, float], int]:
+            found.append(float(torch.rand(())))
+            return net(torch.ones(8, 3)).sum(), {}, 8
+
+        trainer.fit(lambda _: [0], step)
+        return found
+
+    assert draws(0) == draws(0)
+    assert len({*draws(0), *draws(1)}) == 2 * EPOCHS

@@ -17,7 +17,7 @@ from spoken_digits.lab.data.corpora import (
 )
 from spoken_digits.lab.data.validate import check_corpus
 from spoken_digits.lab.runs import OutputError
-from spoken_digits.lab.tts import flite_festival
+from spoken_digits.lab.tts import espeak, flite_festival
 from spoken_digits.lab.tts.espeak import (
     ALL_VOICES,
     OOV_WORDS,
@@ -224,3 +224,15 @@ def test_people_of_flite_speak_lower_or_higher_as_they_do(clips):
         for speaker in ("flite-rms", "flite-slt")
     }
     assert median_hz["flite-slt"] > 1.4 * median_hz["flite-rms"]
+
+
+def test_every_other_word_can_be_drawn_and_each_at_most_once():
+    drawn = espeak._draw_oov_words(len(OOV_WORDS), [0, 0])
+    assert Counter(drawn) == Counter(OOV_WORDS)
+
+
+@needs_espeak
+def test_more_other_words_than_there_are_is_refused_and_leaves_nothing(tmp_path):
+    with pytest.raises(CorpusError, match=f"9999 out-of-vocab.*: expected 0 to {len(OOV_WORDS)}"):
+        make_voices(tmp_path / "odd", VOICES[:1], oov_words=9_999)
+    assert list(tmp_path.iterdir()) == []
