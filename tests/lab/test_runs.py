@@ -11,6 +11,7 @@ from spoken_digits.lab.runs import (
     OutputError,
     RunContext,
     RunError,
+    begin,
     claim,
     expect_free,
     finish,
@@ -108,6 +109,20 @@ def test_a_directory_belongs_to_one_recipe(tmp_path: Path) -> None:
     claim(run, Recipe())
     with pytest.raises(RunError, match=r"run: holds a run of another recipe; remove it, or give"):
         claim(run, Recipe("seed = 1\n"))
+
+
+def test_an_unfinished_run_goes_on_with_its_own_recordings_only(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    begin(run, "train", "abc")
+    begin(run, "train", "abc")
+    for task, data_hash, what in (
+        ("train", "abd", "other recordings"),
+        ("noise", "abc", "another kind of task"),
+    ):
+        with pytest.raises(RunError, match=f"run: begun with {what}; remove it, or give --out"):
+            begin(run, task, data_hash)
+    finish(run, Inner({}, (0.0, 1.0)))
+    assert [path.name for path in run.iterdir()] == ["evaluation.json"]
 
 
 def test_a_run_is_finished_by_its_last_file_and_only_as_the_run_asked_for(tmp_path: Path) -> None:

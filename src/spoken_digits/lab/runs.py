@@ -4,6 +4,7 @@ Whatever is trained, a run directory holds the same files:
 
 =====================  =============================================================================
 ``config.toml``        the configuration, resolved: `claim`, before anything is computed
+``begun.json``         the kind of task and the hash of its recordings, until the run is finished
 ``log.jsonl``          a line for each epoch
 ``checkpoint``         ``.safetensors``, while training: a run that was killed goes on from it
 ``model.safetensors``  the weights
@@ -39,6 +40,7 @@ __all__ = [
     "OutputError",
     "RunContext",
     "RunError",
+    "begin",
     "claim",
     "commit",
     "expect_free",
@@ -174,6 +176,28 @@ def claim(directory: Path, config: Config) -> None:
         )
 
 
+def begin(directory: Path, task: str, data_hash: str) -> None:
+    """Write `begun.json`, or make sure that an unfinished run is of this task and recordings.
+
+    What is trained of other recordings may have seen those that this run is tested on.
+
+    Raises
+    ------
+    RunError
+        When the directory holds an unfinished run of another task, or of other recordings.
+    """
+    path = directory / "begun.json"
+    wanted = {"task": task, "data_hash": data_hash}
+    begun = json.loads(path.read_text(encoding="utf-8")) if path.exists() else wanted
+    for what, key in (("another kind of task", "task"), ("other recordings", "data_hash")):
+        if begun[key] != wanted[key]:
+            raise RunError(
+                f"{directory}: begun with {what}; remove it, or give --out another folder"
+            )
+    if not path.exists():
+        write_json(path, wanted)
+
+
 def is_finished(directory: Path, task: str, config: Config, data_hash: str) -> bool:
     """Return whether the run is complete; raise where it is not the run that is asked for.
 
@@ -264,6 +288,7 @@ def write_environment(
 def finish(directory: Path, evaluation: Any) -> None:
     """Write `evaluation.json` of a dataclass: the last file, which makes the run complete."""
     write_json(directory / "evaluation.json", evaluation)
+    (directory / "begun.json").unlink(missing_ok=True)  # `environment.json` says it from now on
 
 
 def expect_free(folder: Path) -> None:

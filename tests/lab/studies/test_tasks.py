@@ -87,6 +87,22 @@ def test_a_finished_run_is_read_and_another_one_refused(
         run_task("train", LINEAR, context)
 
 
+def test_an_unfinished_run_is_not_resumed_with_other_recordings(
+    made_up_fsdd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = context_in(tmp_path, made_up_fsdd)
+
+    def is_killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tasks, "train", is_killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_task("train", LINEAR, context)
+    monkeypatch.setattr(tasks, "_hash", lambda *_: "0" * 64)
+    with pytest.raises(RunError, match=r"run: begun with other recordings; remove it, or give"):
+        run_task("train", LINEAR, context)
+
+
 def test_pretraining_leaves_the_same_directory(made_up_fsdd: Path, tmp_path: Path) -> None:
     context = context_in(tmp_path, made_up_fsdd)
     evaluation = run_task("pretrain", PRETRAIN, context)

@@ -37,6 +37,7 @@ from spoken_digits.lab.release import digits, finetune
 from spoken_digits.lab.runs import (
     DataRecord,
     RunContext,
+    begin,
     claim,
     finish,
     is_finished,
@@ -379,9 +380,11 @@ def run_task(name: str, config: Any, context: RunContext) -> RunEvaluation:
         When the directory holds another run.
     """
     task = find_task(name)
-    if is_finished(context.directory, name, config, task.data_hash(config, context)):
+    data_hash = task.data_hash(config, context)
+    if is_finished(context.directory, name, config, data_hash):
         return read_json(context.directory / "evaluation.json", RunEvaluation)
     claim(context.directory, config)
+    begin(context.directory, name, data_hash)
     evaluation = task.run(config, context)
     finish(context.directory, evaluation)
     return evaluation
