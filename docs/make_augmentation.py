@@ -326,7 +326,9 @@ def table(policies: dict[str, Policy]) -> str:
             ""
             # How wide a mask would be is no question where there is none.
             if policy == default
-            or (value == getattr(default, field) and not field.startswith("widest"))
+            or (
+                value == getattr(default, field) and field not in ("max_freq_mask", "max_time_mask")
+            )
             else f"{value}".strip("()")
             for policy, value in zip(policies.values(), values, strict=True)
         ]

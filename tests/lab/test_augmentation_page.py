@@ -32,3 +32,8 @@ def test_what_is_heard_is_what_the_transform_makes() -> None:
     found, rate = read_audio(page.MEDIA / "samples-reject_band.flac")
     assert rate == SAMPLE_RATE
     np.testing.assert_allclose(found, expected[: len(found)], atol=1e-4)
+
+
+def test_the_widths_of_masks_stand_for_policies_that_keep_the_default() -> None:
+    assert "| `max_freq_mask` |  | 0.34 | 0.2 |" in page.table(POLICIES)
+    assert "| `max_time_mask` |  | 0.2 | 0.15 |" in page.table(POLICIES)
