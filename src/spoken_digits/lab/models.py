@@ -464,9 +464,9 @@ class DigitNet(nn.Module):
         return Output(scores, log_mel, embedding, scores.logsumexp(1) - other)
 
     def member_scores(self, embedding: Tensor) -> Tensor:
-        """Score by each member of a ensemble alone: (B, D) to (n_members, B, C).
+        """Score by each member of an ensemble alone: (B, D) to (n_members, B, C).
 
-        Their mean is what the head says of the whole embedding: a ensemble is one linear layer.
+        Their mean is what the head says of the whole embedding: an ensemble is one linear layer.
         """
         n, (B, D) = self.backbone.n_members, embedding.shape
         parts = embedding.reshape(B, n, D // n).transpose(0, 1)  # (n, B, D / n)

@@ -1,7 +1,7 @@
 """How the network of strings is trained: examples put together anew, and CTC within bounds.
 
 The connectionist temporal classification (Graves et al. 2006) is bounded in time: a digit may be
-announced when most of it has been heard, and until 190 ms after its end, no later.
+emitted when most of it has been spoken, and until 190 ms after its end, no later.
 
 Shapes: B batch, L samples, M mel bands, T frames of 10 ms, U steps of 30 ms, C = 11 classes, the
 ten digits and the blank.
@@ -42,7 +42,7 @@ __all__ = [
     "train_strings",
 ]
 
-EARLIEST = 0.6  # of a digit must have been heard
+EARLIEST = 0.6  # of a digit must have been spoken
 _STEPS_PER_EPOCH = 100  # an epoch ends with a line in the log and a checkpoint
 _FORBIDDEN = -20.0  # added to the logarithm of a probability, no more than discouraging
 
@@ -56,7 +56,7 @@ class StringConfig:
     steps, batch_size, seconds
         Updates, examples in each, and their length.
     learning_rate, weight_decay, ema_decay
-        As in `recipe.TrainConfig`: AdamW's peak and decay, decay of the averaged weights.
+        As in `config.TrainConfig`: AdamW's peak and decay, decay of the averaged weights.
     seed
         Key of everything random.
     """
@@ -124,7 +124,7 @@ def _vary_speed(piece: DigitString, ratio: float) -> DigitString:
     return DigitString(changed[0].numpy(), piece.digits, starts, ends, piece.speaker, piece.corpus)
 
 
-# How often each source of examples is drawn; those that are not at hand are left out.
+# How often each source of examples is drawn; those that are not at hand are skipped.
 _KINDS = {
     **{"fsdd": 0.3, "speech_commands": 0.2, "voices": 0.08, "flite-festival": 0.1},
     **{"phrases": 0.22, "none": 0.1},
@@ -144,8 +144,8 @@ def _trimmed(piece: DigitString, below_loudest_db: float) -> DigitString:
 def _source(material: TrainingData, rng: np.random.Generator) -> Callable[[], DigitString]:
     """Draw who speaks in an example; return what gives one piece after another."""
     kinds = [k for k in _KINDS if k in material.pools or k in ("phrases", "none")]
-    shares = np.array([_KINDS[k] for k in kinds])
-    kind = str(rng.choice(kinds, p=shares / shares.sum()))
+    weights = np.array([_KINDS[k] for k in kinds])
+    kind = str(rng.choice(kinds, p=weights / weights.sum()))
 
     def pick(pieces: list[DigitString]) -> DigitString:
         return pieces[rng.integers(len(pieces))]
@@ -194,7 +194,7 @@ def _source(material: TrainingData, rng: np.random.Generator) -> Callable[[], Di
 def _draw_example(
     material: TrainingData, length: int, tempo: float, rng: np.random.Generator
 ) -> DigitString:
-    """Fill (length,) samples with pieces, gaps and noise; what does not fit whole is left out."""
+    """Fill (length,) samples with pieces, gaps and noise; what does not fit whole is skipped."""
     source = _source(material, rng)
     overlapped = rng.choice([0.0, 0.5, 0.9])
     pieces: list[DigitString] = []
@@ -247,9 +247,9 @@ class StringBatch:
     targets, counts
         All digits end to end, and how many each example has (B,).
     allowed
-        (B, U, C), 1 where a class may be announced.
+        (B, U, C), 1 where a class may be emitted.
     edges, edge_mask
-        (B, U, 2) seconds since start and end of the digit announced there, and where there is one.
+        (B, U, 2) seconds since start and end of the digit emitted there, and where there is one.
     """
 
     waveform: Tensor
