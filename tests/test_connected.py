@@ -1,4 +1,4 @@
-"""Strings of digits: files and streams alike, whatever the chunks, and what cannot be heard."""
+"""Strings of digits: files and streams alike, whatever the chunks, and what cannot be read."""
 
 import math
 import tracemalloc
@@ -112,7 +112,7 @@ def test_a_digit_appears_before_it_is_final(toy):
     assert update.partial is not None
     assert update.partial.digit == 6
     update = stream.feed(samples[6 * STEP : 10 * STEP])
-    assert update.segments == ()  # it has ended, but another may still be announced in its place
+    assert update.segments == ()  # it has ended, but another may still be emitted in its place
     assert update.partial is not None
     assert update.partial.digit == 6
     update = stream.feed(np.zeros(10 * STEP))  # 300 ms
@@ -143,7 +143,7 @@ def test_every_segment_comes_once(toy):
         stream.feed(samples)
 
 
-def test_a_digit_that_the_end_cuts_off_is_heard(toy):
+def test_a_digit_that_the_end_cuts_off_is_recognized(toy):
     samples = spoken("8", pause=1)[: -2 * STEP]
     assert toy(samples, SAMPLE_RATE).digits == "8"
 
@@ -211,7 +211,7 @@ def test_files_and_samples_of_any_kind(toy, tmp_path):
         (np.ones((2, 8_000), np.float32), 8_000, "transpose"),
     ],
 )
-def test_what_cannot_be_heard_is_told(toy, samples, rate, words):
+def test_what_cannot_be_read_is_reported(toy, samples, rate, words):
     with pytest.raises(AudioError, match=words):
         toy(samples, rate)
 

@@ -1,4 +1,4 @@
-"""Digits put into troubled recordings are found and heard as they are by themselves."""
+"""Digits put into troubled recordings are found and recognized as they are by themselves."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from spoken_digits.audio import SAMPLE_RATE, read_audio, to_clip
 from spoken_digits.lab.data.corpora import SHIPPED_VOICES
 from spoken_digits.recognize import load
 
-# Of the answers to clips that are heard rightly and surely by themselves, the share that must stay.
+# Of the confident, correct answers to clips by themselves, the fraction that must stay.
 # Clipping by 20 dB and loud hum are hard on the network itself, wherever the digit is found.
 KEPT = dict.fromkeys(CONDITIONS, 0.95) | {
     "clipped by 10 dB": 0.7,
@@ -25,7 +25,7 @@ KEPT = dict.fromkeys(CONDITIONS, 0.95) | {
 
 @pytest.fixture(scope="module")
 def clips() -> list[np.ndarray]:
-    """Twenty clips of the voices that ship, such as the model hears rightly and surely."""
+    """Twenty clips of the voices that ship, each recognized correctly, with confidence."""
     recognizer, chosen = load(threshold=0), []
     for file in sorted(SHIPPED_VOICES.glob("[0-9]/*.flac"))[::3]:
         clip = to_clip(*read_audio(file)).astype(np.float64)
@@ -73,7 +73,7 @@ def test_a_condition_is_what_it_says(clips):
     )
 
 
-def test_real_clips_are_heard_in_trouble_as_by_themselves(data_root: Path):
+def test_real_clips_are_recognized_in_trouble_as_by_themselves(data_root: Path):
     clips = choose(40, str(data_root))["fsdd"]
     names = ["30 s of silence", "breaths", "DC offset", "clicks", "all at once, quiet"]
     clean, *rows = measure(load(), clips, names)

@@ -72,7 +72,7 @@ def fake_sounddevice(monkeypatch, **replaced) -> types.ModuleType:
     return module
 
 
-def test_a_microphone_is_heard_until_it_falls_silent(monkeypatch, model):
+def test_a_microphone_is_read_until_it_falls_silent(monkeypatch, model):
     fake_sounddevice(monkeypatch)
     heard: list[Segment] = []
     with pytest.raises(MicrophoneError, match=r"given no sound for 0\.05 s"):

@@ -55,7 +55,7 @@ def test_the_tiny_model_has_at_most_10_000_parameters() -> None:
     assert count == convolutions + top + norms + head == 9_747
 
 
-def test_a_committee_says_the_mean_of_what_its_members_say() -> None:
+def test_an_ensemble_scores_the_mean_of_its_members() -> None:
     net = DigitNet(FRONT_ENDS["ours"], MODELS["cnn"].backbone(40), 10).eval()
     output = net(*padded_batch())
     members = net.member_scores(output.embedding)

@@ -118,12 +118,12 @@ def test_each_transform_alone_changes_the_clip_keeps_padding_and_repeats(name: s
         assert first.shape != other.shape or not torch.allclose(first, other, atol=1e-3)
 
 
-def test_a_share_of_clips_is_spoiled_and_the_others_are_left_alone() -> None:
+def test_a_fraction_of_clips_is_degraded_and_the_others_are_left_alone() -> None:
     waveform, lengths = clips(*[1000] * 400)
     policy = Policy(companding=True, p_degrade=0.3)
     changed, _ = augmented_waveform(waveform, lengths, policy, generator(), 8000)
-    spoiled = (changed != waveform).any(1).float().mean()
-    assert float(spoiled) == pytest.approx(0.3, abs=0.07)
+    degraded = (changed != waveform).any(1).float().mean()
+    assert float(degraded) == pytest.approx(0.3, abs=0.07)
 
 
 def test_the_noise_of_a_take_stops_where_it_was_cut() -> None:

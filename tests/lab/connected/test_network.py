@@ -129,7 +129,7 @@ def test_without_bounds_the_loss_is_ctc(material):
     assert string_loss(right, batch.edges, batch) < late
 
 
-def test_a_batch_tells_where_each_digit_may_be_announced(material):
+def test_a_batch_tells_where_each_digit_may_be_emitted(material):
     batch = draw_batch(material, TINY, 3)
     assert int(batch.counts.sum()) == len(batch.targets) > 4
     assert (batch.allowed[..., BLANK] == 1).all()
