@@ -483,28 +483,42 @@ class Model:
     """An entry of the registry.
 
     `backbone` builds from a number of mel bands; `linear` names the scikit-learn classifier that
-    fits the head of a backbone without weights of its own, None for networks trained by gradient.
+    fits the head of a backbone without weights of its own, None for networks trained by gradient;
+    `features` then says what that backbone computes.
     """
 
     title: str
     backbone: Callable[[int], Backbone]
     linear: Literal["hinge", "logistic"] | None = None
+    features: str = ""
 
 
 _MEMBER = partial(Convolutional, widths=(16, 28, 40, 56), top=56)
 
 MODELS: dict[str, Model] = {
     "sgd-interpolate": Model(
-        "SGD hinge, 25 frames interpolated", partial(Downsampled, how="interpolate"), "hinge"
+        "SGD hinge, 25 frames interpolated",
+        partial(Downsampled, how="interpolate"),
+        "hinge",
+        "25 frames interpolated",
     ),
-    "sgd-pool": Model("SGD hinge, 25 frames pooled", partial(Downsampled, how="pool"), "hinge"),
+    "sgd-pool": Model(
+        "SGD hinge, 25 frames pooled",
+        partial(Downsampled, how="pool"),
+        "hinge",
+        "25 frames pooled",
+    ),
     "logistic-interpolate": Model(
         "Logistic regression, 25 frames interpolated",
         partial(Downsampled, how="interpolate"),
         "logistic",
+        "25 frames interpolated",
     ),
     "logistic-pool": Model(
-        "Logistic regression, 25 frames pooled", partial(Downsampled, how="pool"), "logistic"
+        "Logistic regression, 25 frames pooled",
+        partial(Downsampled, how="pool"),
+        "logistic",
+        "25 frames pooled",
     ),
     "rnn": Model("RNN", partial(Recurrent, cell=nn.RNN)),
     "lstm": Model("LSTM", partial(Recurrent, cell=nn.LSTM)),

@@ -226,8 +226,11 @@ def _draw_example(
         noise = material.noises[rng.integers(len(material.noises))]
         begin = rng.integers(0, len(noise) - length)
         noise = noise[begin : begin + length]
-        ratio = 10 ** (rng.uniform(3, 40) / 20)
-        samples = samples + noise * (LEVEL_RMS / ratio / (noise.std() + 1e-9))
+        # Over the level that every piece is brought to, however long the gaps between them.
+        gain = spectrograms.noise_gain(
+            torch.tensor(LEVEL_RMS**2), torch.tensor(noise.var()), torch.tensor(rng.uniform(3, 40))
+        )
+        samples = (samples + noise * float(gain.sqrt())).astype(np.float32)
     return DigitString(
         (samples * 10 ** rng.uniform(-1.5, 0.7)).astype(np.float32),
         string.digits, string.starts, string.ends, string.speaker, string.corpus,

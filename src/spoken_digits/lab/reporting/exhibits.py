@@ -340,7 +340,7 @@ def _maps(
             elif run.front_end == result.best.method.front_end:
                 model = MODELS[run.model]
                 # Of a linear model its input vectors, whatever classifier is fitted on them.
-                title = f"Input, {model.title.split(', ', 1)[-1]}" if model.linear else model.title
+                title = f"Input, {model.features}" if model.linear else model.title
                 chosen.setdefault(title, run.directory)
         tests = runs[0].predictions
         named = zip(tests.files, (tests.label_names[label] for label in tests.labels), strict=True)
