@@ -1,4 +1,4 @@
-"""How well a digit is found in a recording, and heard there: `python -m benchmarks.endpoints`.
+"""How well a digit is found in a recording, and recognized there: `python -m benchmarks.endpoints`.
 
 Recordings are made of clips of the four training speakers of FSDD and of Speech Commands, put into
 the troubles that people's recordings have. Beside the accuracy stands that with the ends of the

@@ -1,6 +1,7 @@
 """The benchmarks' own logic; their timings are taken by `make bench`, never by a test."""
 
 import json
+import statistics
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,19 @@ from benchmarks.measures import MEASURES, Row, against, training_rows
 def test_the_page_shows_the_benchmarks_that_were_committed() -> None:
     text = PAGE.read_text("utf-8")
     assert with_table(text, json.loads(RESULTS.read_text("utf-8"))) == text, "run `make bench`"
+
+
+def test_what_is_said_of_training_is_what_its_runs_hold() -> None:
+    results = json.loads((RESULTS.parent / "training.json").read_text("utf-8"))
+    runs = results["runs"]
+    assert len({(run["held_out"], run["seed"]) for run in runs}) == len(runs) == 12
+    ratio = statistics.median(run["before"]["cpu_s"] / run["now"]["cpu_s"] for run in runs)
+    before, now = (
+        100 * statistics.mean(run[when]["accuracy"] for run in runs) for when in ("before", "now")
+    )
+    text = PAGE.read_text("utf-8")
+    assert f"took {ratio:.2f} times less CPU time than at {results['commits']['before']}" in text
+    assert f"a mean accuracy of {now:.1f} % against {before:.1f} %" in text
 
 
 def test_a_ratio_is_the_peers_median_over_ours(monkeypatch: pytest.MonkeyPatch) -> None:
