@@ -437,8 +437,9 @@ def pocketsphinx(smoke: bool) -> list[Row]:
     Both get the same samples in memory: the original study's test list (503 clips) of two speakers,
     and the digits of Speech Commands, in one random order. The peer gets what suited it best on
     FSDD's training speakers: 16 kHz, a peak of 0.7, no padding; its decoder goes on from clip to
-    clip, as it is meant to. Ours is `recognize` with rejection off, on 8 kHz like always. BENCH_MODEL names another
-    model than the shipped one: one that was trained on none of these speakers, where it was.
+    clip, as it is meant to. Ours is `recognize` with rejection off, on 8 kHz like always.
+    BENCH_MODEL names another model than the shipped one: one that was trained on none of these
+    speakers, where it was.
     """
     import numpy as np
 
