@@ -46,8 +46,29 @@ class SplitError(ValueError):
     """A split that shares a speaker, names an unknown one, or leaves a side empty."""
 
 
+class _Sides:
+    """The speakers of both sides of a split, of whatever is said; see `Split`."""
+
+    name: str
+    train: tuple[Clip, ...] | tuple[TranscribedUtterance, ...]
+    test: tuple[Clip, ...] | tuple[TranscribedUtterance, ...]
+
+    def __post_init__(self) -> None:
+        _check_sides(self.name, self.train_speakers, self.test_speakers)
+
+    @property
+    def train_speakers(self) -> tuple[str, ...]:
+        """Names of the training speakers, sorted."""
+        return _speakers(self.train)
+
+    @property
+    def test_speakers(self) -> tuple[str, ...]:
+        """Names of the test speakers, sorted."""
+        return _speakers(self.test)
+
+
 @dataclass(frozen=True)
-class Split:
+class Split(_Sides):
     """Clips to train on and clips to test on.
 
     Raises
@@ -60,22 +81,9 @@ class Split:
     train: tuple[Clip, ...]
     test: tuple[Clip, ...]
 
-    def __post_init__(self) -> None:
-        _check_sides(self.name, self.train_speakers, self.test_speakers)
-
-    @property
-    def train_speakers(self) -> tuple[str, ...]:
-        """Names of the training speakers, sorted."""
-        return _speakers(self.train)
-
-    @property
-    def test_speakers(self) -> tuple[str, ...]:
-        """Names of the test speakers, sorted."""
-        return _speakers(self.test)
-
 
 @dataclass(frozen=True)
-class UtteranceSplit:
+class UtteranceSplit(_Sides):
     """Transcribed utterances to train on and to test on.
 
     Raises
@@ -87,19 +95,6 @@ class UtteranceSplit:
     name: str
     train: tuple[TranscribedUtterance, ...]
     test: tuple[TranscribedUtterance, ...]
-
-    def __post_init__(self) -> None:
-        _check_sides(self.name, self.train_speakers, self.test_speakers)
-
-    @property
-    def train_speakers(self) -> tuple[str, ...]:
-        """Names of the training speakers, sorted."""
-        return _speakers(self.train)
-
-    @property
-    def test_speakers(self) -> tuple[str, ...]:
-        """Names of the test speakers, sorted."""
-        return _speakers(self.test)
 
 
 def utterance_folds(

@@ -7,7 +7,7 @@ kept.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -23,7 +23,7 @@ from spoken_digits.lab.evaluation.metrics import Predictions
 from spoken_digits.lab.features import FRONT_ENDS
 from spoken_digits.lab.models import MODELS, DigitNet
 from spoken_digits.lab.reporting import figures, recordings
-from spoken_digits.lab.runs import write_whole
+from spoken_digits.lab.runs import write_json
 from spoken_digits.lab.studies.models import SWEEPS
 from spoken_digits.lab.studies.results import StudyResult
 from spoken_digits.lab.studies.summary import Run
@@ -133,8 +133,7 @@ def read_exhibits(path: Path | str) -> Exhibits:
 def write_exhibits(path: Path | str, exhibits: Exhibits) -> None:
     """Keep exhibits as JSON, without sounds."""
     silent = tuple(replace(mistake, sound=None) for mistake in exhibits.mistakes)
-    content = asdict(replace(exhibits, mistakes=silent))
-    write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    write_json(path, replace(exhibits, mistakes=silent))
 
 
 def merged(old: Exhibits, new: Exhibits) -> Exhibits:
