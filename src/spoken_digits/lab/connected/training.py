@@ -171,7 +171,7 @@ def _source(material: TrainingData, rng: np.random.Generator) -> Callable[[], Di
     kind = str(rng.choice(material.kinds, p=weights / weights.sum()))
 
     def pick(pieces: Sequence[DigitString]) -> DigitString:
-        return pieces[rng.integers(len(pieces))]
+        return pieces[int(rng.integers(len(pieces)))]
 
     # Digits beside whole recordings are of the first corpus.
     corpus = kind if kind in material.pools else next(iter(material.pools))
