@@ -215,6 +215,13 @@ def test_words_and_handling_noise_are_left_out_by_fold(data):
     assert kinds[3:] == kinds[:2]
 
 
+def test_weights_that_there_are_not_are_named(data, flite_festival_voices, capsys):
+    pytest.importorskip("espeakng_loader", reason="needs the extra synth")
+    missing = ["strings", "train", "--initial", "nowhere", "--steps", "1", "--data", str(data)]
+    assert main(missing) == 1
+    assert "initial = 'nowhere': no model.safetensors in it" in capsys.readouterr().err
+
+
 def test_a_fold_that_there_is_not_is_named(data):
     with pytest.raises(ConfigError, match="fluent = '5': expected none, all, or a fold"):
         pipeline.StringsConfig(fluent="5")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from spoken_digits.audio import MARGIN_S, SAMPLE_RATE, resample
 from spoken_digits.connected import Transcriber
@@ -310,11 +311,22 @@ def _train(config: StringsConfig, context: RunContext) -> None:
             [string for content, string in fluent if content == "none"],
             list(handling.values()),
         )
-        initial = load_file(Path(config.initial, "model.safetensors")) if config.initial else None
+        initial = _read_initial(config.initial) if config.initial else None
         net = train_strings(training, config, context.directory, context.quiet, initial)
         write_whole(model, save(net.state_dict()))
         (context.directory / "checkpoint.safetensors").unlink(missing_ok=True)
     _write_environment(config, context, clips, utterances, len(phrases))
+
+
+def _read_initial(directory: str) -> dict[str, Tensor]:
+    """Read the weights that training begins from."""
+    file = Path(directory, "model.safetensors")
+    if not file.is_file():
+        raise ConfigError(
+            f"initial = {directory!r}: no {file.name} in it, expected a finished run of strings; "
+            "train strings-base first, or name its run directory with --initial"
+        )
+    return load_file(file)
 
 
 def read_fluent(utterance: TranscribedUtterance) -> DigitString:
