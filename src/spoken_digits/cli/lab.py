@@ -54,8 +54,6 @@ def add_verbs(verbs: Any) -> None:
     verb = add_verb(actions, "score", _strings_score, text, "train,score")
     text = "a model of strings (default: what ships)"
     verb.add_argument("model", metavar="MODEL", nargs="?", help=text)
-    text = "the model that rescores each digit (default: what ships, trained on all speakers)"
-    verb.add_argument("--digits", metavar="FILE", help=text)
     text = "instead use a table of recordings, with the columns file and digits"
     verb.add_argument("--table", metavar="TSV", type=Path, help=text)
     text = "split of FSDD whose test side speaks (default: none)"
@@ -160,8 +158,7 @@ def _strings_score(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.connected.strings import read_references, score
     from spoken_digits.lab.runs import write_json
 
-    recognizer = load(arguments.digits) if arguments.digits else None
-    transcriber = Transcriber(arguments.model, recognizer)
+    transcriber = Transcriber(arguments.model)
     results: dict[str, Any] = {"command": arguments.command}
     if arguments.table:
         references = read_references(arguments.table)

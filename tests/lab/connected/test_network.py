@@ -158,7 +158,7 @@ def test_training_lowers_the_loss_and_repeats(material, trained):
 
 def test_an_export_is_heard_as_torch_hears(trained, tmp_path):
     net, _ = trained
-    content = export_strings(net, DECODING.to_metadata() | {"rescoring": "false"})
+    content = export_strings(net, DECODING.to_metadata())
     assert len(content) <= 1_000_000
     (tmp_path / "s.onnx").write_bytes(content)
     network = StringNetwork(tmp_path / "s.onnx")

@@ -1,7 +1,7 @@
 """The network for strings of digits: causal convolutions, run block by block.
 
 Shapes: B batch, L samples, F frequency bins, M mel bands, T frames of 10 ms, U steps of 30 ms,
-C = 11 classes, the ten digits and the blank.
+C = 16 classes, `spotting.LABELS`.
 
 The network is causal: its output at a step depends on the samples up to the end of that step. So a
 stream is processed once, and its state is the left context of each layer. How it is trained is in
@@ -25,7 +25,8 @@ import spoken_digits
 from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.lab.export import OPSET, ExportError, describe
 from spoken_digits.lab.features import FrontEnd, LogMel
-from spoken_digits.networks import FORMAT_VERSION
+from spoken_digits.networks import STRINGS_FORMAT_VERSION
+from spoken_digits.spotting import BLANK, LABELS
 
 __all__ = [
     "BLANK",
@@ -40,7 +41,6 @@ __all__ = [
     "export_strings",
 ]
 
-BLANK = 10
 # Pre-emphasis and the lowest band leave out an offset and hum.
 FRONT_END = FrontEnd(hop_ms=10.0, f_min_hz=100.0, pre_emphasis=0.97)
 STRIDE = 3  # frames a step
@@ -271,8 +271,8 @@ def export_strings(net: StringNet, metadata: Mapping[str, str]) -> bytes:
             dynamic_axes={"waveform": {1: "L"}, "scores": {1: "U"}, "edges": {1: "U"}},
         )
     about = {
-        "format_version": FORMAT_VERSION,
-        "labels": json.dumps([*"0123456789", "blank"]),
+        "format_version": STRINGS_FORMAT_VERSION,
+        "labels": json.dumps(LABELS),
         "sample_rate_hz": str(SAMPLE_RATE),
         "step": str(STEP),
         "block": str(BLOCK),

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 
-from spoken_digits.audio import MARGIN_S, SAMPLE_RATE
+from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.connected import Transcriber
 from spoken_digits.lab.connected.network import StringNet, export_strings
 from spoken_digits.lab.connected.phrases import (
@@ -73,17 +73,17 @@ __all__ = [
 FloatArray = NDArray[np.float32]
 
 ALL_SPEAKERS = "all"  # in place of a split: every speaker of FSDD is trained on
-# Chosen on speakers that neither network was trained on.
+# Not fitted yet to a network of these classes.
 DECODING = Decoding(
     emission_threshold=float(log_odds(0.2)),
+    word_threshold=0.0,
+    other_weight=0.0,
     min_step_probability=0.1,
     min_overlap=0.5,
     settling_s=0.25,
-    margin_s=MARGIN_S,
-    first_pass_weight=0.5,
-    second_pass_weight=0.25,
-    probability_floor=1e-3,
-    max_log_odds=7.0,
+    number_before_s=0.35,
+    number_after_s=0.7,
+    double_s=1.0,
 )
 TEST_STYLE = StringStyle(min_digits=4, max_digits=7)
 STRINGS_PER_SPEAKER = 100
@@ -161,10 +161,7 @@ def _phrases(config: StringsConfig, context: RunContext) -> list[DigitString]:
 
 
 def run_strings(config: StringsConfig, context: RunContext) -> RunEvaluation:
-    """Train, export as `strings.onnx`, and evaluate the network without second-pass rescoring.
-
-    The recognizer that ships was trained on all speakers, so that its rescoring would flatter the
-    result; ``strings score --digits`` evaluates both together.
+    """Train, export as `strings.onnx`, and evaluate the network.
 
     Raises
     ------
@@ -181,15 +178,10 @@ def run_strings(config: StringsConfig, context: RunContext) -> RunEvaluation:
     phrases = _phrases(config, context)
     net = _train(config, context, clips, phrases)
     _write_environment(config, context, clips, len(phrases), net)
-    export_run(context.directory)
-    alone = context.directory / ".first-pass.onnx"
-    try:
-        write_whole(alone, _to_onnx(context.directory, rescoring=False))
-        evaluation, transcripts = evaluate_transcriber(
-            Transcriber(alone), config.split, context.data, config.seed
-        )
-    finally:
-        alone.unlink(missing_ok=True)
+    transcriber = Transcriber(export_run(context.directory))
+    evaluation, transcripts = evaluate_transcriber(
+        transcriber, config.split, context.data, config.seed
+    )
     _save_transcripts(context.directory / "predictions.npz", transcripts)
     return RunEvaluation("strings", strings=evaluation)
 
@@ -262,16 +254,15 @@ def export_run(directory: Path, output: Path | str | None = None) -> Path:
         When ONNX and torch disagree; nothing is written then.
     """
     path = Path(output) if output else directory / "strings.onnx"
-    write_whole(path, _to_onnx(directory, rescoring=True))
+    write_whole(path, _to_onnx(directory))
     return path
 
 
-def _to_onnx(directory: Path, rescoring: bool) -> bytes:
+def _to_onnx(directory: Path) -> bytes:
     environment = json.loads((directory / "environment.json").read_text(encoding="utf-8"))
     config = StringsConfig.from_toml(directory / "config.toml")
     metadata = {
         **DECODING.to_metadata(),
-        "rescoring": "true" if rescoring else "false",
         "recipe": json.dumps(asdict(config)),
         "training_data": json.dumps(environment["data"]),
         "licence": _LICENCE,
@@ -402,11 +393,8 @@ _ABOUT = (
 
 
 def describe_models(transcriber: Transcriber) -> dict[str, dict[str, str | None]]:
-    """Return metadata of a transcriber's files, for the record of an evaluation."""
-    models = {"model": {key: transcriber.network.metadata.get(key) for key in _ABOUT}}
-    if rescorer := transcriber.rescorer:
-        models["digits_model"] = {key: rescorer.metadata.get(key) for key in _ABOUT}
-    return models
+    """Return metadata of a transcriber's file, for the record of an evaluation."""
+    return {"model": {key: transcriber.network.metadata.get(key) for key in _ABOUT}}
 
 
 def measure_delays_ms(transcriber: Transcriber, string: DigitString) -> list[float]:
