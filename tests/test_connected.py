@@ -1,5 +1,6 @@
 """Strings of digits: files and streams alike, whatever the chunks, and what cannot be read."""
 
+import json
 import math
 import tracemalloc
 from pathlib import Path
@@ -7,15 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from numpy.typing import ArrayLike
-from toy_model import write_toy_model
 from toy_strings import BLOCK, SINCE_END_S, SINCE_START_S, STEP, spoken, write_toy_strings
 
 import spoken_digits
 from spoken_digits.audio import SAMPLE_RATE, AudioError
 from spoken_digits.connected import SHIPPED_STRINGS, Segment, Stream, Transcriber
 from spoken_digits.grammar import Grammar
-from spoken_digits.networks import SHIPPED_MODEL, DigitNetwork, ModelError
+from spoken_digits.networks import SHIPPED_MODEL, ModelError
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +115,97 @@ def test_a_digit_appears_before_it_is_final(toy):
     assert update.partial is not None
     assert update.partial.digit == 6
     update = stream.feed(np.zeros(10 * STEP))  # 300 ms
+    assert update.segments == ()  # it could be the six of "six hundred"
+    assert update.partial is not None
+    update = stream.feed(np.zeros(20 * STEP))  # 900 ms
     assert [s.digit for s in update.segments] == [6]
     assert update.partial is None
+
+
+# o is "oh", d "double", t "triple", n a number word, x another word, "." a pause of 240 ms.
+SAID = [
+    ("4o7", "407", "407"),
+    ("d4", "44", "4"),
+    ("t7", "777", "7"),
+    ("1d4t7", "144777", "147"),
+    ("dd4", "44", "4"),
+    ("tdo", "00", "0"),
+    ("4d", "4", "4"),  # nothing follows
+    ("d..4", "4", "4"),  # 630 ms: too far
+    ("dx4", "44", "4"),  # another word does not count
+    ("n5", "", ""),  # "twenty five"
+    ("2n", "", ""),  # "two hundred"
+    ("n56", "6", "6"),
+    ("2n5", "", ""),
+    ("2xn", "", ""),
+    ("2.n", "", ""),  # 510 ms: it may be a long word
+    ("2..n", "2", "2"),  # 750 ms
+    ("n.5", "5", "5"),  # 390 ms
+    ("nd5", "55", "5"),  # "ninety, double five"
+    ("d5n", "", ""),
+    ("d5n6", "", ""),
+    ("dn5", "", ""),
+    ("xoxx", "0", "0"),
+    ("x", "", ""),
+]
+
+
+@pytest.mark.parametrize(("said", "digits", "single"), SAID)
+def test_what_double_and_numbers_do(toy, said, digits, single):
+    samples = spoken(said)
+    whole = toy(samples, SAMPLE_RATE)
+    assert whole.digits == digits
+    assert toy(samples, SAMPLE_RATE, doubles=False).digits == single
+    assert "".join(str(segment.digit) for segment in whole.segments) == digits
+    for sizes in ([100], [1, 777, 2_000]):
+        assert in_chunks(toy.stream(), samples, sizes) == list(whole.segments)
+        assert in_chunks(toy.stream(doubles=False), samples, sizes) == list(
+            toy(samples, SAMPLE_RATE, doubles=False).segments
+        )
+
+
+@pytest.mark.parametrize(("said", "digits", "single"), SAID)
+def test_a_search_reads_what_the_spotter_reads(toy, said, digits, single):
+    samples = spoken(said)
+    whole = toy(samples, SAMPLE_RATE, nbest=1)
+    assert whole.digits == digits
+    assert [(s.digit, s.word) for s in whole.segments] == [
+        (s.digit, s.word) for s in toy(samples, SAMPLE_RATE).segments
+    ]
+    assert toy(samples, SAMPLE_RATE, nbest=1, doubles=False).digits == single
+
+
+def test_oh_is_zero_and_says_so_or_is_rejected(toy):
+    samples = spoken("4o0od7")
+    whole = toy(samples, SAMPLE_RATE)
+    assert whole.digits == "400077"
+    assert [s.word for s in whole.segments] == ["four", "oh", "zero", "oh", "seven", "seven"]
+    assert toy(samples, SAMPLE_RATE, oh=False).digits == "4077"
+    assert toy(samples, SAMPLE_RATE, oh=False, nbest=1).digits == "4077"
+    assert in_chunks(toy.stream(oh=False), samples, [333]) == list(
+        toy(samples, SAMPLE_RATE, oh=False).segments
+    )
+
+
+@pytest.mark.parametrize("nbest", [0, 1])
+def test_repeated_digits_divide_the_time_of_their_word(toy, nbest):
+    (one,) = toy(spoken("..7"), SAMPLE_RATE, nbest=nbest).segments
+    three = toy(spoken("t7"), SAMPLE_RATE, nbest=nbest).segments
+    assert [s.digit for s in three] == [7, 7, 7]
+    length_s = SINCE_START_S - SINCE_END_S
+    assert [s.end_s - s.start_s for s in three] == pytest.approx([length_s / 3] * 3)
+    # One pause and one word later: 240 ms less than where two pauses are.
+    assert three[0].start_s == pytest.approx(one.start_s - 8 * STEP / SAMPLE_RATE)
+    assert [s.start_s for s in three[1:]] == pytest.approx([s.end_s for s in three[:-1]])
+    assert {s.probability for s in three} == {three[0].probability}
+
+
+def test_a_grammar_counts_the_digits_of_a_double(toy):
+    samples = spoken("4d51")
+    assert toy(samples, SAMPLE_RATE, grammar=Grammar("d55d")).digits == "4551"
+    assert toy(samples, SAMPLE_RATE, grammar=Grammar("ddd"), doubles=False).digits == "451"
+    with pytest.raises(AudioError, match="no string as 9ddd in it"):
+        toy(samples, SAMPLE_RATE, grammar=Grammar("9ddd"))
 
 
 @pytest.mark.parametrize(("apart", "digits"), [(0, "8"), (3, "58")])
@@ -239,59 +327,15 @@ def test_what_is_no_model_of_strings_is_told(tmp_path):
         Transcriber(tmp_path / "a.onnx")
     with pytest.raises(ModelError, match="no such file"):
         Transcriber(tmp_path / "b.onnx")
-    for key in ("emission_threshold", "max_log_odds", "rescoring", "block", "format_version"):
+    for key in ("emission_threshold", "number_after_s", "labels", "block", "format_version"):
         path = write_toy_strings(tmp_path / "c.onnx", **{key: None})
         with pytest.raises(ModelError, match="not a model of strings"):
             Transcriber(path)
+    labels = json.dumps([*"0123456789", "blank"])
+    with pytest.raises(ModelError, match=r'labels \["0", .*; expected .* the labels 0, .* blank'):
+        Transcriber(write_toy_strings(tmp_path / "d.onnx", labels=labels))
     with pytest.raises(ModelError, match="not a model of strings"):
         Transcriber(SHIPPED_MODEL)
-
-
-def test_each_digit_is_rescored_whole_with_silence_beyond_the_ends(tmp_path):
-    clips: list[np.ndarray] = []
-
-    class Rescorer(DigitNetwork):
-        def score(self, waveforms: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-            clips.append(np.asarray(waveforms)[0])
-            return np.eye(10, dtype=np.float32)[[3]] * 20, np.float32([4.6])
-
-    path = write_toy_strings(tmp_path / "again.onnx", rescoring="true")
-    samples = spoken("7", pause=1)[: -STEP // 2]
-    (segment,) = Transcriber(path, Rescorer())(samples, SAMPLE_RATE).segments
-    assert segment.digit == 3  # the toy says 7, and the rescorer is more certain
-    (clip,) = clips
-    margin = round(0.06 * SAMPLE_RATE)
-    start, stop = (round(x * SAMPLE_RATE) for x in (segment.start_s, segment.end_s))
-    expected = np.pad(samples, 4 * margin)[3 * margin + start : 5 * margin + stop]
-    np.testing.assert_allclose(clip, expected - expected.mean(), atol=1e-6)
-
-
-def test_a_search_is_over_rescored_probabilities(tmp_path):
-    class Rescorer(DigitNetwork):
-        def score(self, waveforms: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-            scores = np.zeros((1, 10), np.float32)
-            scores[0, 1] = 3
-            return scores, np.float32([4.6])
-
-    # Between "1" (0.1) and "2" (0.15), a little nearer to "2".
-    samples = np.repeat(np.float32([0, 0.126, 0]), [4 * STEP, STEP, 4 * STEP])
-    again = Transcriber(write_toy_strings(tmp_path / "again.onnx", rescoring="true"), Rescorer())
-    alone = Transcriber(write_toy_strings(tmp_path / "alone.onnx"))
-    (first, p), (second, q), *_ = alone(samples, SAMPLE_RATE, nbest=2).alternatives
-    assert (first, second) == ("2", "1")
-    (third, r), (fourth, s), *_ = again(samples, SAMPLE_RATE, nbest=2).alternatives
-    assert (third, fourth) == ("1", "2")
-    assert r / s == pytest.approx(math.exp(3) * q / p, rel=1e-3)
-    assert again(samples, SAMPLE_RATE, grammar=Grammar("2")).digits == "2"
-
-
-def test_a_model_that_needs_a_rescorer_takes_the_one_that_ships(tmp_path):
-    path = write_toy_strings(tmp_path / "again.onnx", rescoring="true")
-    assert Transcriber(path).rescorer is not None
-    assert Transcriber(write_toy_strings(tmp_path / "alone.onnx")).rescorer is None
-    other = DigitNetwork(write_toy_model(tmp_path / "words.onnx", ("yes", "no")))
-    with pytest.raises(ModelError, match="labels yes, no; expected 0 to 9"):
-        Transcriber(path, other)
 
 
 def test_a_grammar_chooses_among_the_strings(toy):

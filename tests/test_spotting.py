@@ -1,32 +1,45 @@
-"""The spotter alone: what a rescorer is asked, when, and what its answer weighs."""
+"""The spotter alone: how probable a run is, what it is judged by, and when a digit is final."""
 
 import math
 from dataclasses import replace
+from itertools import groupby, product
 
 import numpy as np
 import pytest
 
-from spoken_digits.audio import SAMPLE_RATE
-from spoken_digits.spotting import BLANK, Decoding, Segment, Spotter
+from spoken_digits.spotting import (
+    BLANK,
+    DOUBLE,
+    LABELS,
+    NUMBER,
+    OH,
+    OTHER,
+    TRIPLE,
+    Decoding,
+    Segment,
+    Spotter,
+    score_run,
+    single_word,
+)
 
 STEP = 240  # 30 ms
 DECODING = Decoding(
     emission_threshold=0.0,
+    word_threshold=0.0,
+    other_weight=0.0,
     min_step_probability=0.1,
     min_overlap=0.5,
     settling_s=0.25,
-    margin_s=0.06,
-    first_pass_weight=0.5,
-    second_pass_weight=0.25,
-    probability_floor=1e-3,
-    max_log_odds=7.0,
+    number_before_s=0.35,
+    number_after_s=0.25,
+    double_s=0.5,
 )
 
 
-def spotter(threshold: float, *rest) -> Spotter:
+def spotter(threshold: float, decoding: Decoding = DECODING, **options) -> Spotter:
     """Make a spotter that emits digits of this probability or more."""
     log_odds = math.log(threshold / (1 - threshold))
-    return Spotter(replace(DECODING, emission_threshold=log_odds), STEP, *rest)
+    return Spotter(replace(decoding, emission_threshold=log_odds), STEP, **options)
 
 
 def steps(*rows: tuple[int, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -43,23 +56,11 @@ def silence(count: int) -> tuple[np.ndarray, np.ndarray]:
     return steps(*[(0, 1e-9, 0.0, 0.0)] * count)
 
 
-def rescorer_of(digit: int, p: float, log_odds: float, asked: list[tuple[float, float]]):
-    """Make a rescorer that gives `digit` probability p, the others alike, and notes the calls."""
-    probabilities = np.full(10, (1 - p) / 9)
-    probabilities[digit] = p
-
-    def rescore(start_s: float, end_s: float) -> tuple[np.ndarray, float]:
-        asked.append((start_s, end_s))
-        return np.log(probabilities), log_odds
-
-    return rescore
-
-
 def spot(spotter: Spotter, *parts: tuple[np.ndarray, np.ndarray]) -> list[Segment]:
     return [s for part in parts for s in spotter.add(*part)] + spotter.end()
 
 
-def test_without_a_rescorer_a_run_has_the_probability_of_its_steps():
+def test_a_run_has_the_probability_of_its_steps():
     (segment,) = spot(spotter(0.5), steps((7, 0.6, 0.03, 0.0), (7, 0.5, 0.06, 0.0)))
     assert segment.digit == 7
     assert segment.probability == pytest.approx(1 - 0.4 * 0.5, abs=1e-6)
@@ -67,99 +68,128 @@ def test_without_a_rescorer_a_run_has_the_probability_of_its_steps():
     assert segment.end_s == pytest.approx(0.03, abs=1e-6)
 
 
-def test_both_passes_are_added_with_their_weights():
-    p, q, log_odds = 0.6, 0.9, 2.0
-    (segment,) = spot(spotter(0.1, rescorer_of(7, q, log_odds, [])), steps((7, p, 0.03, 0.0)))
-    others = 9 * (1 - q) / 9 * 1e-3**0.5
-    digit = q * p**0.5 / (q * p**0.5 + others)
-    there = 1 / (1 + math.exp(-(math.log(p / (1 - p)) + log_odds / 4)))
-    assert segment.probability == pytest.approx(there * digit, abs=1e-6)
+def random_steps(seed: int, count: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Make steps at which one or two of all words have some probability, with pauses between."""
+    rng = np.random.default_rng(seed)
+    words = [*range(10), OH, OH, DOUBLE, TRIPLE, NUMBER, NUMBER, OTHER, OTHER]
+    p = np.full((count, BLANK + 1), 1e-9)
+    for row in p:
+        if rng.random() < 0.5:
+            first, second = rng.choice(words, 2)
+            row[first] += rng.choice([0.05, 0.3, 0.6, 0.95])
+            row[second] += rng.uniform(0, 1 - row.sum()) * rng.choice([0, 1])
+        row[BLANK] = max(1e-9, 1 - row[:BLANK].sum())
+    end_s = rng.uniform(-0.1, 0.1, count)
+    edges = np.stack([end_s + rng.uniform(0.05, 0.4, count), end_s], axis=1)
+    return np.log(p).astype(np.float32), edges.astype(np.float32)
 
 
-def test_a_certain_rescorer_corrects_the_digit_and_an_uncertain_one_does_not():
-    spotted = steps((7, 0.6, 0.03, 0.0))
-    assert spot(spotter(0.1, rescorer_of(1, 0.999, 5, [])), spotted)[0].digit == 1
-    assert spot(spotter(0.1, rescorer_of(1, 0.3, 5, [])), spotted)[0].digit == 7
+@pytest.mark.parametrize("options", [{}, {"oh": False}, {"doubles": False}])
+@pytest.mark.parametrize("seed", range(5))
+def test_portions_make_no_difference(seed, options):
+    log_p, edges = random_steps(seed)
+    decoding = replace(DECODING, other_weight=0.3)
+    whole = spot(spotter(0.3, decoding, **options), (log_p, edges))
+    rng, parts, position = np.random.default_rng(seed), [], 0
+    while position < len(log_p):
+        stop = position + int(rng.integers(1, 9))
+        parts.append((log_p[position:stop], edges[position:stop]))
+        position = stop
+    assert spot(spotter(0.3, decoding, **options), *parts) == whole
+    assert len(whole) > 20
+    assert ("oh" in {segment.word for segment in whole}) == options.get("oh", True)
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-def test_no_network_decides_alone_however_certain_it_is(sign):
-    # A rescorer's log-odds of 7 or 1,000, and a run's of 20 or 7, count alike.
-    spotted = steps((7, 0.6, 0.03, 0.0))
-    (limit,) = spot(spotter(0.01, rescorer_of(7, 0.9, sign * 7.0, [])), spotted)
-    (beyond,) = spot(spotter(0.01, rescorer_of(7, 0.9, sign * 1_000.0, [])), spotted)
-    there = 1 / (1 + math.exp(-(math.log(0.6 / 0.4) + sign * 7 / 4)))
-    assert beyond == limit
-    assert limit.probability == pytest.approx(there, rel=0.01)  # times that of the digit
-    certain = steps((7, 1 - 1e-8, 0.03, 0.0))
-    (rejected,) = spot(spotter(0.01, rescorer_of(7, 1 - 1e-9, -7.0, [])), certain)
-    assert rejected.probability == pytest.approx(1 / (1 + math.exp(-(7 - 7 / 4))), abs=1e-5)
+def test_what_is_taken_back_is_told():
+    told: list[tuple[int, int, int]] = []
+    one = spotter(0.5, on_rejected=lambda *word: told.append(word))
+    words = [silence(2), steps((DOUBLE, 0.9, 0, 0)), silence(3)]
+    words += [steps((7, 0.9, 0.09, 0.03), (7, 0.9, 0.12, 0.06)), silence(4)]
+    assert spot(one, *words, steps((NUMBER, 0.9, 0, 0)), silence(40)) == []
+    assert told == [(DOUBLE, 2, 3), (7, 6, 8)]
+    told.clear()
+    one = spotter(0.5, on_rejected=lambda *word: told.append(word))
+    assert len(spot(one, *words, silence(40), steps((TRIPLE, 0.9, 0, 0)), silence(1))) == 2
+    assert told == [(TRIPLE, 52, 53)]  # no digit follows
 
 
-def test_what_the_rescorer_takes_for_no_digit_is_not_emitted():
-    spotted = steps((7, 0.6, 0.03, 0.0))
-    assert spot(spotter(0.5, rescorer_of(7, 0.9, -6, [])), spotted) == []
-    assert len(spot(spotter(0.5, rescorer_of(7, 0.9, 6, [])), spotted)) == 1
+@pytest.mark.parametrize(("p", "counts"), [(0.45, 0), (0.55, 1)])
+def test_a_word_has_an_effect_from_its_threshold_on(p, counts):
+    digit = steps((7, 0.99, 0.09, 0.03))
+    segments = spot(spotter(0.5), silence(2), steps((DOUBLE, p, 0, 0)), silence(2), digit)
+    assert len(segments) == 1 + counts
+    segments = spot(spotter(0.5), silence(2), digit, silence(2), steps((NUMBER, p, 0, 0)))
+    assert len(segments) == 1 - counts
 
 
-def test_an_improbable_run_that_the_rescorer_is_certain_of_is_emitted():
-    spotted = steps((7, 0.3, 0.03, 0.0))
-    assert spot(spotter(0.5), spotted) == []
-    assert [s.digit for s in spot(spotter(0.5, rescorer_of(7, 0.999, 7, [])), spotted)] == [7]
+def test_a_digit_waits_for_a_number_only_while_it_may_come():
+    decoding = replace(DECODING, number_after_s=0.6)
+    for then, expected in ((silence(1), 22), (steps((3, 0.9, 0.03, 0.0)), 13)):
+        one = spotter(0.5, decoding)
+        one.add(*steps((7, 0.9, 0.03, 0.0)))  # ends at 0.03 s
+        one.add(*silence(11))
+        assert one.partial is not None
+        one.add(*then)
+        emitted = [step for step in range(14, 30) if one.add(*silence(1))]
+        # Alone it is final at the first step after 0.63 s; another digit makes it final at once.
+        assert (emitted or [13])[0] == expected
 
 
-def test_a_run_is_rescored_once_when_it_and_its_margin_have_come():
-    asked: list[tuple[float, float]] = []
-    one = spotter(0.2, rescorer_of(4, 0.9, 3, asked))
-    # At 30 ms the network predicts that the digit will end 100 ms later.
-    assert one.add(*steps((4, 0.9, 0.03, -0.1))) == []
+def test_a_digit_that_is_part_of_a_number_is_not_shown():
+    one = spotter(0.5, replace(DECODING, number_after_s=0.6))
+    one.add(*silence(4))
+    one.add(*steps((7, 0.9, 0.03, 0.0)))
     assert one.partial is not None
-    for step in range(2, 30):
-        one.add(*silence(1))
-        assert bool(asked) == (step * STEP / SAMPLE_RATE >= 0.13 + DECODING.margin_s)
-    assert asked == [(pytest.approx(0, abs=1e-6), pytest.approx(0.13, abs=1e-6))]
+    one.add(*steps((NUMBER, 0.9, 0, 0)))
+    one.add(*silence(1))
+    assert one.partial is None
+    one.add(*steps((7, 0.9, 0.03, 0.0)))  # right after the number
+    assert one.partial is None
 
 
-def test_all_that_waits_is_rescored_at_the_end():
-    asked: list[tuple[float, float]] = []
-    one = spotter(0.2, rescorer_of(4, 0.9, 3, asked))
-    assert one.add(*steps((4, 0.9, 0.03, -0.1))) == []
-    assert asked == []
-    assert [segment.digit for segment in one.end()] == [4]
-    assert len(asked) == 1
-    assert one.end() == []
+def test_zero_and_oh_at_one_step_are_one_digit():
+    log_p, edges = steps((0, 0.5, 0.03, 0.0))
+    log_p[0, [0, OH, BLANK]] = np.log([0.25, 0.45, 0.3])
+    (segment,) = spot(spotter(0.65), (log_p, edges))
+    assert (segment.digit, segment.word) == (0, "oh")
+    assert segment.probability == pytest.approx(0.7, abs=1e-6)
+    assert spot(spotter(0.65, oh=False), (log_p, edges)) == []
+    log_p[0, [0, OH]] = np.log([0.45, 0.25])
+    assert spot(spotter(0.65), (log_p, edges))[0].word == "zero"
 
 
-def test_of_two_runs_in_one_place_the_rescorer_decides():
-    def rescore(start_s: float, end_s: float) -> tuple[np.ndarray, float]:
-        return np.log(np.full(10, 0.1)), 6.0 if end_s < 0.1 else -6.0
+def test_other_words_weigh_against_a_digit():
+    log_p, edges = steps((7, 0.6, 0.06, 0.03), (7, 0.6, 0.09, 0.06))
+    log_p[:, [7, OTHER, NUMBER, BLANK]] = np.log([0.5, 0.2, 0.1, 0.2])
+    p, other = 1 - 0.5**2, 1 - 0.7**2
+    assert score_run(p, other, 0) == pytest.approx(math.log(p / (1 - p)))
+    assert score_run(p, other, 1e6) + math.log(1e6) == pytest.approx(math.log(p / other), abs=1e-5)
+    assert score_run(0.0, 0.5, 1) == -math.inf
+    assert score_run(1.0, 0.0, 1) == math.inf
+    odds = p / (1 - p + 2 * other)
+    for factor, count in ((0.99, 1), (1.01, 0)):
+        decoding = replace(DECODING, other_weight=2.0)
+        found = spot(spotter(factor * odds / (1 + factor * odds), decoding), (log_p, edges))
+        assert len(found) == count
 
-    both = steps((5, 0.5, 0.09, 0.0), (8, 0.6, 0.12, 0.0))  # ends of 30 and 60 ms
-    assert [s.digit for s in spot(spotter(0.1), silence(2), both)] == [8]
-    assert [s.digit for s in spot(spotter(0.1, rescore), silence(2), both)] == [5]
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_single_word_is_all_paths_that_read_so(seed):
+    scores = 2 * np.random.default_rng(seed).standard_normal((6, 4))
+    log_p = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    expected = np.zeros(4)
+    for path in product(range(4), repeat=6):
+        words = [k for k, _ in groupby(path) if k != 3]
+        if len(words) <= 1:
+            expected[words[0] if words else 3] += np.exp(log_p[range(6), path].sum())
+    np.testing.assert_allclose(np.exp(single_word(log_p)), expected, rtol=1e-9)
+    assert 0.05 < expected.sum() < 1
 
 
-def test_portions_make_no_difference_and_order_is_kept():
-    rng = np.random.default_rng(0)
-    rows = [
-        (
-            int(rng.integers(10)),
-            float(rng.choice([1e-9, 0.05, 0.4, 0.9])),
-            0.2,
-            rng.uniform(-0.1, 0.1),
-        )
-        for _ in range(300)
-    ]
-    log_p, edges = steps(*rows)
-
-    def rescore(start_s: float, end_s: float) -> tuple[np.ndarray, float]:
-        scores = np.random.default_rng(round(1e6 * end_s)).normal(size=10)
-        return scores, float(scores[0])
-
-    whole = spot(spotter(0.3, rescore), (log_p, edges))
-    parts = spot(spotter(0.3, rescore), *((log_p[i : i + 1], edges[i : i + 1]) for i in range(300)))
-    assert whole == parts
-    assert len(whole) > 30
+def test_labels_have_the_indices_that_are_named():
+    named = {"oh": OH, "double": DOUBLE, "triple": TRIPLE, "number": NUMBER, "other": OTHER}
+    assert {label: LABELS.index(label) for label in named} == named
+    assert LABELS.index("blank") == BLANK == len(LABELS) - 1
 
 
 def test_a_digit_is_final_when_nothing_can_claim_its_place_any_more():
@@ -202,17 +232,3 @@ def test_edges_are_those_of_the_most_probable_step():
         spotter(0.5), silence(9), steps((7, 0.4, 0.1, 0.05), (7, 0.9, 0.2, 0.0), (7, 0.3, 0.5, 0.4))
     )
     assert (segment.start_s, segment.end_s) == (pytest.approx(0.13), pytest.approx(0.33))
-
-
-def test_what_rescoring_changes_is_told_with_its_steps_and_leaves_the_sum():
-    told = []
-    p = 0.6
-    one = spotter(0.1, rescorer_of(7, 0.9, 2.0, []), lambda *change: told.append(change))
-    spot(one, silence(3), steps((7, p, 0.03, 0.0), (7, p, 0.06, 0.0)), silence(4))
-    ((first, stop, factors),) = told
-    assert (first, stop) == (3, 5)
-    # Of the first pass the digit has 1 - 0.4 ** 2, the others the floor of 1e-3.
-    passed = np.full(10, 1e-3)
-    passed[7] = 1 - (1 - p) ** 2
-    assert (np.exp(factors) * passed).sum() == pytest.approx(passed.sum(), rel=1e-5)
-    assert factors[7] - factors[0] == pytest.approx(math.log(0.9 / (0.1 / 9)))

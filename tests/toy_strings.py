@@ -1,5 +1,6 @@
-"""A model of strings whose answers are known in closed form: the mean of a step is the digit."""
+"""A model of strings whose answers are known in closed form: the mean of a step is the word."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 STEP, BLOCK, LOOKAHEAD = 240, 480, 480
 SINCE_START_S, SINCE_END_S = 0.09, 0.03
+WORDS = "0123456789odtnx"
+LABELS = [*"0123456789", "oh", "double", "triple", "number", "other", "blank"]
 
 
 def spoken(digits: str, steps: int = 4, pause: int = 4) -> np.ndarray:
-    """Samples at 8 kHz of these digits for the toy, each some steps long; "." is a pause."""
-    levels = [0.0 if c == "." else (int(c) + 1) / 20 for c in digits]
+    """Samples at 8 kHz of these words for the toy, each some steps long; "." is a pause.
+
+    o is "oh", d "double", t "triple", n a number word, x another word.
+    """
+    levels = [0.0 if c == "." else (WORDS.index(c) + 1) / 20 for c in digits]
     parts = [np.repeat([level, 0.0], [steps * STEP, pause * STEP]) for level in levels]
     return np.concatenate([np.zeros(pause * STEP), *parts]).astype(np.float32)
 
@@ -21,9 +27,9 @@ def spoken(digits: str, steps: int = 4, pause: int = 4) -> np.ndarray:
 def write_toy_strings(path: Path, **metadata: Any) -> Path:
     """Write the toy; `metadata` replaces entries, or with None removes them.
 
-    Digit k stands for a mean of (k + 1) / 20, blank for 0; the state counts the samples heard.
+    Word k stands for a mean of (k + 1) / 20, blank for 0; the state counts the samples heard.
     """
-    centers = np.append((np.arange(10) + 1) / 20, 0).astype(np.float32)
+    centers = np.append((np.arange(15) + 1) / 20, 0).astype(np.float32)
     constants = {
         "shape": np.array([1, -1, STEP]),
         "centers": centers,
@@ -53,23 +59,23 @@ def write_toy_strings(path: Path, **metadata: Any) -> Path:
         nodes,
         "toy",
         [value("waveform", [1, "L"]), value("state_count", [1])],
-        [value("scores", [1, "U", 11]), value("edges", [1, "U", 2]), value("new_state_count", [1])],
+        [value("scores", [1, "U", 16]), value("edges", [1, "U", 2]), value("new_state_count", [1])],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     entries = {
-        "format_version": "2",
+        "format_version": "3",
+        "labels": json.dumps(LABELS),
         "sample_rate_hz": "8000",
-        "rescoring": "false",
         "emission_threshold": "0",  # log-odds of 0.5
+        "word_threshold": "0",
+        "other_weight": "0",
         "min_step_probability": "0.1",
         "min_overlap": "0.5",
         "settling_s": "0.25",
-        "margin_s": "0.06",
-        "first_pass_weight": "0.5",
-        "second_pass_weight": "0.25",
-        "probability_floor": "0.001",
-        "max_log_odds": "7",
+        "number_before_s": "0.35",
+        "number_after_s": "0.7",
+        "double_s": "0.5",
         "step": str(STEP),
         "block": str(BLOCK),
         "lookahead": str(LOOKAHEAD),

@@ -1,11 +1,11 @@
 """Strings of digits: transcribed from a recording of any length, or while it is being spoken.
 
-Shapes: L samples, U steps of the network, C = 11 classes, the digits and the blank.
+Shapes: L samples, U steps of the network, C = 16 classes, `spotting.LABELS`.
 
 A small network runs over blocks of 60 ms and carries its state from one to the next
-(`StringNetwork.run`). At each step it scores which digit, if any, has just been spoken, and when
-that began and ended. Each spotted digit is then rescored, whole, by the network for single digits
-(`Spotter`). Files and streams take this same way, so their answers are the same.
+(`StringNetwork.run`). At each step it scores which digit or other word, if any, has just been
+spoken, and when a digit began and ended. From that, `Spotter` decides which digits there are. Files
+and streams take this same way, so their answers are the same.
 """
 
 import os
@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spoken_digits.audio import (
-    MAX_CLIP_DURATION_S,
     MAX_SAMPLE_RATE,
     MIN_SAMPLE_RATE,
     SAMPLE_RATE,
@@ -28,10 +27,19 @@ from spoken_digits.audio import (
     read_blocks,
     to_mono,
 )
-from spoken_digits.grammar import Grammar, align, search
-from spoken_digits.networks import SHIPPED_STRINGS, DigitNetwork, ModelError, StringNetwork
-from spoken_digits.probability import log_softmax
-from spoken_digits.spotting import BLANK, Segment, Spotter
+from spoken_digits.grammar import Grammar, align, repeats, search
+from spoken_digits.networks import SHIPPED_STRINGS, StringNetwork
+from spoken_digits.spotting import (
+    BLANK,
+    DIGIT_WORDS,
+    DOUBLE,
+    NUMBER,
+    OH,
+    OTHER,
+    TRIPLE,
+    Segment,
+    Spotter,
+)
 
 __all__ = ["SHIPPED_STRINGS", "Segment", "Stream", "Transcriber", "Transcript", "Update"]
 
@@ -40,7 +48,6 @@ FloatArray = NDArray[np.float32]
 MAX_SEARCH_S = 300.0  # of a recording in which more than the best string is looked for
 
 _RESAMPLED_S = 0.03  # of sound is resampled at once, so that it does not matter how it arrives
-_RECENT_S = 4.0  # of sound is kept, for rescoring
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,8 @@ class Update:
     segments : tuple of Segment
         Digits that are final: they do not come again.
     partial : Segment or None
-        A digit whose probability and end may still change.
+        A digit whose probability and end may still change. It can also vanish, where a number word
+        follows it, and is one digit even if "double" will repeat it.
     """
 
     segments: tuple[Segment, ...]
@@ -82,50 +90,37 @@ class Update:
 
 
 class Transcriber:
-    """Transcribes strings of digits with a `StringNetwork` and, to rescore, a `DigitNetwork`.
+    """Transcribes strings of digits with a `StringNetwork`.
 
     Parameters
     ----------
     model_path : path, optional
         A file that ``spoken-digits strings train`` wrote; without it, the model that ships.
-    rescorer : DigitNetwork, optional
-        Rescores each digit, where the file asks for that; without it, the one that ships.
 
     Attributes
     ----------
     network : StringNetwork
-    rescorer : DigitNetwork or None
 
     Raises
     ------
     ModelError
-        When a file is missing, or no such model; when the rescorer's labels are not the digits.
+        When the file is missing, or no such model.
     """
 
-    def __init__(
-        self,
-        model_path: str | os.PathLike[str] | None = None,
-        rescorer: DigitNetwork | None = None,
-    ) -> None:
+    def __init__(self, model_path: str | os.PathLike[str] | None = None) -> None:
         self.network = StringNetwork(model_path)
-        self.rescorer: DigitNetwork | None = None
-        if self.network.needs_rescoring:
-            self.rescorer = rescorer or DigitNetwork()
-            if (labels := self.rescorer.labels) != tuple("0123456789"):
-                raise ModelError(
-                    f"{self.rescorer.path}: labels {', '.join(labels)}; expected 0 to 9, to "
-                    "rescore digits: take a model of digits, or the one that ships"
-                )
 
-    def stream(self, sample_rate: float = SAMPLE_RATE) -> "Stream":
-        """Begin a stream of samples at this rate, in Hz.
+    def stream(
+        self, sample_rate: float = SAMPLE_RATE, *, oh: bool = True, doubles: bool = True
+    ) -> "Stream":
+        """Begin a stream of samples at this rate, in Hz. See `Stream`.
 
         Raises
         ------
         AudioError
             When the rate is not within 4,000 to 192,000 Hz.
         """
-        return Stream(self, sample_rate)
+        return Stream(self, sample_rate, oh=oh, doubles=doubles)
 
     def __call__(
         self,
@@ -134,6 +129,8 @@ class Transcriber:
         *,
         grammar: Grammar | None = None,
         nbest: int = 0,
+        oh: bool = True,
+        doubles: bool = True,
     ) -> Transcript:
         """Transcribe a recording of any length, a block at a time.
 
@@ -147,6 +144,10 @@ class Transcriber:
             Which strings are allowed; the most probable of these is the answer.
         nbest : int
             How many of the most probable strings are given as `alternatives`.
+        oh : bool
+            Whether "oh" is zero; if not, it is rejected.
+        doubles : bool
+            Whether "double four" is 44 and "triple four" 444; if not, both are 4.
 
         Raises
         ------
@@ -155,13 +156,13 @@ class Transcriber:
             allows, or is too long to look for more than the best string in it.
         """
         name = str(source) if isinstance(source, str | os.PathLike) else "samples"
-        lattice = _Lattice() if grammar or nbest else None
+        lattice = _Lattice(oh, doubles) if grammar or nbest else None
         stream: Stream | None = None
         segments: list[Segment] = []
         peak, count, rate = 0.0, 0, float(SAMPLE_RATE)
         for block, rate in read_blocks(source, sample_rate):
             if stream is None:
-                stream = Stream(self, rate)
+                stream = self.stream(rate, oh=oh, doubles=doubles)
                 stream.lattice = lattice
             peak, count = max(peak, float(np.abs(block).max())), count + len(block)
             if lattice and count > MAX_SEARCH_S * rate:
@@ -184,33 +185,38 @@ class Transcriber:
         self, lattice: "_Lattice", grammar: Grammar | None, nbest: int, duration_s: float, name: str
     ) -> Transcript:
         """Find the most probable strings, those of a grammar if there is one."""
-        log_p, edges = lattice.log_p, lattice.edges
-        found = search(log_p, max(nbest, 1), grammar)
+        found = search(lattice.log_p, max(nbest, 1), grammar)
         if not found:
             raise AudioError(
                 f"{name}: no string as {grammar} in it; expected one: say it again, or allow others"
             )
-        best = found[0][0]
-        segments = [
-            _segment(int(c), (u + 1) * self.network.step, edges[u], float(np.exp(log_p[u, int(c)])))
-            for c, u in zip(best, align(log_p, best), strict=True)
-        ]
-        alternatives = tuple((digits, float(np.exp(p))) for digits, p in found[:nbest])
-        return Transcript(best, tuple(segments), duration_s, alternatives)
+        best = found[0]
+        segments: list[Segment] = []
+        steps = align(lattice.log_p, best.tokens)
+        for token, u, count in zip(best.tokens, steps, repeats(best.tokens), strict=True):
+            if count:
+                segments += lattice.segment(int(token), u, self.network.step).divided(count)
+        alternatives = tuple((each.digits, float(np.exp(each.log_p))) for each in found[:nbest])
+        return Transcript(best.digits, tuple(segments), duration_s, alternatives)
 
 
 class Stream:
     """Transcribes one stream of samples, chunk by chunk of whatever size.
 
     However the samples are divided, the answers are the same, and the same as those for a file of
-    them. What is kept is four seconds of sound and the streaming cache of each layer (its left
-    context): hours take no more memory than seconds.
+    them. What is kept is the streaming cache of each layer (its left context): hours take no more
+    memory than seconds.
+
+    A digit that another follows is final then. The last one is final only when a number word, which
+    rejects it, would come too late (`Decoding.number_after_s`); until then it is `Update.partial`.
 
     Parameters
     ----------
     transcriber : Transcriber
     sample_rate : float
         Of the samples, 4,000 to 192,000 Hz.
+    oh, doubles : bool
+        As of `Transcriber.__call__`.
 
     Raises
     ------
@@ -218,14 +224,21 @@ class Stream:
         When the rate is not within these.
     """
 
-    def __init__(self, transcriber: Transcriber, sample_rate: float = SAMPLE_RATE) -> None:
+    def __init__(
+        self,
+        transcriber: Transcriber,
+        sample_rate: float = SAMPLE_RATE,
+        *,
+        oh: bool = True,
+        doubles: bool = True,
+    ) -> None:
         if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
             raise AudioError(
                 f"a sample rate of {sample_rate:,} Hz; expected {MIN_SAMPLE_RATE:,} to "
                 f"{MAX_SAMPLE_RATE:,} Hz: resample it, or name the right rate"
             )
         self.lattice: _Lattice | None = None
-        self._network, self._rescorer = transcriber.network, transcriber.rescorer
+        self._network = transcriber.network
         self._sample_rate = sample_rate
         self._state = self._network.first_state()
         self._incoming = _Blocks(round(sample_rate * _RESAMPLED_S))
@@ -233,11 +246,10 @@ class Stream:
         self._spotter = Spotter(
             self._network.decoding,
             self._network.step,
-            self._rescore if self._rescorer else None,
-            self._weigh,
+            oh=oh,
+            doubles=doubles,
+            on_rejected=self._on_rejected,
         )
-        self._recent = np.zeros(round(_RECENT_S * SAMPLE_RATE), np.float32)
-        self._processed = 0  # samples at 8 kHz that the network has been run on
         self._resampler: Any = None
         self._count = 0  # samples fed, at 8 kHz
         if sample_rate != SAMPLE_RATE:
@@ -289,32 +301,15 @@ class Stream:
         segments: list[Segment] = []
         self._count += len(samples)
         for block in self._blocks.add(samples):
-            self._recent = np.concatenate([self._recent[len(block) :], block])
-            self._processed += len(block)
             log_p, edges, self._state = self._network.run(block, self._state)
             if self.lattice:
                 self.lattice.add(log_p, edges)
             segments += self._spotter.add(log_p, edges)
         return Update(tuple(segments), self._spotter.partial)
 
-    def _weigh(self, first: int, stop: int, log_factors: NDArray[np.float64]) -> None:
+    def _on_rejected(self, word: int, first: int, stop: int) -> None:
         if self.lattice:
-            self.lattice.weigh(first, stop, log_factors)
-
-    def _rescore(self, start_s: float, end_s: float) -> tuple[FloatArray, float]:
-        """Score the samples from start to end, and margins: (10,) logits, log-odds of a digit."""
-        assert self._rescorer is not None
-        margin_s = self._network.decoding.margin_s
-        stop = round((end_s + margin_s) * SAMPLE_RATE)
-        longest = round(MAX_CLIP_DURATION_S * SAMPLE_RATE)
-        start = max(round((start_s - margin_s) * SAMPLE_RATE), stop - longest)
-        first = self._processed - len(self._recent)
-        begin, end = max(start, first), min(stop, self._processed)
-        clip = np.zeros(stop - start, np.float32)  # beyond what there is, silence
-        if begin < end:
-            clip[begin - start : end - start] = self._recent[begin - first : end - first]
-        scores, log_odds = self._rescorer.score((clip - clip.mean())[None])
-        return scores[0], float(log_odds[0])
+            self.lattice.reject(word, first, stop)
 
 
 class _Blocks:
@@ -343,39 +338,53 @@ class _Blocks:
 
 
 class _Lattice:
-    """The network's outputs at every step, kept to be searched."""
+    """The network's outputs at every step, kept to be searched for strings of `grammar.TOKENS`."""
 
-    def __init__(self) -> None:
-        self._log_p: list[FloatArray] = []
+    def __init__(self, oh: bool, doubles: bool) -> None:
+        self._oh = oh
+        self._ignored = [NUMBER, OTHER, BLANK, *([] if oh else [OH])]  # are one blank
+        self._words = [*range(OH), *([DOUBLE, TRIPLE] if doubles else [])]
+        if not doubles:
+            self._ignored += [DOUBLE, TRIPLE]
+        self._outputs: list[FloatArray] = []
         self._edges: list[FloatArray] = []
-        self._weights: list[tuple[int, int, NDArray[np.float64]]] = []
+        self._rejected: list[tuple[int, int, int]] = []
 
     def add(self, log_p: FloatArray, edges: FloatArray) -> None:
-        self._log_p.append(log_p)
+        """Take the next steps, (U, C) and (U, 2)."""
+        self._outputs.append(log_p)
         self._edges.append(edges)
 
-    def weigh(self, first: int, stop: int, log_factors: NDArray[np.float64]) -> None:
-        """Make each digit more or less probable at some steps; (10,), logarithms."""
-        self._weights.append((first, stop, log_factors))
+    def reject(self, word: int, first: int, stop: int) -> None:
+        """Count a word, at the steps from first to stop, as a blank."""
+        self._rejected.append((word, first, stop))
 
     @cached_property
     def log_p(self) -> FloatArray:
-        log_p = np.concatenate(self._log_p)
-        for first, stop, log_factors in self._weights:
-            log_p[first:stop, :BLANK] += log_factors
-            log_p[first:stop] = log_softmax(log_p[first:stop])
-        return log_p
+        """(U, 11 or 13): the tokens, without the last two if not `doubles`, and last the blank.
 
-    @cached_property
-    def edges(self) -> FloatArray:
-        return np.concatenate(self._edges)
+        The blank is all else. So two like digits with only another word between are two, which they
+        are; and zero and "oh" with nothing between are one, as after `merge_oh`.
+        """
+        log_p = np.concatenate(self._outputs)
+        blank = np.logaddexp.reduce(log_p[:, self._ignored], axis=1)
+        if self._oh:
+            log_p[:, 0] = np.logaddexp(log_p[:, 0], log_p[:, OH])
+        for word, first, stop in self._rejected:
+            if word in self._words:
+                blank[first:stop] = np.logaddexp(blank[first:stop], log_p[first:stop, word])
+                log_p[first:stop, word] = -np.inf
+        return np.column_stack([log_p[:, self._words], blank])
 
-
-def _segment(digit: int, now: int, edges: FloatArray, probability: float) -> Segment:
-    """Make a segment of a digit that is emitted after `now` samples."""
-    now_s = now / SAMPLE_RATE
-    start_s = max(0.0, now_s - float(edges[0]))
-    return Segment(digit, start_s, max(start_s, now_s - float(edges[1])), probability)
+    def segment(self, digit: int, u: int, step: int) -> Segment:
+        """Make a segment of a digit that is emitted at step u, of `step` samples."""
+        outputs, edges = np.concatenate(self._outputs)[u], np.concatenate(self._edges)[u]
+        is_oh = digit == 0 and self._oh and outputs[OH] > outputs[0]
+        now_s = (u + 1) * step / SAMPLE_RATE
+        start_s = max(0.0, now_s - float(edges[0]))
+        end_s = max(start_s, now_s - float(edges[1]))
+        word = "oh" if is_oh else DIGIT_WORDS[digit]
+        return Segment(digit, word, start_s, end_s, float(np.exp(self.log_p[u, digit])))
 
 
 def _ended(segment: Segment, end_s: float) -> Segment:

@@ -1,18 +1,24 @@
 """Grammars: which strings of digits are allowed, and the search for the most probable of them.
 
-Shapes: U steps, C = 11 classes, the digits and the blank; logarithms of probabilities throughout.
+What is searched are strings of tokens: the digits, and "double" and "triple", which repeat the
+digit after them (`expand`). What a grammar allows are strings of digits.
+Shapes: U steps, C = 13 classes, `TOKENS` and last the blank, or 11, without the last two tokens;
+logarithms of probabilities throughout.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Grammar", "GrammarError", "align", "search"]
+__all__ = ["TOKENS", "Candidate", "Grammar", "GrammarError", "align", "expand", "repeats", "search"]
 
 FloatArray = NDArray[np.float32]
 
-_BLANK = 10
+TOKENS = "0123456789DT"  # D is "double", T is "triple"
+_BLANK = -1
+_TIMES = {"D": 2, "T": 3}
 _SEPARATORS = frozenset(" -./()")
 _BEAM_WIDTH = 32  # hypotheses that are kept; of each length, where there is a grammar
 _MIN_LOG_P = -12.0  # of a digit at a step, the logarithm of 6e-6; below, it is not followed
@@ -54,10 +60,13 @@ class Grammar:
         """The pattern without separators."""
         return "".join(c for c in self.pattern if c not in _SEPARATORS)
 
-    def may_follow(self, prefix: str, digit: str) -> bool:
-        """Whether a string may go on with this digit."""
+    def may_begin(self, digits: str) -> bool:
+        """Whether a string may begin with these digits."""
         slots = self.slots
-        return not slots or (len(prefix) < len(slots) and slots[len(prefix)] in ("d", digit))
+        return not slots or (
+            len(digits) <= len(slots)
+            and all(s in ("d", c) for s, c in zip(slots, digits, strict=False))
+        )
 
     def allows(self, digits: str) -> bool:
         """Whether this whole string is allowed."""
@@ -79,10 +88,46 @@ def _luhn_sum(digits: str) -> int:
     return sum(int(c) for c in digits[-1::-2]) + sum(doubled)
 
 
-def search(
-    log_p: FloatArray, count: int = 1, grammar: Grammar | None = None
-) -> list[tuple[str, float]]:
+class Candidate(NamedTuple):
+    """A string that was found.
+
+    Attributes
+    ----------
+    digits : str
+    log_p : float
+        Its log-probability, over all that reads as it.
+    tokens : str
+        Of the strings of tokens that read as it, the most probable.
+    """
+
+    digits: str
+    log_p: float
+    tokens: str
+
+
+def repeats(tokens: str) -> list[int]:
+    """How often each token is written as a digit: 0 for "double" and "triple" themselves.
+
+    Of several before one digit the last counts; without a digit after them they do nothing.
+    """
+    before = ["", *tokens[:-1]]
+    return [
+        0 if token in _TIMES else _TIMES.get(last, 1)
+        for last, token in zip(before, tokens, strict=False)
+    ]
+
+
+def expand(tokens: str) -> str:
+    """Write a string of tokens as digits: "4D5" is 455."""
+    return "".join(
+        token * count for token, count in zip(tokens, repeats(tokens), strict=True) if count
+    )
+
+
+def search(log_p: FloatArray, count: int = 1, grammar: Grammar | None = None) -> list[Candidate]:
     """Find the most probable strings: prefix beam search (Hannun et al. 2014, algorithm 1).
+
+    Here "double" repeats the digit after it however long the pause between them is.
 
     Parameters
     ----------
@@ -95,35 +140,39 @@ def search(
 
     Returns
     -------
-    list of (digits, log-probability), the best first; empty where the grammar allows none that is
-    followed.
+    list of Candidate, the best first; empty where the grammar allows none that is followed.
     """
     grammar = grammar or Grammar()
-    # Of each prefix, the probability that it ends with a blank, and that it ends with its digit.
+    # Of each prefix, the probability that it ends with a blank, and that it ends with its token.
     beams: dict[str, tuple[float, float]] = {"": (0.0, _IMPOSSIBLE)}
     for row in log_p.astype(float):
-        digits = [int(k) for k in np.flatnonzero(row[:_BLANK] > _MIN_LOG_P)]
+        probable = [int(k) for k in np.flatnonzero(row[:_BLANK] > _MIN_LOG_P)]
         following: dict[str, tuple[float, float]] = {}
-        for prefix, (blank, digit) in beams.items():
-            either = float(np.logaddexp(blank, digit))
-            last = int(prefix[-1]) if prefix else _BLANK
-            again = digit + row[last] if prefix else _IMPOSSIBLE
+        for prefix, (blank, token) in beams.items():
+            either = float(np.logaddexp(blank, token))
+            last = TOKENS.index(prefix[-1]) if prefix else _BLANK
+            again = token + row[last] if prefix else _IMPOSSIBLE
             _add(following, prefix, either + row[_BLANK], again)
-            for k in digits:
-                if not grammar.may_follow(prefix, str(k)):
+            for k in probable:
+                longer = prefix + TOKENS[k]
+                if grammar.pattern and not grammar.may_begin(expand(longer)):
                     continue
-                before = blank if k == last else either  # a digit twice needs a blank between
-                _add(following, prefix + str(k), _IMPOSSIBLE, before + row[k])
+                before = blank if k == last else either  # a token twice needs a blank between
+                _add(following, longer, _IMPOSSIBLE, before + row[k])
         beams = _prune(following, bool(grammar.pattern or grammar.luhn))
-    found = ((digits, float(np.logaddexp(*p))) for digits, p in beams.items())
-    allowed = [(digits, p) for digits, p in found if p > _IMPOSSIBLE and grammar.allows(digits)]
-    return sorted(allowed, key=lambda entry: -entry[1])[:count]
+    found: dict[str, Candidate] = {}
+    for tokens, p in sorted(beams.items(), key=lambda entry: -np.logaddexp(*entry[1])):
+        digits, one = expand(tokens), float(np.logaddexp(*p))
+        if one > _IMPOSSIBLE and grammar.allows(digits):
+            best = found.get(digits, Candidate(digits, _IMPOSSIBLE, tokens))
+            found[digits] = best._replace(log_p=float(np.logaddexp(best.log_p, one)))
+    return sorted(found.values(), key=lambda candidate: -candidate.log_p)[:count]
 
 
-def _add(beams: dict[str, tuple[float, float]], prefix: str, blank: float, digit: float) -> None:
+def _add(beams: dict[str, tuple[float, float]], prefix: str, blank: float, token: float) -> None:
     """Add to the two logarithmic probabilities of a prefix."""
     old = beams.get(prefix, (_IMPOSSIBLE, _IMPOSSIBLE))
-    beams[prefix] = (float(np.logaddexp(old[0], blank)), float(np.logaddexp(old[1], digit)))
+    beams[prefix] = (float(np.logaddexp(old[0], blank)), float(np.logaddexp(old[1], token)))
 
 
 def _prune(
@@ -136,31 +185,32 @@ def _prune(
     kept: dict[str, tuple[float, float]] = {}
     lengths: dict[int, int] = {}
     for prefix, p in ranked:
-        lengths[len(prefix)] = lengths.get(len(prefix), 0) + 1
-        if lengths[len(prefix)] <= _BEAM_WIDTH:
+        length = len(expand(prefix))
+        lengths[length] = lengths.get(length, 0) + 1
+        if lengths[length] <= _BEAM_WIDTH:
             kept[prefix] = p
     return kept
 
 
-def align(log_p: FloatArray, digits: str) -> list[int]:
-    """Find the step that emits each of the n digits, on the most probable path (Viterbi).
+def align(log_p: FloatArray, tokens: str) -> list[int]:
+    """Find the step that emits each of the n tokens, on the most probable path (Viterbi).
 
     Parameters
     ----------
     log_p
         (U, C).
-    digits
-        A string that is possible in U steps.
+    tokens
+        A string of them that is possible in U steps.
 
     Returns
     -------
-    n steps: of each digit's run, the step at which it is most probable
+    n steps: of each token's run, the step at which it is most probable
     """
-    if not digits:
+    if not tokens:
         return []
-    labels = np.full(2 * len(digits) + 1, _BLANK)
-    labels[1::2] = [int(c) for c in digits]
-    may_skip = np.zeros(len(labels), bool)  # the blank between two unlike digits
+    labels = np.full(2 * len(tokens) + 1, _BLANK)
+    labels[1::2] = [TOKENS.index(c) for c in tokens]
+    may_skip = np.zeros(len(labels), bool)  # the blank between two unlike tokens
     may_skip[3::2] = labels[3::2] != labels[1:-2:2]
     best = np.full(len(labels), _IMPOSSIBLE)
     best[0] = 0.0
@@ -181,8 +231,8 @@ def align(log_p: FloatArray, digits: str) -> list[int]:
     steps: dict[int, int] = {}
     for u in range(len(log_p) - 1, -1, -1):
         if place % 2:
-            index, digit = place // 2, labels[place]
-            if index not in steps or log_p[u, digit] > log_p[steps[index], digit]:
+            index, token = place // 2, labels[place]
+            if index not in steps or log_p[u, token] > log_p[steps[index], token]:
                 steps[index] = u
         place -= int(moves[u, place])
-    return [steps[i] for i in range(len(digits))]
+    return [steps[i] for i in range(len(tokens))]

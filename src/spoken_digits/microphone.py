@@ -100,16 +100,19 @@ def listen(
     chunks: Chunks,
     on_digit: Callable[[Segment], object],
     on_level: Callable[[float], object] = lambda _: None,
+    *,
+    oh: bool = True,
+    doubles: bool = True,
 ) -> None:
     """Transcribe chunks until they end; call `on_digit` with each digit that is final.
 
     `on_level` is called with each chunk's level: its root mean square in dB of full scale, -inf for
-    silence.
+    silence. `oh` and `doubles` are those of `Transcriber`.
     """
     stream = None
     for samples, rate in chunks:
         if stream is None:
-            stream = transcriber.stream(rate)
+            stream = transcriber.stream(rate, oh=oh, doubles=doubles)
         power = float(np.mean(samples.astype(np.float64) ** 2)) if len(samples) else 0.0
         on_level(10 * math.log10(power) if power > 0 else -math.inf)
         for segment in stream.feed(samples).segments:

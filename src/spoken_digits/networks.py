@@ -18,12 +18,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.probability import log_odds, log_softmax
-from spoken_digits.spotting import Decoding
+from spoken_digits.spotting import LABELS, Decoding, single_word
 
 __all__ = [
     "FORMAT_VERSION",
     "SHIPPED_MODEL",
     "SHIPPED_STRINGS",
+    "STRINGS_FORMAT_VERSION",
+    "Decision",
     "DigitNetwork",
     "ModelError",
     "StringNetwork",
@@ -31,7 +33,8 @@ __all__ = [
 
 FloatArray = NDArray[np.float32]
 
-FORMAT_VERSION = "2"  # of the inputs, outputs and metadata of a model file
+FORMAT_VERSION = "2"  # of the inputs, outputs and metadata of a model for single digits
+STRINGS_FORMAT_VERSION = "3"  # ... of a model for strings
 _ASSETS = Path(__file__).parent / "assets"
 SHIPPED_MODEL = _ASSETS / "digits.onnx"
 SHIPPED_STRINGS = _ASSETS / "strings.onnx"
@@ -59,11 +62,15 @@ class Decision:
         that does not estimate them.
     min_probability, min_margin : float
         Of the most probable label, and between it and the second; below, the answer is unclear.
+    string_weight : float
+        Of the answer of the network for strings to the same clip, 0 or more; a file that names
+        none, or 0, is not asked together with it.
     """
 
     rejection_threshold: float
     min_probability: float
     min_margin: float
+    string_weight: float = 0.0
 
 
 class DigitNetwork:
@@ -153,10 +160,10 @@ class StringNetwork:
 
     Attributes
     ----------
+    labels : tuple of str
+        Of the C classes: `spotting.LABELS`.
     decoding : Decoding
-        Thresholds and weights, as the file names them.
-    needs_rescoring : bool
-        Whether they were fitted together with a network for single digits as rescorer.
+        Thresholds and times, as the file names them.
     step, block, lookahead : int
         Samples of a step, of a block of steps, and from a digit's end to its emission at most.
 
@@ -177,25 +184,27 @@ class StringNetwork:
         version, rate = metadata.get("format_version"), metadata.get("sample_rate_hz")
         try:
             self.decoding = Decoding.from_metadata(metadata)
-            self.needs_rescoring = {"true": True, "false": False}[metadata["rescoring"]]
+            self.labels = tuple(json.loads(metadata["labels"]))
             self.step = int(metadata["step"])
             self.block = int(metadata["block"])
             self.lookahead = int(metadata["lookahead"])
             is_complete = True
-        except (KeyError, ValueError):
+        except (KeyError, TypeError, ValueError):
             is_complete = False
         if (
             not is_complete
-            or version != FORMAT_VERSION
+            or version != STRINGS_FORMAT_VERSION
+            or self.labels != LABELS
             or rate != str(SAMPLE_RATE)
             or not names
             or _INPUT not in inputs
             or not set(self._wanted) <= outputs
         ):
             raise ModelError(
-                f"{self.path}: not a model of strings of digits (format_version {version}, inputs "
-                f"{sorted(inputs)}); expected a file that spoken-digits strings train wrote, of "
-                f"format_version {FORMAT_VERSION}: name one, or leave --model out"
+                f"{self.path}: not a model of strings of digits (format_version {version}, labels "
+                f"{metadata.get('labels')}, inputs {sorted(inputs)}); expected a file that "
+                f"spoken-digits strings train wrote, of format_version {STRINGS_FORMAT_VERSION}, "
+                f"with the labels {', '.join(LABELS)}: name one, or leave --model out"
             )
         self._first = {_STATE + name: np.zeros(inputs[_STATE + name], np.float32) for name in names}
 
@@ -206,10 +215,29 @@ class StringNetwork:
     def run(
         self, block: FloatArray, state: dict[str, FloatArray]
     ) -> tuple[FloatArray, FloatArray, dict[str, FloatArray]]:
-        """Run the next (block,) samples: log-probabilities (U, C), edges (U, 2), the new state."""
+        """Run the next (L,) samples, L a multiple of `block`.
+
+        Returns
+        -------
+        log_p, edges, state
+            (U, C) log-probabilities of `labels`; (U, 2) seconds since start and end of the digit
+            that is emitted, without meaning for other words; the new state.
+        """
         scores, edges, *news = self._session.run(self._wanted, {_INPUT: block[None], **state})
         names = (_STATE + n.removeprefix(_NEW_STATE) for n in self._wanted[len(_STRING_OUTPUTS) :])
         return log_softmax(scores[0]), edges[0], dict(zip(names, news, strict=True))
+
+    def score_clip(self, clip: FloatArray) -> NDArray[np.float64]:
+        """Score a clip (L,) at 8 kHz, followed by silence: (C,), as `single_word` does.
+
+        That is the log-probability that each word is said in it once, and nothing else; last, that
+        none is. Silence of the length of `lookahead` follows, in which the last may be emitted.
+        """
+        length = -(-(len(clip) + self.lookahead) // self.block) * self.block
+        samples = np.zeros(length, np.float32)
+        samples[: len(clip)] = clip
+        log_p, _, _ = self.run(samples, self.first_state())
+        return single_word(log_p)
 
 
 def _open_session(path: Path) -> tuple[Any, dict[str, str]]:
@@ -271,6 +299,7 @@ def _read_decision(path: Path, metadata: Mapping[str, str], rejects: bool) -> De
         threshold,
         _number(path, metadata, "min_probability", "0 to 1"),
         _number(path, metadata, "min_margin", "0 to 1"),
+        _number(path, {"string_weight": "0"} | dict(metadata), "string_weight", "0 or more"),
     )
 
 

@@ -15,11 +15,15 @@ from spoken_digits.audio import Source, find_utterance, read_audio
 from spoken_digits.connected import Transcriber, Transcript
 from spoken_digits.networks import SHIPPED_MODEL, DigitNetwork, ModelError
 from spoken_digits.probability import log_odds, log_softmax, sigmoid
+from spoken_digits.spotting import DIGIT_WORDS, OH
 
-__all__ = ["SHIPPED_MODEL", "ModelError", "Reason", "Recognition", "Recognizer", "load"]
+__all__ = ["SHIPPED_MODEL", "ModelError", "Reason", "Recognition", "Recognizer", "combine", "load"]
 
 FloatArray = NDArray[np.float32]
 Reason = Literal["silence", "not a digit", "unclear"]
+
+_DIGITS = tuple("0123456789")
+_MIN_STRING_LOG_P = -10.0  # of each answer of the network for strings: it does not decide alone
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Recognition:
         The most probable of `labels`.
     digit : int or None
         The label as a number; None where it is none of "0" to "9", or where there is a `reason`.
+    word : str or None
+        As which the digit was said: "zero" to "nine", or "oh"; None where there is no digit.
     probability : float
         Of `label`, 0 to 1.
     probabilities : tuple of float
@@ -56,6 +62,7 @@ class Recognition:
 
     label: str
     digit: int | None
+    word: str | None
     probability: float
     probabilities: tuple[float, ...] = field(repr=False)
     labels: tuple[str, ...] = field(repr=False)
@@ -70,6 +77,9 @@ class Recognition:
 class Recognizer(DigitNetwork):
     """Recognizes single digits with a `DigitNetwork`, and strings with a `Transcriber`.
 
+    Where the model's file names a `string_weight`, the network for strings is asked about a single
+    digit, too (`combine`): it is the one that knows "oh".
+
     Parameters
     ----------
     model_path : path, optional
@@ -78,23 +88,32 @@ class Recognizer(DigitNetwork):
         Smallest `score` of a digit, 0 to 1. With 0 nothing is rejected but silence, not even what
         is unclear. Without it, the threshold that the model's file names; 0 for a model that does
         not estimate whether a clip is a digit.
+    strings_path : path, optional
+        A file that ``spoken-digits strings train`` wrote; without it, the one that ships.
 
     Raises
     ------
     ModelError
-        When the file is missing, or no model of this package.
+        When a file is missing, or no model of this package.
     ValueError
         When the threshold is not within 0 to 1.
     """
 
     def __init__(
-        self, model_path: str | os.PathLike[str] | None = None, threshold: float | None = None
+        self,
+        model_path: str | os.PathLike[str] | None = None,
+        threshold: float | None = None,
+        strings_path: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(model_path)
         self._log_odds_threshold = self.decision.rejection_threshold
         if threshold is not None:
             self._log_odds_threshold = _to_log_odds(threshold)
-        self._transcriber: Transcriber | None = None
+        self._asks_both = self.labels == _DIGITS and self.decision.string_weight > 0
+        self._strings_path = strings_path
+        self._opened: Transcriber | None = None
+        if self._asks_both:
+            self._transcriber()
 
     @property
     def threshold(self) -> float:
@@ -112,6 +131,7 @@ class Recognizer(DigitNetwork):
         sample_rate: float | None = None,
         *,
         threshold: float | None = None,
+        oh: bool = True,
     ) -> Recognition:
         """Recognize the digit in a recording.
 
@@ -123,6 +143,8 @@ class Recognizer(DigitNetwork):
             Of samples, in Hz; a file states its own.
         threshold : float
             Smallest score of a digit, 0 to 1; left out, the recognizer's.
+        oh : bool
+            Whether "oh" is zero; if not, it is rejected.
 
         Raises
         ------
@@ -135,16 +157,26 @@ class Recognizer(DigitNetwork):
         samples, sample_rate = read_audio(source, sample_rate)
         utterance = find_utterance(samples, sample_rate)
         scores, log_mel, is_digit = self.analyze(utterance.clip[None])
-        probabilities = np.exp(log_softmax(scores[0].astype(np.float64)))
-        is_digit_log_odds = float(is_digit[0]) if utterance.is_speech else -np.inf
+        log_p = log_softmax(scores[0].astype(np.float64))
+        is_digit_log_odds, is_oh = float(is_digit[0]), False
+        if self._asks_both:
+            words = self._transcriber().network.score_clip(utterance.clip)
+            log_p, is_digit_log_odds, is_oh = combine(
+                log_p, is_digit_log_odds, words, self.decision.string_weight, oh
+            )
+        probabilities = np.exp(log_p)
+        if not utterance.is_speech:
+            is_digit_log_odds = -np.inf
         reason: Reason | None = "silence"
         if utterance.is_speech:
             reason = self._reason(probabilities, is_digit_log_odds, cut)
         best = int(probabilities.argmax())
         label = self.labels[best]
+        digit = int(label) if reason is None and label in _DIGITS else None
         return Recognition(
             label=label,
-            digit=int(label) if reason is None and label in tuple("0123456789") else None,
+            digit=digit,
+            word=None if digit is None else "oh" if is_oh else DIGIT_WORDS[digit],
             probability=float(probabilities[best]),
             probabilities=tuple(probabilities.tolist()),
             labels=self.labels,
@@ -156,25 +188,33 @@ class Recognizer(DigitNetwork):
             utterances=utterance.utterances,
         )
 
-    def transcribe(self, source: Source, sample_rate: float | None = None) -> Transcript:
-        """Transcribe the digits in a recording of any length, with the shipped model for strings.
+    def transcribe(
+        self,
+        source: Source,
+        sample_rate: float | None = None,
+        *,
+        oh: bool = True,
+        doubles: bool = True,
+    ) -> Transcript:
+        """Transcribe the digits in a recording of any length, with the model for strings.
 
         `Transcriber`, which this calls, also takes grammars, and gives alternatives and streams.
 
         Parameters
         ----------
-        source, sample_rate
-            As of `__call__`.
+        source, sample_rate, oh, doubles
+            As of `Transcriber.__call__`.
 
         Raises
         ------
         AudioError
             When the recording cannot be read, or holds no sound.
         """
-        if self._transcriber is None:
-            # Rescoring takes the shipped model for digits, which may be open already: this one.
-            self._transcriber = Transcriber(rescorer=self if self.path == SHIPPED_MODEL else None)
-        return self._transcriber(source, sample_rate)
+        return self._transcriber()(source, sample_rate, oh=oh, doubles=doubles)
+
+    def _transcriber(self) -> Transcriber:
+        self._opened = self._opened or Transcriber(self._strings_path)
+        return self._opened
 
     def _reason(
         self, probabilities: NDArray[np.float64], is_digit: float, threshold: float
@@ -191,8 +231,54 @@ class Recognizer(DigitNetwork):
         return None if is_clear else "unclear"
 
 
+def combine(
+    log_p: NDArray[np.float64],
+    is_digit: float,
+    words: NDArray[np.float64],
+    weight: float,
+    oh: bool = True,
+) -> tuple[NDArray[np.float64], float, bool]:
+    """Combine both networks' answers to one clip: a product of experts.
+
+    There are twelve hypotheses: the ten digits' words, "oh", and anything else. The network for
+    single digits does not know "oh": to it, that is like anything else. Of the network for strings,
+    anything else is what is neither a single digit nor a single "oh".
+
+    Parameters
+    ----------
+    log_p
+        (10,) log-probabilities of the digits, by the network for single digits.
+    is_digit
+        Its log-odds that the clip is a digit at all.
+    words
+        (C,) log-probabilities of the network for strings, as `StringNetwork.score_clip` gives them.
+    weight
+        Of these; the others weigh 1.
+    oh
+        Whether "oh" is zero; if not, it is anything else.
+
+    Returns
+    -------
+    log_p, is_digit, is_oh
+        (10,) log-probabilities of the digits, of which 0 counts both its words; the log-odds that
+        the clip is a digit at all; whether the most probable digit was said as "oh".
+    """
+    said = np.append(words[:10], words[OH])
+    said = np.append(said, np.log1p(-min(float(np.exp(said).sum()), 1 - 1e-9)))
+    there, absent = -np.logaddexp(0, [-is_digit, is_digit])
+    first = np.append(there + log_p, [absent, absent])
+    *digits, letter, nothing = first + weight * np.maximum(said, _MIN_STRING_LOG_P)
+    if not oh:
+        letter, nothing = -np.inf, np.logaddexp(nothing, letter)
+    totals = np.array([np.logaddexp(digits[0], letter), *digits[1:]])
+    is_oh = bool(letter > digits[0] and totals.argmax() == 0)
+    return log_softmax(totals), float(np.logaddexp.reduce(totals) - nothing), is_oh
+
+
 def load(
-    model_path: str | os.PathLike[str] | None = None, threshold: float | None = None
+    model_path: str | os.PathLike[str] | None = None,
+    threshold: float | None = None,
+    strings_path: str | os.PathLike[str] | None = None,
 ) -> Recognizer:
     """Load a model, by default the one that ships: no download, no torch. See `Recognizer`.
 
@@ -201,7 +287,7 @@ def load(
     ModelError, ValueError
         As of `Recognizer`.
     """
-    return Recognizer(model_path, threshold)
+    return Recognizer(model_path, threshold, strings_path)
 
 
 def _to_log_odds(threshold: float) -> float:

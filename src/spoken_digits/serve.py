@@ -138,8 +138,12 @@ def serve(
     port: int = 8000,
     model_path: str | os.PathLike[str] | None = None,
     open_browser: bool = False,
+    *,
+    oh: bool = True,
 ) -> None:
     """Serve the page until Ctrl-C; print its address once it answers.
+
+    Without `oh`, the address ends with ``?no-oh``, by which the page rejects "oh".
 
     Raises
     ------
@@ -147,7 +151,7 @@ def serve(
         As of `make_server`.
     """
     with make_server(host, port, model_path) as server:
-        address = page_address(server)
+        address = page_address(server) + ("" if oh else "?no-oh")
         print(f"{address} (Ctrl-C ends it)", flush=True)
         if open_browser:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

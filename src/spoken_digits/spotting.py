@@ -1,26 +1,44 @@
-"""From a network's scores, step by step, to digits: each is spotted, rescored and emitted.
+"""From a network's scores, step by step, to digits: each is spotted, judged and emitted.
 
-Shapes: U steps, C = 11 classes, the ten digits and the blank.
+Shapes: U steps, C = 16 classes, those of `LABELS`.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from functools import reduce
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spoken_digits.audio import SAMPLE_RATE
-from spoken_digits.probability import log_odds, log_softmax, sigmoid
+from spoken_digits.probability import log_odds
 
-__all__ = ["BLANK", "Decoding", "Rescorer", "Segment", "Spotter"]
+__all__ = [
+    "BLANK",
+    "DIGIT_WORDS",
+    "DOUBLE",
+    "LABELS",
+    "NUMBER",
+    "OH",
+    "OTHER",
+    "TRIPLE",
+    "Decoding",
+    "Segment",
+    "Spotter",
+    "merge_oh",
+    "score_run",
+    "single_word",
+]
 
 FloatArray = NDArray[np.float32]
 
-BLANK = 10
-
-# From start_s and end_s to scores (10,), logits, and the log-odds that a digit is there at all.
-Rescorer = Callable[[float, float], tuple[NDArray[np.floating], float]]
+DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+# "oh" is zero, said as the letter. "double" and "triple" repeat the digit after them. "number" is a
+# word that makes a digit beside it part of a number: ten to nineteen, twenty to ninety, hundred,
+# thousand, million. "other" is any other word.
+LABELS = (*"0123456789", "oh", "double", "triple", "number", "other", "blank")
+OH, DOUBLE, TRIPLE, NUMBER, OTHER, BLANK = range(10, 16)
+_DIGITS = slice(10)
 
 
 @dataclass(frozen=True)
@@ -30,34 +48,37 @@ class Decoding:
     Attributes
     ----------
     emission_threshold : float
-        Log-odds that a digit must reach to be emitted.
+        Score, as `score_run` gives it, that a digit must reach to be emitted.
+    word_threshold : float
+        Log-odds that "double", "triple" or a number word must reach to have an effect.
+    other_weight : float
+        Of other words against a digit, 0 or more, in `score_run`.
     min_step_probability : float
-        Of a digit at a step; below, the digit's run has ended.
+        Of a word at a step; below, the word's run has ended.
     min_overlap : float
         Fraction of the shorter of two segments; with so much in common, both claim one word.
     settling_s : float
         After a digit's end, in seconds, no other claims its place any more.
-    margin_s : float
-        Seconds that rescoring takes on either side of a segment.
-    first_pass_weight : float
-        Of this network's log-probabilities in which digit it is; the rescorer's weigh 1.
-    second_pass_weight : float
-        Of the rescorer's log-odds in whether it is a digit; this network's weigh 1.
-    probability_floor : float
-        Floor under this network's probability of each digit.
-    max_log_odds : float
-        Limit of both networks' log-odds that a digit is there, so that neither decides alone.
+    number_before_s : float
+        Seconds from a number word's emission to a digit's start: in less, the digit is rejected.
+    number_after_s : float
+        Seconds from a digit's end to a number word's emission: in less, the digit is rejected. It
+        must hold the longest of these words, and by how much the network emits it late. A digit
+        that no other follows is final only after this time.
+    double_s : float
+        Seconds from the emission of "double" or "triple" to a digit's start: in more, it does
+        nothing.
     """
 
     emission_threshold: float
+    word_threshold: float
+    other_weight: float
     min_step_probability: float
     min_overlap: float
     settling_s: float
-    margin_s: float
-    first_pass_weight: float
-    second_pass_weight: float
-    probability_floor: float
-    max_log_odds: float
+    number_before_s: float
+    number_after_s: float
+    double_s: float
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Decoding":
@@ -82,187 +103,311 @@ class Segment:
     Attributes
     ----------
     digit : int
+    word : str
+        As which it was said: "zero" to "nine", or "oh".
     start_s, end_s : float
-        Where in the recording it is spoken, to some hundredths of a second.
+        Where in the recording it is spoken, to some hundredths of a second. Where "double" or
+        "triple" repeats a digit, equal parts of the time of the digit's word.
     probability : float
         That it is there and is this digit, 0 to 1.
     """
 
     digit: int
+    word: str
     start_s: float
     end_s: float
     probability: float
 
+    def divided(self, count: int) -> "list[Segment]":
+        """Repeat the digit `count` times, each in an equal part of its time."""
+        edges = np.linspace(self.start_s, self.end_s, count + 1).tolist()
+        return [
+            Segment(self.digit, self.word, start_s, end_s, self.probability)
+            for start_s, end_s in pairwise(edges)
+        ]
+
+
+def merge_oh(probabilities: NDArray[np.float64], oh: bool) -> NDArray[np.float64]:
+    """Count "oh" as "0", or, where it is not to be one, as another word: (..., C) to (..., C).
+
+    Of the CTC this changes what a repetition is: zero and "oh" without a blank between them are one
+    digit. The network emits words at least some steps apart, with blanks between.
+    """
+    merged = probabilities.copy()
+    merged[..., 0 if oh else OTHER] += merged[..., OH]
+    merged[..., OH] = 0
+    return np.minimum(merged, 1)  # single precision can add to a little more
+
+
+def score_run(p: float, p_other: float, other_weight: float) -> float:
+    """Score a run of steps: the logarithm of a digit's odds, against none and other words.
+
+    Parameters
+    ----------
+    p
+        Probability that any of the steps emits the digit.
+    p_other
+        Probability that any of the steps emits another word that is no digit.
+    other_weight
+        With 0 the score is the log-odds of p; the larger it is, the more the score is the
+        log-likelihood ratio of the digit and other words, less the logarithm of the weight.
+
+    Returns
+    -------
+    log(p / (1 - p + other_weight * p_other)): -inf for p = 0, inf for a certain digit
+    """
+    against = 1 - p + other_weight * p_other
+    with np.errstate(divide="ignore"):
+        return float(np.log(p) - np.log(against))
+
 
 class _Run:
-    """Consecutive steps at which one digit is the most probable."""
+    """Consecutive steps at which one word is the most probable.
 
-    def __init__(self, digit: int, first: int) -> None:
-        self.digit, self.first = digit, first
-        self.steps = 0
+    Attributes
+    ----------
+    word
+        The index of its label.
+    first, stop
+        Its first step, and the step after its last.
+    emitted_s
+        When its first step ended.
+    """
+
+    def __init__(self, word: int, first: int, now_s: float) -> None:
+        self.word, self.first, self.stop, self.emitted_s = word, first, first, now_s
         self.start_s = self.end_s = self._peak = 0.0
-        self._absent = np.ones(BLANK)  # probability of each digit that no step emits it
+        self._absent = np.ones(BLANK)  # probability of each word that no step emits it
+        self._absent_oh = self._absent_zero = self._absent_other = 1.0
 
-    def add(self, probabilities: NDArray[np.float64], now_s: float, edges: FloatArray) -> None:
-        self.steps += 1
-        self._absent *= 1 - probabilities
-        if probabilities[self.digit] > self._peak:
-            self._peak = float(probabilities[self.digit])
+    def add(
+        self, probabilities: NDArray[np.float64], p_oh: float, now_s: float, edges: FloatArray
+    ) -> None:
+        """Take a step: (C,) probabilities after `merge_oh`, "oh" alone, the (2,) edges."""
+        self.stop += 1
+        self._absent *= 1 - probabilities[:BLANK]
+        self._absent_oh *= 1 - p_oh
+        self._absent_zero *= 1 - (probabilities[0] - p_oh)
+        self._absent_other *= 1 - min(1.0, probabilities[NUMBER] + probabilities[OTHER])
+        if probabilities[self.word] > self._peak:
+            self._peak = float(probabilities[self.word])
             self.start_s = max(0.0, now_s - float(edges[0]))
             self.end_s = max(self.start_s, now_s - float(edges[1]))
 
     @property
-    def probabilities(self) -> NDArray[np.float64]:
-        """Probability of each digit (10,) that any of the steps emits it."""
-        return 1 - self._absent
+    def is_digit(self) -> bool:
+        return self.word < OH
+
+    @property
+    def probability(self) -> float:
+        """Probability that any of the steps emits the word."""
+        return float(1 - self._absent[self.word])
+
+    @property
+    def p_other(self) -> float:
+        """Probability that any of the steps emits a word that is no digit."""
+        return float(1 - self._absent_other)
 
     @property
     def segment(self) -> Segment:
-        probability = float(self.probabilities[self.digit])
-        return Segment(self.digit, self.start_s, self.end_s, probability)
+        is_oh = self.word == 0 and self._absent_oh < self._absent_zero
+        word = "oh" if is_oh else DIGIT_WORDS[self.word]
+        return Segment(self.word, word, self.start_s, self.end_s, self.probability)
 
 
 class Spotter:
-    """Makes segments of steps: a run of steps at which one digit is not improbable.
+    """Makes segments of steps: a run of steps at which one word is not improbable.
 
     The best-path decoding of CTC (Graves et al. 2006, section 3.2), with one difference: the
-    network may be certain of a digit and not of the step that emits it, so that at each of two or
-    three steps the blank is more probable. Therefore a run lasts while its digit has a probability
-    of `min_step_probability`, and the run's probability is that any of its steps emits the digit.
+    network may be certain of a word and not of the step that emits it, so that at each of two or
+    three steps the blank is more probable. Therefore a run lasts while its word has a probability
+    of `min_step_probability`, and the run's probability is that any of its steps emits the word.
 
-    Second-pass rescoring: a network that sees a word whole classifies it better than one that must
-    answer while it goes on. With a rescorer, each run is scored again once all of it has come, and
-    the log-probabilities and log-odds of both networks are added, weighted.
+    A digit's place is what the network's edges say. Where it emits two digits for one word, their
+    places overlap, and the more probable is kept. Of words that are no digits the network does not
+    tell the place, only the order: "double" and "triple" repeat the digit after them, and a number
+    word rejects the digits before and after it, if they are near. Any other word only takes its
+    steps, and enters the score of a digit.
 
-    Overlapping runs: where the network emits two digits for one word, the more probable is kept. A
-    run is final when no other can claim its place any more.
+    A digit is final when no other can claim its place, and when the next word is known, or a number
+    word would come too late. So the answers do not depend on how the steps arrive.
 
     Parameters
     ----------
     decoding
-        Thresholds and weights.
+        Thresholds and times.
     step
         Samples of a step.
-    rescorer
-        Scores a stretch again, with `margin_s` on either side.
-    on_rescored
-        Is called with what rescoring changes in each run: its first step, the step after its last,
-        and for each digit the logarithm of a factor (10,) by which it becomes more probable there.
+    oh
+        Whether "oh" is zero; if not, it is another word.
+    doubles
+        Whether "double" and "triple" repeat digits; if not, they do nothing.
+    on_rejected
+        Is called with each word that is taken back: the index of its label, its first step, and the
+        step after its last. These are digits beside numbers, and "double" without a digit.
     """
 
     def __init__(
         self,
         decoding: Decoding,
         step: int,
-        rescorer: Rescorer | None = None,
-        on_rescored: Callable[[int, int, NDArray[np.float64]], None] = lambda *_: None,
+        *,
+        oh: bool = True,
+        doubles: bool = True,
+        on_rejected: Callable[[int, int, int], None] = lambda *_: None,
     ) -> None:
-        self._decoding, self._step = decoding, step
-        self._rescorer, self._on_rescored = rescorer, on_rescored
+        self._decoding, self._step, self._on_rejected = decoding, step, on_rejected
+        self._oh, self._doubles = oh, doubles
         self._steps = 0
         self._run: _Run | None = None
-        self._waiting: list[_Run] = []  # have ended, and are to be rescored
-        self._held: Segment | None = None  # has been scored, and may still be replaced
+        self._held: _Run | None = None  # a digit that may still be replaced, or rejected
+        # Words that are neither digits nor of the kind "other": the last before the digit that is
+        # held, the first after it, and the last that was emitted.
+        self._before: _Run | None = None
+        self._after: _Run | None = None
+        self._last: _Run | None = None
 
     @property
     def partial(self) -> Segment | None:
-        """The most probable digit that is not final yet; its probability and end may change."""
-        open_segments = [self._held, *(run.segment for run in self._open_runs)]
-        candidates = [s for s in open_segments if s and self._counts(s)]
-        return reduce(_more_probable, candidates) if candidates else None
+        """The most probable digit that is not final yet; its probability and end may change.
+
+        It may also turn out to be no digit; and it is one, even if "double" will repeat it.
+        """
+        candidates = []
+        if self._held and not self._is_rejected(self._held, self._before, self._after):
+            candidates.append(self._held)
+        run = self._run
+        if run and run.is_digit and self._counts(run) and not self._is_rejected(run, self._last):
+            candidates.append(run)
+        return max(candidates, key=lambda run: run.probability).segment if candidates else None
 
     def add(self, log_p: FloatArray, edges: FloatArray) -> list[Segment]:
         """Take the next steps, (U, C) and (U, 2); return the segments that are final now."""
         segments: list[Segment] = []
-        for row, edge in zip(log_p, edges, strict=True):
+        rows = np.exp(log_p).astype(np.float64)
+        for row, merged, edge in zip(rows, merge_oh(rows, self._oh), edges, strict=True):
             self._steps += 1
             now_s = self._steps * self._step / SAMPLE_RATE
-            probabilities = np.exp(row[:BLANK]).astype(np.float64)
-            digit = int(row[:BLANK].argmax())
-            is_emitted = probabilities[digit] >= self._decoding.min_step_probability
-            if self._run and not (is_emitted and digit == self._run.digit):
-                self._end_run()
+            word = int(merged[:BLANK].argmax())
+            is_emitted = merged[word] >= self._decoding.min_step_probability
+            if self._run and not (is_emitted and word == self._run.word):
+                segments += self._end_run()
             if is_emitted:
-                self._run = self._run or _Run(digit, self._steps - 1)
-                self._run.add(probabilities, now_s, edge)
-            while self._waiting and self._is_complete(self._waiting[0], now_s):
-                segments += self._place(self._score(self._waiting.pop(0)))
+                self._run = self._run or _Run(word, self._steps - 1, now_s)
+                self._run.add(merged, row[OH] if self._oh else 0.0, now_s, edge)
             if self._held and self._is_settled(self._held, now_s):
-                segments.append(self._held)
-                self._held = None
+                segments += self._release()
         return segments
 
     def end(self) -> list[Segment]:
         """End the current run; return the segments that were not final yet."""
-        self._end_run()
-        segments = [s for run in self._waiting for s in self._place(self._score(run))]
-        segments += [self._held] if self._held else []
-        self._waiting, self._held = [], None
+        segments = [*self._end_run(), *self._release()]
+        self._drop_double(self._last)
+        self._last = None
         return segments
 
-    @property
-    def _open_runs(self) -> list[_Run]:
-        return [*self._waiting, *([self._run] if self._run else [])]
-
-    def _counts(self, segment: Segment) -> bool:
-        return bool(log_odds(segment.probability) >= self._decoding.emission_threshold)
-
-    def _is_complete(self, run: _Run, now_s: float) -> bool:
-        """Whether all samples that rescoring takes have come."""
-        return not self._rescorer or run.end_s + self._decoding.margin_s <= now_s
-
-    def _is_settled(self, held: Segment, now_s: float) -> bool:
-        """Whether nothing can claim the place of the held segment."""
-        claims = [run.segment for run in self._open_runs]
-        if not claims:
-            return now_s > held.end_s + self._decoding.settling_s
-        return all(self._counts(claim) and not self._is_one_word(held, claim) for claim in claims)
-
-    def _end_run(self) -> None:
-        if self._run:
-            self._waiting.append(self._run)
-        self._run = None
-
-    def _place(self, segment: Segment) -> list[Segment]:
-        """Hold a segment, if it counts; return the one before it, if that is another word."""
-        held = self._held
-        if not self._counts(segment):
-            return []
-        if held and self._is_one_word(held, segment):
-            self._held = _more_probable(held, segment)
-            return []
-        self._held = segment
-        return [held] if held else []
-
-    def _score(self, run: _Run) -> Segment:
-        """Make the segment of a run, after rescoring where there is a rescorer."""
-        if not self._rescorer:
-            return run.segment
+    def _counts(self, run: _Run) -> bool:
         d = self._decoding
-        scores, second_log_odds = self._rescorer(run.start_s, run.end_s)
-        second = log_softmax(scores.astype(np.float64))
-        first = np.log(np.maximum(run.probabilities, d.probability_floor))
-        # The factors are normalized: all digits together stay as probable as they were.
-        total = np.exp(second + log_softmax(first)).sum()
-        self._on_rescored(run.first, run.first + run.steps, second - np.log(total))
-        digits = np.exp(log_softmax(second + d.first_pass_weight * first))
-        is_there = sigmoid(
-            self._limited(float(log_odds(run.segment.probability)))
-            + d.second_pass_weight * self._limited(second_log_odds)
+        if run.is_digit:
+            return score_run(run.probability, run.p_other, d.other_weight) >= d.emission_threshold
+        return bool(log_odds(run.probability) >= d.word_threshold)
+
+    def _is_settled(self, held: _Run, now_s: float) -> bool:
+        """Whether nothing can claim the place of the digit, or reject it."""
+        run = self._run
+        if run and run.is_digit:
+            return self._counts(run) and not self._is_one_word(held, run)
+        if run and run.word == NUMBER and self._after is None:
+            return False
+        d = self._decoding
+        wait_s = d.settling_s if self._after else max(d.settling_s, d.number_after_s)
+        return now_s > held.end_s + wait_s
+
+    def _end_run(self) -> list[Segment]:
+        """End the current run; return the segments that are final by it."""
+        run, self._run = self._run, None
+        if not run or run.word == OTHER or not self._counts(run):
+            return []
+        if run.is_digit:
+            return self._place(run)
+        self._drop_double(self._last)
+        self._last = run
+        if self._held and self._after is None:
+            self._after = run
+        return []
+
+    def _place(self, run: _Run) -> list[Segment]:
+        """Hold a digit; return the one before it, if that is another word."""
+        if self._held and self._is_one_word(self._held, run):
+            if run.probability > self._held.probability:
+                self._held = run
+            return []
+        segments = self._release()
+        self._held, self._before, self._last = run, self._last, None
+        return segments
+
+    def _release(self) -> list[Segment]:
+        """Release the digit that is held, unless a number rejects it; repeat it after "double"."""
+        held, before = self._held, self._before
+        if held is None:
+            return []
+        is_rejected = self._is_rejected(held, before, self._after)
+        self._held = self._before = self._after = None
+        times = 1
+        if before and before.word in (DOUBLE, TRIPLE):
+            is_near = held.start_s - before.emitted_s <= self._decoding.double_s
+            if is_near and not is_rejected and self._doubles:
+                times = 2 if before.word == DOUBLE else 3
+            else:
+                self._drop_double(before)
+        if is_rejected:
+            self._on_rejected(held.word, held.first, held.stop)
+            return []
+        return held.segment.divided(times) if times > 1 else [held.segment]
+
+    def _is_rejected(self, digit: _Run, before: _Run | None, after: _Run | None = None) -> bool:
+        """Whether a digit is part of a number, by the words beside it."""
+        d = self._decoding
+        return bool(
+            before
+            and before.word == NUMBER
+            and digit.start_s - before.emitted_s <= d.number_before_s
+        ) or bool(
+            after and after.word == NUMBER and after.emitted_s - digit.end_s <= d.number_after_s
         )
-        digit = int(digits.argmax())
-        return Segment(digit, run.start_s, run.end_s, float(is_there * digits[digit]))
 
-    def _limited(self, log_odds: float) -> float:
-        """Clamp log-odds to what is told apart."""
-        limit = self._decoding.max_log_odds
-        return min(max(log_odds, -limit), limit)
+    def _drop_double(self, word: _Run | None) -> None:
+        """Take back a "double" or "triple" that repeats no digit."""
+        if word and word.word in (DOUBLE, TRIPLE):
+            self._on_rejected(word.word, word.first, word.stop)
 
-    def _is_one_word(self, a: Segment, b: Segment) -> bool:
+    def _is_one_word(self, a: _Run, b: _Run) -> bool:
         common_s = min(a.end_s, b.end_s) - max(a.start_s, b.start_s)
         shorter_s = min(a.end_s - a.start_s, b.end_s - b.start_s)
         return common_s >= self._decoding.min_overlap * shorter_s
 
 
-def _more_probable(a: Segment, b: Segment) -> Segment:
-    return b if b.probability > a.probability else a
+def single_word(log_p: FloatArray) -> NDArray[np.float64]:
+    """Score how probable it is that one word is said, once, and nothing else.
+
+    The forward algorithm of the CTC (Graves et al. 2006, section 4.1) for the transcripts of one
+    label: blanks, then steps of the label, then blanks.
+
+    Parameters
+    ----------
+    log_p
+        (U, C) log-probabilities, the blank last; U is 1 or more.
+
+    Returns
+    -------
+    (C,) log-probabilities of these transcripts, last that of the empty one. They sum to less than
+    1: the rest are transcripts of several labels.
+    """
+    steps = log_p.astype(np.float64)
+    silence = 0.0  # of all paths so far
+    said, after = np.full((2, steps.shape[1] - 1), -np.inf)
+    for row in steps:
+        after = np.logaddexp(after, said) + row[-1]
+        said = np.logaddexp(silence, said) + row[:-1]
+        silence += row[-1]
+    return np.append(np.logaddexp(said, after), silence)

@@ -23,6 +23,7 @@ def add_verbs(verbs: Any) -> None:
     verb.add_argument("--model", metavar="PATH", help="an exported model (default: what ships)")
     text = "smallest score of a digit, 0 (reject only silence) to 1 (default: the model's own)"
     verb.add_argument("--threshold", metavar="SCORE", type=probability, help=text)
+    _add_oh(verb)
 
     text = "transcribe the digits in recordings of any length"
     verb = add_verb(verbs, "transcribe", _transcribe, text, "")
@@ -39,6 +40,8 @@ def add_verbs(verbs: Any) -> None:
     verb.add_argument("--luhn", action="store_true", help=text)
     text = "also print the N most probable strings"
     verb.add_argument("--nbest", metavar="N", type=whole(1), default=0, help=text)
+    _add_oh(verb)
+    _add_doubles(verb)
 
     verb = add_verb(verbs, "listen", _listen, "print digits while they are spoken", "mic")
     verb.add_argument("--wav", metavar="FILE", help="take a file, in real time, as the microphone")
@@ -48,6 +51,8 @@ def add_verbs(verbs: Any) -> None:
     verb.add_argument("--json", action="store_true", help="one JSON object a line for each digit")
     text = "a model of strings (default: the shipped one)"
     verb.add_argument("--model", metavar="PATH", help=text)
+    _add_oh(verb)
+    _add_doubles(verb)
 
     verb = add_verb(verbs, "serve", _serve, "serve the demo page to a browser", "")
     verb.add_argument("--host", default="127.0.0.1", help="address to bind to (%(default)s)")
@@ -55,8 +60,19 @@ def add_verbs(verbs: Any) -> None:
     verb.add_argument("--port", type=whole(0), default=8000, help=text)
     verb.add_argument("--open", action="store_true", help="open it in the browser")
     verb.add_argument("--model", metavar="PATH", help="an exported model (default: what ships)")
+    _add_oh(verb)
     text = "do not serve: copy the page to a new folder, for any static host"
     verb.add_argument("--copy", metavar="DIR", type=Path, help=text)
+
+
+def _add_oh(verb: argparse.ArgumentParser) -> None:
+    text = 'reject "oh" instead of taking it for zero'
+    verb.add_argument("--no-oh", dest="oh", action="store_false", help=text)
+
+
+def _add_doubles(verb: argparse.ArgumentParser) -> None:
+    text = 'take "double four" and "triple four" for one 4'
+    verb.add_argument("--no-doubles", dest="doubles", action="store_false", help=text)
 
 
 def _recognize(arguments: argparse.Namespace) -> int:
@@ -65,7 +81,7 @@ def _recognize(arguments: argparse.Namespace) -> int:
     for file in arguments.files:
         row: dict[str, object] = {"file": file}
         try:
-            answer = recognizer(file)
+            answer = recognizer(file, oh=arguments.oh)
         except AudioError as error:
             status = 1
             if arguments.json:
@@ -79,7 +95,7 @@ def _recognize(arguments: argparse.Namespace) -> int:
                 f"all run: spoken-digits transcribe {shlex.quote(file)}"
             )
         if arguments.json:
-            row["digit"] = answer.digit
+            row |= {"digit": answer.digit, "word": answer.word}
             if set(answer.labels) - set("0123456789"):
                 row["label"] = answer.label
             row["probability"] = round(answer.probability, 6)
@@ -116,7 +132,13 @@ def _transcribe(arguments: argparse.Namespace) -> int:
     status = 0
     for file in arguments.files:
         try:
-            answer = transcriber(file, grammar=grammar, nbest=arguments.nbest)
+            answer = transcriber(
+                file,
+                grammar=grammar,
+                nbest=arguments.nbest,
+                oh=arguments.oh,
+                doubles=arguments.doubles,
+            )
         except AudioError as error:
             status = 1
             if arguments.json:
@@ -167,7 +189,14 @@ def _listen(arguments: argparse.Namespace) -> int:
     if not arguments.wav:
         print("Listening; Ctrl+C ends it.", file=sys.stderr, flush=True)
     try:
-        listen(transcriber, chunks, print_digit, draw_meter)
+        listen(
+            transcriber,
+            chunks,
+            print_digit,
+            draw_meter,
+            oh=arguments.oh,
+            doubles=arguments.doubles,
+        )
     except KeyboardInterrupt:  # the usual way to end it
         pass
     finally:
@@ -181,8 +210,10 @@ def _serve(arguments: argparse.Namespace) -> int:
     from spoken_digits.serve import copy_page, serve
 
     model = load(arguments.model).path  # a file that is no model fails here, not in the browser
+    if arguments.copy and not arguments.oh:
+        return complain("--no-oh: a copied page rejects it where its address ends with ?no-oh", 2)
     if arguments.copy:
         print(copy_page(arguments.copy, model))
     else:
-        serve(arguments.host, arguments.port, model, arguments.open)
+        serve(arguments.host, arguments.port, model, arguments.open, oh=arguments.oh)
     return 0

@@ -4,36 +4,29 @@
  * The same as `spoken_digits/connected.py`; a test holds both to the same answers. Shape: L samples.
  */
 
-import { MAX_CLIP, SAMPLE_RATE, withoutMean } from "./audio.js";
-import { softmax } from "./probability.js";
+import { SAMPLE_RATE } from "./audio.js";
+import { softmax32 } from "./probability.js";
 import { Spotter } from "./spotting.js";
 
 const MAX_BLOCKS = 16; // at once, 1 s: faster, and the page still answers to a press
-const RECENT = 4 * SAMPLE_RATE; // samples that are kept, for rescoring
 
 /** @typedef {import("./networks.js").Networks} Networks */
+/** @typedef {import("./spotting.js").Options} Options */
 /** @typedef {import("./spotting.js").Segment} Segment */
 
 /** Transcribes samples, portion by portion of whatever size, in memory that does not grow. */
 export class Stream {
   #network;
-  #rescorer;
   #spotter;
   #state;
   #waiting; // samples that are no block yet
   #count = 0; // of them
   #fed = 0; // samples in all
-  #recent; // samples that the network has been run on last
-  #processed = 0; // of them in all
 
-  /** @param {Networks} networks */
-  constructor({ strings, digits }) {
+  /** @param {Networks} networks @param {Options} [options] */
+  constructor({ strings }, options = {}) {
     this.#network = strings;
-    this.#rescorer = digits;
-    /** @type {import("./spotting.js").Rescorer | null} */
-    const rescore = strings.needsRescoring ? (start, end) => this.#rescore(start, end) : null;
-    this.#spotter = new Spotter(strings.decoding, strings.step, rescore);
-    this.#recent = new Float32Array(RECENT + MAX_BLOCKS * strings.block);
+    this.#spotter = new Spotter(strings.decoding, strings.step, options);
     this.#state = strings.firstState();
     this.#waiting = new Float32Array(MAX_BLOCKS * strings.block);
   }
@@ -73,7 +66,7 @@ export class Stream {
     const length = Math.ceil((this.#count + lookahead) / block) * block;
     const segments = await this.feed(new Float32Array(length - this.#count));
     // The network predicts the end of a digit before it comes; now the last end is known.
-    return [...segments, ...(await this.#spotter.end())].map((segment) => ({
+    return [...segments, ...this.#spotter.end()].map((segment) => ({
       ...segment,
       start: Math.min(segment.start, end),
       end: Math.min(segment.end, end),
@@ -85,25 +78,9 @@ export class Stream {
     const samples = this.#waiting.slice(0, length);
     this.#waiting.copyWithin(0, length, this.#count);
     this.#count -= length;
-    this.#recent.copyWithin(0, length);
-    this.#recent.set(samples, this.#recent.length - length);
-    this.#processed += length;
-    const { probabilities, edges, state } = await this.#network.run(samples, this.#state);
+    const { scores, edges, state } = await this.#network.run(samples, this.#state);
     this.#state = state;
-    return this.#spotter.add(probabilities, edges);
-  }
-
-  /** @type {import("./spotting.js").Rescorer} */
-  async #rescore(start, end) {
-    const { margin_s: margin } = this.#network.decoding;
-    const stop = Math.round((end + margin) * SAMPLE_RATE);
-    const begin = Math.max(Math.round((start - margin) * SAMPLE_RATE), stop - MAX_CLIP);
-    const first = this.#processed - this.#recent.length;
-    const [from, to] = [Math.max(begin, first), Math.min(stop, this.#processed)];
-    const clip = new Float32Array(stop - begin); // beyond what there is, silence
-    if (from < to) clip.set(this.#recent.subarray(from - first, to - first), from - begin);
-    const { scores, logOdds } = await this.#rescorer.run(withoutMean(clip));
-    return { probabilities: softmax(scores), logOdds };
+    return this.#spotter.add(scores.map(softmax32), edges);
   }
 }
 

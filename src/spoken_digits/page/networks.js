@@ -6,14 +6,14 @@
  */
 
 import { SAMPLE_RATE, UserError } from "./audio.js";
-import { logOdds, softmax, softmax32 } from "./probability.js";
-import { readDecoding } from "./spotting.js";
+import { logOdds, logSoftmax, softmax } from "./probability.js";
+import { LABELS, readDecoding, singleWord } from "./spotting.js";
 
 const RUNTIME = "./runtime/ort.wasm.min.mjs";
 const WASM = "runtime/ort-wasm-simd-threaded.wasm.gz";
 const DIGITS = "digits.onnx";
 const STRINGS = "strings.onnx";
-const FORMAT_VERSION = "2";
+const FORMAT_VERSIONS = { [DIGITS]: "2", [STRINGS]: "3" };
 const STATE = "state_";
 const NEW_STATE = "new_state_";
 
@@ -94,6 +94,7 @@ export class DigitNetwork {
       rejectionThreshold: rejects ? parseFloat(metadata.rejection_threshold) : -Infinity,
       minProbability: parseFloat(metadata.min_probability),
       minMargin: parseFloat(metadata.min_margin),
+      stringWeight: parseFloat(metadata.string_weight ?? "0"),
     };
     if (Object.values(this.decision).some(Number.isNaN)) throw notOurs(DIGITS);
   }
@@ -134,9 +135,8 @@ export class StringNetwork {
     this.#makeTensor = (data, dims) => new ort.Tensor("float32", data, dims);
     this.metadata = metadata;
     const decoding = readDecoding(metadata);
-    if (!decoding) throw notOurs(STRINGS);
+    if (!decoding || !isSame(JSON.parse(metadata.labels ?? "[]"), LABELS)) throw notOurs(STRINGS);
     this.decoding = decoding;
-    this.needsRescoring = metadata.rescoring === "true";
     this.step = Number(metadata.step); // samples
     this.block = Number(metadata.block); // samples, some steps
     this.lookahead = Number(metadata.lookahead); // samples
@@ -157,20 +157,38 @@ export class StringNetwork {
   /**
    * @param {Float32Array} samples (L,) at 8 kHz, one or more blocks
    * @param {State} state
-   * @returns {Promise<{probabilities: number[][], edges: Float32Array[], state: State}>} (U, C);
-   *   (U, 2) seconds since the digit's start and end; the new state
+   * @returns {Promise<{scores: Float32Array[], edges: Float32Array[], state: State}>} (U, C)
+   *   logits; (U, 2) seconds since the digit's start and end; the new state
    */
   async run(samples, state) {
     const waveform = this.#makeTensor(samples, [1, samples.length]);
     const outputs = await this.#session.run({ waveform, ...state });
     return {
-      probabilities: rows(outputs.scores).map(softmax32),
+      scores: rows(outputs.scores),
       edges: rows(outputs.edges),
       state: Object.fromEntries(
         Object.keys(state).map((name) => [name, outputs[name.replace(STATE, NEW_STATE)]]),
       ),
     };
   }
+
+  /**
+   * Score a clip, followed by silence, in which the network may emit the last word.
+   * @param {Float32Array} clip (L,) at 8 kHz
+   * @returns {Promise<number[]>} (C,) as of `singleWord`
+   */
+  async scoreClip(clip) {
+    const length = Math.ceil((clip.length + this.lookahead) / this.block) * this.block;
+    const samples = new Float32Array(length);
+    samples.set(clip);
+    const { scores } = await this.run(samples, this.firstState());
+    return singleWord(scores.map(logSoftmax));
+  }
+}
+
+/** @param {unknown} labels @param {string[]} expected */
+function isSame(labels, expected) {
+  return JSON.stringify(labels) === JSON.stringify(expected);
 }
 
 /** @param {Tensor} tensor @returns {Float32Array} all its values */
@@ -187,14 +205,14 @@ function rows(tensor) {
 
 /**
  * @param {Runtime} ort
- * @param {string} name
+ * @param {typeof DIGITS | typeof STRINGS} name
  * @param {Uint8Array<ArrayBuffer>} model
  * @returns {Promise<[Session, Metadata]>}
  */
 async function open(ort, name, model) {
   const metadata = readMetadata(model);
   const { format_version: version, sample_rate_hz: rate } = metadata;
-  if (version !== FORMAT_VERSION || rate !== String(SAMPLE_RATE)) throw notOurs(name);
+  if (version !== FORMAT_VERSIONS[name] || rate !== String(SAMPLE_RATE)) throw notOurs(name);
   return [await ort.InferenceSession.create(model, { executionProviders: ["wasm"] }), metadata];
 }
 

@@ -14,11 +14,13 @@ const REDRAW_MS = 250; // while a long file is read
 const MAX_LISTED = 40; // digits are listed in the answer; of more, their number
 const HOLD_MS = 400; // a key or button that is held for longer records while it is down
 const DIGITS = "0123456789";
+/** Whether "oh" is zero: not where the page's address ends with ?no-oh. */
+const OH = !new URLSearchParams(location.search).has("no-oh");
 
 /** @param {string} id @returns {any} the element of that id */
 const at = (id) => document.getElementById(id);
 const shown = {
-  recording: new Recording(),
+  recording: new Recording(OH),
   /** @type {Digit[]} */
   digits: [],
   selected: -1,
@@ -59,7 +61,7 @@ async function listen() {
   if (state !== "idle") return;
   enter("opening");
   stopSoon = false;
-  const fresh = new Recording();
+  const fresh = new Recording(OH);
   try {
     /** @param {Float32Array} samples */
     const onSamples = (samples) => addSamples(fresh, samples);
@@ -103,7 +105,7 @@ async function stop(reason = "") {
 async function open(files) {
   if (!files?.length || state !== "idle") return;
   enter("answering");
-  begin(new Recording(), false);
+  begin(new Recording(OH), false);
   draw();
   load().catch(() => {});
   try {

@@ -12,6 +12,16 @@ export function softmax(scores) {
 }
 
 /**
+ * @param {Float32Array} scores (C,) logits
+ * @returns {number[]} (C,) log-probabilities
+ */
+export function logSoftmax(scores) {
+  const max = Math.max(...scores);
+  const sum = scores.reduce((total, score) => total + Math.exp(score - max), 0);
+  return Array.from(scores, (score) => score - max - Math.log(sum));
+}
+
+/**
  * Softmax in single precision, as Python computes it for strings: where two steps are both nearly
  * certain, the same one of them is the first of the most probable.
  * @param {Float32Array} scores (C,) logits
@@ -24,6 +34,12 @@ export function softmax32(scores) {
   const sum = shifted.map(exp).reduce((a, b) => fround(a + b));
   const logarithm = fround(log(sum));
   return Array.from(shifted, (x) => fround(exp(fround(x - logarithm))));
+}
+
+/** @param {number} a @param {number} b logarithms, also -Infinity @returns {number} of their sum */
+export function logAddExp(a, b) {
+  const max = Math.max(a, b);
+  return max === -Infinity ? max : max + Math.log1p(Math.exp(-Math.abs(a - b)));
 }
 
 /** @param {number} probability */

@@ -6,7 +6,11 @@
  */
 
 import { cutClip, findUtterance, withoutMean } from "./audio.js";
-import { softmax } from "./probability.js";
+import { logAddExp, logSoftmax } from "./probability.js";
+import { DIGIT_WORDS, OH } from "./spotting.js";
+
+const DIGITS = "0123456789";
+const MIN_STRING_LOG_P = -10; // of each answer of the network for strings
 
 /** @typedef {"silence" | "not a digit" | "unclear"} Reason */
 /** @typedef {{values: Float32Array, bands: number, frames: number}} LogMel (M, T) */
@@ -15,6 +19,7 @@ import { softmax } from "./probability.js";
  * @typedef {object} Recognition
  * @property {string} label the most probable
  * @property {number | null} digit the label as a number; null where it is none, or there is a reason
+ * @property {string | null} word as which the digit was said: "zero" to "nine", or "oh"
  * @property {number} probability of the label
  * @property {number[]} probabilities (C,) of all labels
  * @property {Reason | null} reason why no digit is given
@@ -25,21 +30,30 @@ import { softmax } from "./probability.js";
  */
 
 /**
- * @param {import("./networks.js").DigitNetwork} network
+ * @param {import("./networks.js").Networks} networks
  * @param {Float32Array} samples (L,) at 8 kHz, the whole recording
+ * @param {boolean} [oh] whether "oh" is zero
  * @returns {Promise<Recognition>}
  */
-export async function recognize(network, samples) {
+export async function recognize({ digits: network, strings }, samples, oh = true) {
   const centered = withoutMean(samples);
   const utterance = findUtterance(centered);
-  const { scores, logOdds, logMel } = await network.run(cutClip(centered, utterance));
-  const probabilities = softmax(scores);
+  const clip = cutClip(centered, utterance);
+  const { scores, logOdds, logMel } = await network.run(clip);
+  const weight = network.decision.stringWeight;
+  let answer = { logP: logSoftmax(scores), logOdds, isOh: false };
+  if (weight > 0 && network.labels.join() === [...DIGITS].join()) {
+    answer = combine(answer.logP, logOdds, await strings.scoreClip(clip), weight, oh);
+  }
+  const probabilities = answer.logP.map(Math.exp);
   const probability = Math.max(...probabilities);
   const label = network.labels[probabilities.indexOf(probability)];
-  const reason = utterance.isSpeech ? rejection(network, probabilities, logOdds) : "silence";
+  const reason = utterance.isSpeech ? rejection(network, probabilities, answer.logOdds) : "silence";
+  const digit = reason === null && /^[0-9]$/.test(label) ? Number(label) : null;
   return {
     label,
-    digit: reason === null && /^[0-9]$/.test(label) ? Number(label) : null,
+    digit,
+    word: digit === null ? null : answer.isOh ? "oh" : DIGIT_WORDS[digit],
     probability,
     probabilities,
     reason,
@@ -47,6 +61,34 @@ export async function recognize(network, samples) {
     start: Math.max(0, utterance.start),
     stop: Math.min(samples.length, utterance.stop),
     utterances: utterance.utterances,
+  };
+}
+
+/**
+ * Combine both networks' answers to one clip, as `combine` in recognize.py describes.
+ * @param {number[]} logP (10,) log-probabilities of the network for single digits
+ * @param {number} isDigit its log-odds that the clip is a digit at all
+ * @param {number[]} words (C,) log-probabilities of the network for strings
+ * @param {number} weight of these
+ * @param {boolean} oh
+ * @returns {{logP: number[], logOdds: number, isOh: boolean}}
+ */
+export function combine(logP, isDigit, words, weight, oh) {
+  const known = [...words.slice(0, 10), words[OH]];
+  const sum = known.reduce((total, p) => total + Math.exp(p), 0);
+  const said = [...known, Math.log1p(-Math.min(sum, 1 - 1e-9))];
+  const [there, absent] = [-logAddExp(0, -isDigit), -logAddExp(0, isDigit)];
+  const joint = [...logP.map((p) => there + p), absent, absent].map(
+    (p, k) => p + weight * Math.max(said[k], MIN_STRING_LOG_P),
+  );
+  const [zero, letter] = [joint[0], oh ? joint[10] : -Infinity];
+  const nothing = oh ? joint[11] : logAddExp(joint[11], joint[10]);
+  const totals = [logAddExp(zero, letter), ...joint.slice(1, 10)];
+  const total = totals.reduce(logAddExp);
+  return {
+    logP: totals.map((p) => p - total),
+    logOdds: total - nothing,
+    isOh: letter > zero && Math.max(...totals) === totals[0],
   };
 }
 

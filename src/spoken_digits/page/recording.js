@@ -22,6 +22,7 @@ import { recognize } from "./recognize.js";
  * @property {number} stop
  * @property {string} label the most probable
  * @property {number | null} digit null where there is none
+ * @property {string | null} word as which it was said: "zero" to "nine", or "oh"
  * @property {number} probability
  * @property {number[]} probabilities of each label
  * @property {Reason | null} reason why no digit is given
@@ -44,8 +45,14 @@ export class Recording {
   #segments = [];
   /** @type {WeakMap<Segment, Digit>} so that a picture is made once */
   #digits = new WeakMap();
+  #oh;
   /** The digits before the samples that are kept. */
   before = "";
+
+  /** @param {boolean} oh whether "oh" is zero; if not, it is rejected */
+  constructor(oh = true) {
+    this.#oh = oh;
+  }
 
   /** @returns {Float32Array} (L,) at 8 kHz: all of them, or the last 30 s */
   get samples() {
@@ -80,7 +87,7 @@ export class Recording {
    * @param {Networks} networks
    */
   async follow(networks) {
-    this.#stream ??= new Stream(networks);
+    this.#stream ??= new Stream(networks, { oh: this.#oh });
     const next = this.samples.slice(this.#fed - this.#dropped);
     this.#fed += next.length;
     this.#segments.push(...(await this.#stream.feed(next)));
@@ -108,7 +115,7 @@ export class Recording {
     if (this.#stream) this.#segments.push(...(await this.#stream.finish()));
     this.#forget();
     if (!this.#dropped && this.#segments.length <= 1) {
-      const answer = await recognize(networks.digits, this.samples);
+      const answer = await recognize(networks, this.samples, this.#oh);
       if (answer.utterances <= 1) return [{ ...answer, isWhole: true, isOpen: false }];
     }
     return this.#segments.map((segment) => this.#show(segment, false));
@@ -135,11 +142,11 @@ export class Recording {
 
   /** @param {Segment} segment @param {boolean} isOpen @returns {Digit} */
   #show(segment, isOpen) {
-    const { digit, start, end, probability, probabilities } = segment;
+    const { digit, word, start, end, probability, probabilities } = segment;
     const [first, stop] = [start, end].map((seconds) => Math.round(seconds * SAMPLE_RATE));
     const place = { start: first, stop, reason: null, logMel: null, isWhole: false, isOpen };
     const shown = this.#digits.get(segment) ?? {
-      ...place, label: String(digit), digit, probability, probabilities,
+      ...place, label: String(digit), digit, word, probability, probabilities,
     };
     this.#digits.set(segment, shown);
     shown.isOpen = isOpen;

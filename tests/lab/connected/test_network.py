@@ -9,10 +9,8 @@ from torch.nn import functional
 
 from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.lab.connected.network import (
-    BLANK,
     BLOCK,
     FRONT_END,
-    LABELS,
     LATEST_S,
     STEP,
     StreamingCache,
@@ -32,6 +30,7 @@ from spoken_digits.lab.data.corpora import read_corpus
 from spoken_digits.lab.export import ExportError
 from spoken_digits.lab.features import mel_spectrogram
 from spoken_digits.networks import StringNetwork
+from spoken_digits.spotting import BLANK, LABELS
 
 DIGITS = LABELS.index("oh") + 1
 TINY = StringConfig(steps=25, batch_size=4, seconds=2.4, learning_rate=1e-2, ema_decay=0.5)
@@ -215,7 +214,7 @@ def test_training_lowers_the_loss_and_repeats(material, trained):
 
 def test_an_export_is_heard_as_torch_hears(trained, tmp_path):
     net, _ = trained
-    content = export_strings(net, DECODING.to_metadata() | {"rescoring": "false"})
+    content = export_strings(net, DECODING.to_metadata())
     assert len(content) <= 2_000_000
     (tmp_path / "s.onnx").write_bytes(content)
     network = StringNetwork(tmp_path / "s.onnx")

@@ -14,7 +14,6 @@ import soundfile as sf
 from toy_kokoro import FRAME, LETTERS, frames_of, write_toy_kokoro
 
 from spoken_digits.cli import main
-from spoken_digits.lab.connected.network import LABELS
 from spoken_digits.lab.connected.phrases import make_kokoro_phrases, synthesize_phrases
 from spoken_digits.lab.connected.strings import read_references
 from spoken_digits.lab.data.corpora import DIGIT_WORDS, DIGITS, CorpusError, read_corpus
@@ -44,6 +43,7 @@ from spoken_digits.lab.tts.texts import (
     draw_words,
     labels_of,
 )
+from spoken_digits.spotting import LABELS
 
 needs_espeak = pytest.mark.skipif(
     importlib.util.find_spec("espeakng_loader") is None,

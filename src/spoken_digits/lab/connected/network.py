@@ -1,7 +1,7 @@
 """The network for strings of digits: causal convolutions, run block by block.
 
 Shapes: B batch, L samples, F frequency bins, M mel bands, T frames of 10 ms, U steps of 20 ms,
-C = 16 classes: the digits, "oh", and what keeps other words from being taken for digits (`LABELS`).
+C = 16 classes, `spotting.LABELS`.
 
 The network is causal: its output at a step depends on the samples up to the end of that step. So a
 stream is processed once, and its state is the left context of each layer. It looks ahead all the
@@ -25,14 +25,13 @@ import spoken_digits
 from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.lab.export import OPSET, ExportError, describe
 from spoken_digits.lab.features import FrontEnd, LogMel
-from spoken_digits.networks import FORMAT_VERSION
+from spoken_digits.networks import STRINGS_FORMAT_VERSION
+from spoken_digits.spotting import LABELS
 
 __all__ = [
-    "BLANK",
     "BLOCK",
     "EDGE_UNIT_S",
     "FRONT_END",
-    "LABELS",
     "LATEST_S",
     "STEP",
     "STRIDE",
@@ -41,10 +40,6 @@ __all__ = [
     "export_strings",
 ]
 
-# "oh" is zero said as the letter; "double" and "triple" repeat the digit after them; "number" is a
-# word that makes a digit beside it part of a number, such as "hundred"; "other" is any other word.
-LABELS = (*"0123456789", "oh", "double", "triple", "number", "other", "blank")
-BLANK = LABELS.index("blank")
 # Pre-emphasis and the lowest band leave out an offset and hum.
 FRONT_END = FrontEnd(hop_ms=10.0, f_min_hz=100.0, pre_emphasis=0.97)
 STRIDE = 2  # frames a step
@@ -287,7 +282,7 @@ def export_strings(net: StringNet, metadata: Mapping[str, str]) -> bytes:
             dynamic_axes={"waveform": {1: "L"}, "scores": {1: "U"}, "edges": {1: "U"}},
         )
     about = {
-        "format_version": FORMAT_VERSION,
+        "format_version": STRINGS_FORMAT_VERSION,
         "labels": json.dumps(LABELS),
         "sample_rate_hz": str(SAMPLE_RATE),
         "step": str(STEP),

@@ -72,7 +72,7 @@ class DigitString:
     speaker, corpus : str
         Of the recording; "" where it has none.
     words : tuple of str, optional
-        All that is said, as labels of `network.LABELS`: n of them are digits or "oh", in the order
+        All that is said, as labels of `spotting.LABELS`: n of them are digits or "oh", in the order
         of `digits`. Left out, the digits alone.
     is_aligned : (n,) bool, optional
         Whether the times of each digit are known; where not, they are those of the recording. Left

@@ -5,7 +5,7 @@ emitted when most of it has been spoken, and until 240 ms after its end, no late
 recordings only the transcript is known: there a digit may be emitted anywhere.
 
 Shapes: B batch, L samples, M mel bands, T frames of 10 ms, U steps of 20 ms, C classes, those of
-`network.LABELS`.
+`spotting.LABELS`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +21,8 @@ from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.lab.augmentation import spectrogram as spectrograms
 from spoken_digits.lab.augmentation.waveform import change_speed, trim
 from spoken_digits.lab.connected.network import (
-    BLANK,
     EDGE_UNIT_S,
     FRONT_END,
-    LABELS,
     LATEST_S,
     STEP,
     STRIDE,
@@ -34,6 +32,7 @@ from spoken_digits.lab.connected.network import (
 from spoken_digits.lab.connected.strings import LEVEL_RMS, DigitString, by_speaker, draw_gap, join
 from spoken_digits.lab.training.optimizer import Progress, Step, Trainer
 from spoken_digits.lab.training.supervised import initial_weights, key_of
+from spoken_digits.spotting import BLANK, LABELS
 
 __all__ = [
     "StringBatch",

@@ -149,7 +149,7 @@ _NUMBER_SENTENCES = (
 
 
 def labels_of(words: Iterable[str]) -> tuple[str, ...]:
-    """Return the label of `network.LABELS` that each word has; "oh" here is the digit."""
+    """Return the label of `spotting.LABELS` that each word has; "oh" here is the digit."""
     return tuple(_LABELS.get(word, "other") for word in words)
 
 
