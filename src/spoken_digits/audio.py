@@ -95,14 +95,14 @@ _LONG_DIGIT = round(1.2 * SAMPLE_RATE)
 # the last bits of 16. Noise, white to brown, reaches 40 ms and 4 dB in half a minute; a digit 10 dB
 # above it 70 ms and 90 dB at least.
 _MIN_SPEECH_FRAMES, _MIN_SPEECH_DB, _MIN_LEVEL_DBFS = 3, 20, -80
-# Several digits. A recording may be cut to the word, and hold no background, or be all noise but for
-# the word: so what counts is loudness, in amplitude, where the voice is 1, not what rises at all.
-# Noise is the median over all frames, taken off; where most of it is speech, that would be speech,
-# so noise is 10 dB below the voice at the most. Loud is what has .2 of the voice and 1.6 times the
-# noise: babble gets no louder. Digits are 150 ms apart (the closures within one are shorter), 80 ms
-# long at least, with .3 of the strongest's sum of loudness, and a peak within 9 dB of its peak,
-# which excludes breaths. Of single digits of the training speakers, the loudest stretch is 0.98 s
-# long in one of a thousand: beyond 1.1 s, more than one is spoken without a pause.
+# Several digits. A recording may be cut to the word, and hold no background, or all of it may be
+# noise around the word: what is counted is not what rises at all, but what is loud, in amplitude,
+# where the voice is 1. Noise is the median over all frames, and is taken off; where that is speech
+# itself, it is held 10 dB below the voice. Loud is 0.2 of the voice and 1.6 times the noise, which
+# babble does not reach. Digits are 150 ms apart (the closures within one are shorter), 80 ms long
+# at least, with 0.3 of the strongest's sum of loudness and a peak within 9 dB of its peak, which
+# excludes breaths. One digit of the training speakers in a thousand is loud for 0.98 s: longer than
+# 1.1 s without a pause are several.
 _MAX_NOISE, _MIN_LOUDNESS, _ABOVE_NOISE = 0.1, 0.2, 1.6
 _MIN_GAP, _MIN_DIGIT_FRAMES, _MAX_DIGIT_FRAMES = round(0.15 * SAMPLE_RATE), 8, 110
 _MIN_STRENGTH, _MIN_PEAK = 0.3, 0.35
@@ -253,7 +253,7 @@ def resample(
 
 
 class Resampler:
-    """Resamples a stream to 8 kHz; its output lies 4.5 ms behind its input, and up to 10 ms a group.
+    """Resamples a stream to 8 kHz; its output lies 4.5 ms behind, and up to 10 ms a group.
 
     However the samples are divided, the same come out, to the last bit: each 10 ms of output are
     computed at once, from the same samples. A windowed sinc without delay (Smith, Digital Audio
@@ -310,7 +310,7 @@ class Resampler:
 
 @lru_cache(maxsize=4)
 def _sinc_filters(ratio: Fraction) -> FloatArray:
-    """Filters of a `Resampler`, (phases + 1, taps): the last is the first, one sample later."""
+    """Make the filters of a `Resampler`, (phases + 1, taps): the last is the first, later by 1."""
     half = math.ceil(_CROSSINGS * max(1, ratio))
     phases = min(ratio.denominator, _MAX_PHASES)
     t = np.arange(1 - half, half + 1) - np.arange(phases + 1)[:, None] / phases
@@ -630,7 +630,7 @@ def _split(frames: NDArray[np.intp], pause: int) -> list[NDArray[np.intp]]:
 
 
 def _count(power: NDArray[np.float64]) -> int:
-    """Count what may be digits in (T, 4) powers, the voice's is 1: long and loud enough, at least 1."""
+    """Count what may be digits, long and loud enough: 1 or more. (T, 4), the voice's power is 1."""
     noise = np.median(power, axis=0)
     noise *= _MAX_NOISE / max(noise.sum(), _MAX_NOISE)
     loudness = np.sqrt((power - noise).clip(min=0).sum(axis=1).clip(max=1))
