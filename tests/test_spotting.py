@@ -7,7 +7,6 @@ from itertools import groupby, product
 import numpy as np
 import pytest
 
-from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.spotting import (
     BLANK,
     DOUBLE,

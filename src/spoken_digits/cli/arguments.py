@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_data", "add_group", "add_verb", "complain", "probability", "whole"]
+__all__ = ["add_data", "add_group", "add_verb", "complain", "hours", "probability", "whole"]
 
 
 def complain(message: str, status: int = 1) -> int:
@@ -44,6 +44,16 @@ def probability(text: str) -> float:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"{text}: expected a number from 0 to 1")
+
+
+def hours(text: str) -> float:
+    """Parse a duration of 0 to 1,000 hours."""
+    try:
+        if 0 <= (value := float(text)) <= 1000:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text}: expected hours, 0 to 1000")
 
 
 def whole(minimum: int) -> Callable[[str], int]:

@@ -6,12 +6,26 @@ import hashlib
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from spoken_digits.cli.arguments import add_data, add_group, add_verb, complain, whole
+from spoken_digits.cli.arguments import (
+    add_data,
+    add_group,
+    add_verb,
+    complain,
+    hours,
+    whole,
+)
+from spoken_digits.networks import ModelError, StringNetwork
 from spoken_digits.recognize import Recognizer, load
+
+if TYPE_CHECKING:
+    from spoken_digits.connected import Transcriber
+    from spoken_digits.lab.connected.evaluation import Trial
+    from spoken_digits.lab.evaluation.schema import StringsResult
 
 __all__ = ["add_verbs"]
 
@@ -56,12 +70,21 @@ def add_verbs(verbs: Any) -> None:
     verb.add_argument("model", metavar="MODEL", nargs="?", help=text)
     text = "instead use a table of recordings, with the columns file and digits"
     verb.add_argument("--table", metavar="TSV", type=Path, help=text)
-    text = "split of FSDD whose test side speaks (default: none)"
-    verb.add_argument("--split", help=text)
-    verb.add_argument("--seed", type=whole(0), default=0, help="key of the strings (%(default)s)")
+    _add_strings_split(verb)
+    text = (
+        "also evaluate on N synthetic strings with a doubled or tripled digit, and N without; "
+        "needs the extra synth, flite and festival"
+    )
+    verb.add_argument("--doubled", metavar="N", type=whole(0), default=0, help=text)
     text = "JSON file to write as well"
     verb.add_argument("-o", "--output", metavar="FILE", type=Path, help=text)
     add_data(verb)
+    text = "add up evaluations of networks that each held out a fold"
+    verb = add_verb(actions, "pool", _strings_pool, text, "train")
+    text = "what strings score wrote with -o"
+    verb.add_argument("files", metavar="JSON", nargs="+", type=Path, help=text)
+    text = "JSON file to write as well"
+    verb.add_argument("-o", "--output", metavar="FILE", type=Path, help=text)
 
     verb = add_verb(
         verbs,
@@ -75,8 +98,12 @@ def add_verbs(verbs: Any) -> None:
         "--corpus", help="corpus, folder or table to test on (default: the best at hand)"
     )
     verb.add_argument("--split", help="named split whose test side is used (default: the corpus')")
-    text = "evaluate rejection of other words and noise (default corpus: speech_commands)"
+    text = (
+        "evaluate rejection of other words and noise (default corpus: speech_commands); of a model "
+        "of strings: false digits an hour and digits missed, over thresholds"
+    )
     verb.add_argument("--rejection", action="store_true", help=text)
+    verb.add_argument("--hours", metavar="H", type=hours, default=1.0, help=_HOURS_HELP)
     text = "with --rejection, also draw its curves into this SVG"
     verb.add_argument("--figure", metavar="SVG", type=Path, help=text)
     verb.add_argument("--json", action="store_true", help="one JSON object")
@@ -145,6 +172,19 @@ def _add_run(verb: argparse.ArgumentParser) -> None:
     add_data(verb)
 
 
+_HOURS_HELP = "of each kind of handling noise that strings are evaluated on (%(default)g)"
+
+
+def _add_strings_split(verb: argparse.ArgumentParser) -> None:
+    text = (
+        "what it has not been trained on, with commas between: a split of FSDD, folds of AN4 and "
+        "WUW II, such as xsdr,an4:0,wuw2:0 (default: none of these)"
+    )
+    verb.add_argument("--split", help=text)
+    verb.add_argument("--seed", type=whole(0), default=0, help="key of what is made (%(default)s)")
+    verb.add_argument("--hours", metavar="H", type=hours, default=1.0, help=_HOURS_HELP)
+
+
 def _strings_train(arguments: argparse.Namespace) -> int:
     wanted = {"seed": arguments.seed, "split": arguments.split, "steps": arguments.steps}
     given = {key: value for key, value in wanted.items() if value is not None}
@@ -154,26 +194,72 @@ def _strings_train(arguments: argparse.Namespace) -> int:
 
 def _strings_score(arguments: argparse.Namespace) -> int:
     from spoken_digits.connected import Transcriber
-    from spoken_digits.lab.connected.pipeline import describe_models, evaluate_transcriber
-    from spoken_digits.lab.connected.strings import read_references, score
-    from spoken_digits.lab.runs import write_json
 
     transcriber = Transcriber(arguments.model)
-    results: dict[str, Any] = {"command": arguments.command}
     if arguments.table:
+        from spoken_digits.lab.connected.strings import read_references, score
+
         references = read_references(arguments.table)
         transcripts = [transcriber(file).digits for file, _ in references]
-        results |= score([digits for _, digits in references], transcripts).to_dict()
-    else:
-        evaluation, _ = evaluate_transcriber(
-            transcriber, arguments.split, arguments.data, arguments.seed
-        )
-        results |= describe_models(transcriber)
-        results |= {"split": arguments.split, "seed": arguments.seed}
-        results |= dataclasses.asdict(evaluation)
-    if arguments.output:
-        write_json(arguments.output, results)
-    print(json.dumps(results, indent=1))
+        found = score([digits for _, digits in references], transcripts)
+        return _show_json({"command": arguments.command} | found.to_dict(), arguments.output)
+    extra: list[Trial] = []
+    if arguments.doubled:
+        from spoken_digits.lab.connected.evaluation import synthetic_trials
+
+        with tempfile.TemporaryDirectory() as cache:
+            extra = synthetic_trials(arguments.doubled, Path(cache), arguments.seed)
+    result = _evaluate_strings(transcriber, arguments, extra)
+    return _show_json(dataclasses.asdict(result), arguments.output)
+
+
+def _evaluate_strings(
+    transcriber: Transcriber, arguments: argparse.Namespace, extra: "Sequence[Trial]" = ()
+) -> "StringsResult":
+    from spoken_digits.lab.connected.evaluation import (
+        THRESHOLDS,
+        at_thresholds,
+        evaluate_transcriber,
+    )
+    from spoken_digits.lab.connected.pipeline import describe_models
+    from spoken_digits.lab.evaluation.schema import StringsResult
+
+    evaluation, _ = evaluate_transcriber(
+        at_thresholds(transcriber.network),
+        arguments.split,
+        arguments.data,
+        arguments.seed,
+        hours=arguments.hours,
+        thresholds=THRESHOLDS,
+        streaming=transcriber,
+        extra=extra,
+    )
+    return StringsResult(
+        command=arguments.command,
+        models=describe_models(transcriber),
+        split=arguments.split,
+        seed=arguments.seed,
+        evaluation=evaluation,
+    )
+
+
+def _strings_pool(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.connected.evaluation import pool_results
+    from spoken_digits.lab.evaluation.schema import StringsResult
+    from spoken_digits.lab.runs import read_json
+
+    results = [read_json(file, StringsResult) for file in arguments.files]
+    pooled = pool_results(results, arguments.command)
+    return _show_json(dataclasses.asdict(pooled), arguments.output)
+
+
+def _show_json(result: Mapping[str, Any], output: Path | None) -> int:
+    """Print an object, and write it, if a file is named."""
+    if output:
+        from spoken_digits.lab.runs import write_json
+
+        write_json(output, result)
+    print(json.dumps(result, indent=1))
     return 0
 
 
@@ -272,6 +358,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         seen_speakers,
     )
 
+    if _is_model_of_strings(arguments.model):
+        return _evaluate_rejection_of_strings(arguments)
     recognizer = load(arguments.model)
     if arguments.rejection:
         return _evaluate_rejection(recognizer, arguments)
@@ -314,6 +402,40 @@ def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -
         print(json.dumps(origin | evaluation.to_dict()))
     else:
         print(f"{arguments.model} on {name}\n\n{describe_rejection(evaluation)}")
+    return 0
+
+
+def _is_model_of_strings(path: str) -> bool:
+    try:
+        StringNetwork(path)
+    except ModelError:
+        return False  # `load` tells what is wrong with any other file
+    return True
+
+
+def _evaluate_rejection_of_strings(arguments: argparse.Namespace) -> int:
+    if not arguments.rejection or arguments.corpus:
+        return complain(
+            f"{arguments.model}: a model of strings of digits; here only --rejection evaluates "
+            "one, on what --split names; see also spoken-digits strings score"
+        )
+    arguments.seed = 0
+    from spoken_digits.connected import Transcriber
+    from spoken_digits.lab.connected.evaluation import describe_strings
+
+    result = _evaluate_strings(Transcriber(arguments.model), arguments)
+    if arguments.figure:
+        from spoken_digits.lab.reporting.figures import false_digit_curves
+        from spoken_digits.lab.runs import write_whole
+
+        assert result.evaluation.curve
+        drawn = false_digit_curves(dataclasses.asdict(result.evaluation), {})
+        write_whole(arguments.figure, drawn.encode())
+    if arguments.json:
+        print(json.dumps(dataclasses.asdict(result)))
+    else:
+        held_out = arguments.split or "no fold"
+        print(f"{arguments.model} on {held_out}\n\n{describe_strings(result.evaluation)}")
     return 0
 
 

@@ -1,12 +1,7 @@
-"""The network for strings: from the corpora at hand to its file, and how well that file does.
-
-What it is evaluated on was not trained on: the test speakers of a split of FSDD, one in five of the
-speakers of Speech Commands, words as well as digits, and two noise recordings.
-"""
+"""The network for strings: from the corpora at hand to its file, which is then evaluated."""
 
 import io
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -16,8 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 
-from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.connected import Transcriber
+from spoken_digits.lab.connected.evaluation import (
+    ALL_SPEAKERS,
+    THRESHOLDS,
+    Transcribed,
+    at_thresholds,
+    evaluate_transcriber,
+)
 from spoken_digits.lab.connected.network import StringNet, export_strings
 from spoken_digits.lab.connected.phrases import (
     draw_voices,
@@ -25,12 +26,8 @@ from spoken_digits.lab.connected.phrases import (
     make_flite_festival_phrases,
 )
 from spoken_digits.lab.connected.strings import (
-    LEVEL_RMS,
     DigitString,
-    StringStyle,
-    make_strings,
     read_words,
-    score,
 )
 from spoken_digits.lab.connected.training import StringConfig, TrainingData, train_strings
 from spoken_digits.lab.data.corpora import DIGITS, Clip, data_hash, read_corpus, read_synthetic
@@ -38,11 +35,7 @@ from spoken_digits.lab.data.noise import read_noise
 from spoken_digits.lab.data.pooled import is_held_out, noise_partition
 from spoken_digits.lab.data.splits import one_split
 from spoken_digits.lab.evaluation.schema import (
-    Delay,
-    FalseDigits,
     RunEvaluation,
-    StringsEvaluation,
-    StringsScore,
 )
 from spoken_digits.lab.runs import (
     CorpusCounts,
@@ -58,12 +51,8 @@ from spoken_digits.probability import log_odds
 from spoken_digits.spotting import Decoding
 
 __all__ = [
-    "ALL_SPEAKERS",
-    "TEST_STYLE",
     "StringsConfig",
     "describe_models",
-    "evaluate_transcriber",
-    "evaluation_clips",
     "export_run",
     "hash_strings",
     "prepare_strings",
@@ -72,7 +61,6 @@ __all__ = [
 
 FloatArray = NDArray[np.float32]
 
-ALL_SPEAKERS = "all"  # in place of a split: every speaker of FSDD is trained on
 # Not fitted yet to a network of these classes.
 DECODING = Decoding(
     emission_threshold=float(log_odds(0.2)),
@@ -85,17 +73,9 @@ DECODING = Decoding(
     number_after_s=0.7,
     double_s=1.0,
 )
-TEST_STYLE = StringStyle(min_digits=4, max_digits=7)
-STRINGS_PER_SPEAKER = 100
+HANDLING_HOURS = 0.1  # of each kind, after a training; `strings score` takes an hour
 PHRASE_VOICES = 90
 READER_STRINGS, READER_SENTENCES = 60, 15  # of each: flite and festival have few voices
-# Of the recordings that the most frequent digit has: a digit with fewer would repeat its few
-# recordings in a tenth of all positions.
-_MIN_FRACTION = 0.1
-_PAUSE_S = 0.5  # between words that are no digits
-_CHUNK_S = 0.01  # that a stream is fed at once, when delay is measured
-_DELAYED = slice(0, None, 4)  # strings on which delay is measured
-_BACKGROUND = 1e-3  # RMS of the noise between words, over that of the words
 _LICENCE = (
     "CC BY-SA 4.0, as FSDD, which it is trained on, with Speech Commands (CC BY 4.0) and synthetic "
     "speech"
@@ -113,18 +93,6 @@ class StringsConfig(StringConfig, TomlConfig):
     """
 
     split: str = ALL_SPEAKERS
-
-
-def evaluation_clips(split: str | None, data: Path | str | None = None) -> tuple[Clip, ...]:
-    """Return the digits that test strings are made of, of speakers that were not trained on.
-
-    Those of the split's test speakers; without a split, of the held-out speakers of Speech
-    Commands.
-    """
-    if split and split != ALL_SPEAKERS:
-        return one_split(split, read_corpus("fsdd", data)).test
-    clips = read_corpus("speech_commands", data)
-    return tuple(c for c in clips if is_held_out(c.speaker) and c.label.isdecimal())
 
 
 @lru_cache(maxsize=2)
@@ -180,7 +148,13 @@ def run_strings(config: StringsConfig, context: RunContext) -> RunEvaluation:
     _write_environment(config, context, clips, len(phrases), net)
     transcriber = Transcriber(export_run(context.directory))
     evaluation, transcripts = evaluate_transcriber(
-        transcriber, config.split, context.data, config.seed
+        at_thresholds(transcriber.network),
+        config.split,
+        context.data,
+        config.seed,
+        hours=HANDLING_HOURS,
+        thresholds=THRESHOLDS,
+        streaming=transcriber,
     )
     _save_transcripts(context.directory / "predictions.npz", transcripts)
     return RunEvaluation("strings", strings=evaluation)
@@ -272,15 +246,6 @@ def _to_onnx(directory: Path) -> bytes:
     return export_strings(_load(directory), metadata)
 
 
-@dataclass(frozen=True)
-class Transcribed:
-    """A string of a set (a speaker or a corpus): what was spoken, and what was transcribed."""
-
-    name: str
-    reference: str
-    transcript: str
-
-
 def _save_transcripts(path: Path, transcripts: Sequence[Transcribed]) -> None:
     """Write an .npz file of three arrays (N,) of strings: names, references, transcripts."""
     buffer = io.BytesIO()
@@ -291,94 +256,6 @@ def _save_transcripts(path: Path, transcripts: Sequence[Transcribed]) -> None:
         transcripts=np.array([each.transcript for each in transcripts], np.str_),
     )
     write_whole(path, buffer.getvalue())
-
-
-def evaluate_transcriber(
-    transcriber: Transcriber,
-    split: str | None = None,
-    data: Path | str | None = None,
-    seed: int = 0,
-) -> tuple[StringsEvaluation, tuple[Transcribed, ...]]:
-    """Evaluate a model file on strings, delay and false digits.
-
-    Parameters
-    ----------
-    transcriber
-        The model.
-    split
-        Split of FSDD whose test speakers' strings are transcribed, beside those of Speech Commands.
-    data
-        Folder of corpora with FSDD and Speech Commands.
-    seed
-        Key of the strings.
-
-    Returns
-    -------
-    The evaluation, and every string that it rests on.
-    """
-    by_speaker = _strings_of_speakers(split, data, seed)
-    sets = by_speaker | {"speech_commands": _strings_of_crowd(data, seed)}
-    transcribed: list[Transcribed] = []
-    delays_ms: list[float] = []
-    for name, strings in sets.items():
-        found = [
-            Transcribed(name, string.digits, transcriber(string.samples, SAMPLE_RATE).digits)
-            for string in strings
-        ]
-        transcribed += found
-        for string, each in list(zip(strings, found, strict=True))[_DELAYED]:
-            if each.transcript == each.reference:
-                delays_ms += measure_delays_ms(transcriber, string)
-    scores = {name: _score([t for t in transcribed if t.name == name]) for name in sets}
-    if by_speaker:
-        scores["all of the split"] = _score([t for t in transcribed if t.name in by_speaker])
-    evaluation = StringsEvaluation(
-        strings=scores,
-        delay_ms=_summarize_delays(delays_ms),
-        false_digits=_false_digits(transcriber, data),
-    )
-    return evaluation, tuple(transcribed)
-
-
-def _strings_of_speakers(
-    split: str | None, data: Path | str | None, seed: int
-) -> dict[str, list[DigitString]]:
-    """Make strings of each test speaker's digits; none without a split."""
-    if not split or split == ALL_SPEAKERS:
-        return {}
-    spoken = read_words(evaluation_clips(split, data))
-    return {
-        speaker: make_strings(
-            [s for s in spoken if s.speaker == speaker], STRINGS_PER_SPEAKER, TEST_STYLE, seed
-        )
-        for speaker in sorted({s.speaker for s in spoken})
-    }
-
-
-def _strings_of_crowd(data: Path | str | None, seed: int) -> list[DigitString]:
-    """Make strings of digits of all held-out speakers of Speech Commands, who have few each."""
-    clips = evaluation_clips(None, data)
-    counts = Counter(clip.label for clip in clips)
-    min_clips = _MIN_FRACTION * max(counts.values(), default=0)
-    crowd = [
-        DigitString(s.samples, s.digits, s.starts, s.ends, "crowd", s.corpus)
-        for s in read_words(clip for clip in clips if counts[clip.label] >= min_clips)
-    ]
-    return make_strings(crowd, STRINGS_PER_SPEAKER, TEST_STYLE, seed)
-
-
-def _score(transcribed: Sequence[Transcribed]) -> StringsScore:
-    found = score([t.reference for t in transcribed], [t.transcript for t in transcribed])
-    return StringsScore(
-        strings=found.strings,
-        digits=found.digits,
-        insertions=found.insertions,
-        deletions=found.deletions,
-        substitutions=found.substitutions,
-        whole=found.whole,
-        digit_error=found.digit_error,
-        whole_right=found.whole / max(found.strings, 1),
-    )
 
 
 _ABOUT = (
@@ -395,57 +272,3 @@ _ABOUT = (
 def describe_models(transcriber: Transcriber) -> dict[str, dict[str, str | None]]:
     """Return metadata of a transcriber's file, for the record of an evaluation."""
     return {"model": {key: transcriber.network.metadata.get(key) for key in _ABOUT}}
-
-
-def measure_delays_ms(transcriber: Transcriber, string: DigitString) -> list[float]:
-    """Feed a string in chunks of 10 ms: the time from each digit's end until it is emitted, in ms.
-
-    Negative where a digit is emitted, as one that may still change, before it has ended.
-    """
-    chunk = round(_CHUNK_S * SAMPLE_RATE)
-    stream = transcriber.stream()
-    emitted: list[int] = []  # samples that had been fed
-    final = 0
-    samples = np.pad(string.samples, (0, SAMPLE_RATE))
-    for begin in range(0, len(samples), chunk):
-        update = stream.feed(samples[begin : begin + chunk])
-        final += len(update.segments)
-        while len(emitted) < final + (update.partial is not None):
-            emitted.append(begin + chunk)
-    pairs = zip(emitted, string.ends, strict=False)
-    return [float(1000 * (now - end) / SAMPLE_RATE) for now, end in pairs]
-
-
-def _summarize_delays(delays_ms: Sequence[float]) -> Delay | None:
-    if not delays_ms:
-        return None
-    return Delay(
-        count=len(delays_ms),
-        median=float(np.median(delays_ms)),
-        p95=float(np.percentile(delays_ms, 95)),
-        max=float(np.max(delays_ms)),
-    )
-
-
-def _false_digits(transcriber: Transcriber, data: Path | str | None) -> dict[str, FalseDigits]:
-    """Transcribe words that are no digits, and noise, all held out."""
-    words = [
-        clip
-        for clip in read_corpus("speech_commands", data)
-        if is_held_out(clip.speaker) and not clip.label.isdecimal()
-    ]
-    pause = round(_PAUSE_S * SAMPLE_RATE)
-    said = np.concatenate([np.pad(s.samples, (0, pause)) for s in read_words(words)])
-    rng = np.random.default_rng(0)
-    said = said + (_BACKGROUND * LEVEL_RMS * rng.standard_normal(len(said))).astype(np.float32)
-    sounds = {f"{len(words)} words": said}
-    held_out = noise_partition("pooled:xsdr", data)[1]
-    sounds |= {file.stem: read_noise(file) for file in held_out}
-    return {name: count_false_digits(transcriber, samples) for name, samples in sounds.items()}
-
-
-def count_false_digits(transcriber: Transcriber, samples: FloatArray) -> FalseDigits:
-    """Transcribe samples (L,) without digits in them."""
-    digits = transcriber(samples, SAMPLE_RATE).digits
-    seconds = len(samples) / SAMPLE_RATE
-    return FalseDigits(digits, seconds, per_hour=3600 * len(digits) / seconds)

@@ -33,6 +33,8 @@ __all__ = [
     "holm",
     "mcnemar",
     "paired_margins",
+    "poisson_interval",
+    "ratio_difference",
     "seed_margin",
     "sign_flip",
     "speakers_note",
@@ -350,6 +352,75 @@ def wilson(successes: float, trials: int, level: float = LEVEL) -> Interval:
     center = (rate + z**2 / (2 * trials)) / shrink
     half = z * np.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2)) / shrink
     return max(0.0, float(center - half)), min(1.0, float(center + half))
+
+
+def poisson_interval(count: int, exposure: float = 1.0, level: float = LEVEL) -> Interval:
+    """Exact interval of a rate, events for each unit of exposure (Garwood 1936, Biometrika 28).
+
+    Raises
+    ------
+    ValueError
+        When the count is negative, or the exposure is not above 0.
+    """
+    if count < 0 or not exposure > 0:
+        raise ValueError(f"{count} events in {exposure:g}: expected at least 0, in more than 0")
+    tail = (1 - level) / 2
+    low = float(stats.chi2.ppf(tail, 2 * count)) / 2 if count else 0.0
+    high = float(stats.chi2.isf(tail, 2 * (count + 1))) / 2
+    return low / exposure, high / exposure
+
+
+def ratio_difference(
+    counts: ArrayLike, generator: np.random.Generator, level: float = LEVEL
+) -> tuple[float, Interval]:
+    """Difference of two error rates, each pooled over speakers, with a cluster bootstrap interval.
+
+    Whole speakers are drawn with replacement, the percentile method; a draw in which no speaker has
+    anything on one side counts 0 there.
+
+    Parameters
+    ----------
+    counts
+        (K, 4), a row a speaker: errors and digits on the one side, errors and digits on the other;
+        0 and 0 where a speaker has nothing there.
+    generator
+        Draws the speakers.
+    level
+        Of confidence.
+
+    Raises
+    ------
+    ValueError
+        When a side has no digits at all.
+    """
+    columns = np.asarray(counts, np.float64).reshape(-1, 4).T
+    if not columns[1].sum() or not columns[3].sum():
+        raise ValueError(
+            f"{columns[1].sum():g} and {columns[3].sum():g} digits: expected some on either side"
+        )
+
+    def difference(*sides: FloatArray, axis: int = -1) -> FloatArray:
+        errors, digits, other_errors, other_digits = (side.sum(axis=axis) for side in sides)
+        apart: FloatArray = errors / np.maximum(digits, 1) - other_errors / np.maximum(
+            other_digits, 1
+        )
+        return apart
+
+    value = float(difference(*columns))
+    if columns.shape[1] == 1:
+        return value, (value, value)
+    drawn = stats.bootstrap(
+        tuple(columns),
+        difference,
+        n_resamples=RESAMPLES,
+        confidence_level=level,
+        method="percentile",
+        paired=True,
+        vectorized=True,
+        batch=500,
+        rng=generator,
+    )
+    return value, (float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
 
 
 def cluster_bootstrap(

@@ -3,7 +3,7 @@
 Rates and accuracies are fractions from 0 to 1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from spoken_digits.lab.evaluation.metrics import Evaluation, Predictions, evaluate
@@ -16,11 +16,14 @@ __all__ = [
     "ConditionResult",
     "CrossValidationResult",
     "Delay",
+    "ErrorDifference",
     "FalseDigits",
     "RejectionResult",
     "RunEvaluation",
     "StringsEvaluation",
+    "StringsResult",
     "StringsScore",
+    "ThresholdCurve",
     "save_result",
 ]
 
@@ -137,31 +140,125 @@ class StringsScore:
 
 
 @dataclass(frozen=True)
+class ErrorDifference:
+    """Digit error rate of some strings of a set less that of its others.
+
+    `interval` holds 95 %, by bootstrap over speakers; `speakers` has what it is made of: for each
+    speaker errors and digits of the former, errors and digits of the latter.
+    """
+
+    difference: float
+    interval: tuple[float, float]
+    speakers: dict[str, tuple[int, int, int, int]]
+
+
+@dataclass(frozen=True)
 class Delay:
-    """Time from the end of a digit until it is emitted, over `count` digits, in ms."""
+    """Time from the end of a digit until it is emitted, over `count` digits, in ms.
+
+    `values` has each, rounded to a millisecond, so that folds can be pooled.
+    """
 
     count: int
     median: float
     p95: float
     max: float
+    values: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class FalseDigits:
-    """Digits transcribed from a recording without any, which lasts so many seconds."""
+    """Digits transcribed from recordings without any, which last so many seconds together.
 
-    digits: str
+    `by_digit` has the ten counts, `count` is their sum; `interval` is exact for a Poisson count,
+    95 %, per hour.
+    """
+
+    recordings: int
+    by_digit: tuple[int, ...]
+    count: int
     seconds: float
     per_hour: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ThresholdCurve:
+    """What each set's counts would be at other emission thresholds, decoded from the same outputs.
+
+    Attributes
+    ----------
+    thresholds
+        Of `spotting.Decoding.emission_threshold`, in its unit; ascending.
+    missed, errors
+        Of each set of strings at each threshold: deletions, and all errors.
+    digits
+        Digits spoken in each set of strings.
+    false_digits
+        Of each set without digits at each threshold: digits transcribed.
+    seconds
+        Duration of each set without digits.
+    """
+
+    thresholds: tuple[float, ...]
+    missed: dict[str, tuple[int, ...]]
+    errors: dict[str, tuple[int, ...]]
+    digits: dict[str, int]
+    false_digits: dict[str, tuple[int, ...]]
+    seconds: dict[str, float]
 
 
 @dataclass(frozen=True)
 class StringsEvaluation:
-    """A network of strings: scores by speaker or corpus, delay, and digits where there are none."""
+    """A network of strings: digit errors, delay, and digits where there are none.
+
+    Attributes
+    ----------
+    strings
+        By set; of a part of a set, such as its women, the name is ``set, part``.
+    delay_ms
+        None where no digit's end is known, or none was emitted.
+    false_digits
+        By set.
+    differences
+        Between two parts of a set: ``set, part less other``.
+    curve
+        Over thresholds; None where only the decisions of a transcriber are known.
+    """
 
     strings: dict[str, StringsScore]
     delay_ms: Delay | None
     false_digits: dict[str, FalseDigits]
+    differences: dict[str, ErrorDifference] = field(default_factory=dict)
+    curve: ThresholdCurve | None = None
+
+
+@dataclass(frozen=True)
+class StringsResult:
+    """What `strings score` and `strings pool` write: an evaluation, and of what.
+
+    Attributes
+    ----------
+    command
+        That made it.
+    models
+        Metadata of the models, by name.
+    split
+        What is evaluated on, None for what is held out by every split.
+    seed
+        Key of the strings and noises that are made.
+    evaluation
+        Of one network, or the sum of all folds.
+    folds
+        Each of the folds that were pooled, by its split.
+    """
+
+    command: str
+    models: dict[str, dict[str, str | None]]
+    split: str | None
+    seed: int
+    evaluation: StringsEvaluation
+    folds: dict[str, StringsEvaluation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ __all__ = [
     "confusion_matrix",
     "draw",
     "embedding_map",
+    "false_digit_curves",
     "learning_curves",
     "rejection_curves",
     "svg",
@@ -419,6 +420,46 @@ def rejection_curves(evaluation: Mapping[str, Any]) -> str:
         f"Digits against other words: AUROC {evaluation['auroc']:.3f}, EER {evaluation['eer']:.3f}."
     )
     return svg("rejection", (10, 3.6), paint, alt)
+
+
+def false_digit_curves(evaluation: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+    """Draw false digits an hour over digits missed, a plot for each set of strings.
+
+    Parameters
+    ----------
+    evaluation
+        The dict of a `StringsEvaluation` with a curve. Thresholds at which no false digit is left
+        have no point: the axis is logarithmic. Dots mark the threshold in use.
+    titles
+        Of sets; others are called by their names.
+    """
+    curve = evaluation["curve"]
+
+    def paint(figure: "Figure") -> None:
+        axes = figure.subplots(1, len(curve["missed"]), squeeze=False, sharey=True)[0]
+        for ax, (strings, missed) in zip(axes, curve["missed"].items(), strict=True):
+            x = 100 * np.array(missed) / max(curve["digits"][strings], 1)
+            score = evaluation["strings"][strings]
+            x_in_use = 100 * score["deletions"] / max(score["digits"], 1)
+            for k, (quiet, counts) in enumerate(curve["false_digits"].items()):
+                per_hour = 3600 * np.array(counts) / curve["seconds"][quiet]
+                color = MORE_COLORS[k % len(MORE_COLORS)]
+                style = "-" if k < len(COLORS) else "--"
+                shown = per_hour > 0
+                label = titles.get(quiet, quiet)
+                ax.plot(x[shown], per_hour[shown], style, color=color, label=label)
+                if (in_use := evaluation["false_digits"][quiet]["per_hour"]) > 0:
+                    ax.plot(x_in_use, in_use, MARKERS[k % len(MARKERS)], color=color)
+            ax.set(xlabel="digits missed, %", yscale="log")
+            ax.set_title(titles.get(strings, strings))
+            ax.grid()
+        axes[0].set(ylabel="false digits an hour")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+
+    quiet = ", ".join(titles.get(name, name) for name in curve["false_digits"])
+    alt = f"False digits an hour in {quiet}, over the digits missed in strings."
+    return svg("false-digits", (10, 4.2), paint, alt)
 
 
 def svg(
