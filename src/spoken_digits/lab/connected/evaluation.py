@@ -560,7 +560,7 @@ def _transcribe(transcribe: Transcribe, trial: Trial, n_thresholds: int) -> Tran
     first, *others = transcribe(string.samples)
     if len(others) != n_thresholds:
         raise ValueError(
-            f"{len(others)} transcripts at thresholds, expected {n_thresholds}: name the thresholds "
+            f"{len(others)} transcripts at thresholds, not {n_thresholds}: name the thresholds "
             "that they are of"
         )
     return Transcribed(trial.name, trial.parts, string.speaker, string.digits, first, tuple(others))
