@@ -367,6 +367,113 @@ def _dealt(
     ]
 
 
+def make_doubled_phrases(
+    cache: Path, count: int, seed: int = 0, kokoro_engine: kokoro.Kokoro | None = None
+) -> list[DigitString]:
+    """Synthesize strings of 4 to 7 digits with a doubled or tripled one, and others without.
+
+    They come in pairs: the same voice says the same string once with a digit repeated, once with
+    other digits in place of the repetitions, at the same rate. The engines share them equally.
+
+    Parameters
+    ----------
+    cache
+        Folder where phrases are cached; made if missing.
+    count
+        Pairs.
+    seed
+        Key of voices, digits and rates.
+    kokoro_engine
+        Speaks a third of them; None leaves them to espeak-ng, flite and festival.
+
+    Raises
+    ------
+    CorpusError
+        When a program or a voice is missing.
+    ImportError
+        Without the extra `synth`.
+    """
+    engines = 2 if kokoro_engine is None else 3
+    phrases: list[DigitString] = []
+    for engine in range(engines):
+        pairs = [
+            _doubled_pair(np.random.default_rng([seed, engine, i, 4]))
+            for i in range(len(range(engine, count, engines)))
+        ]
+        if engine == 0:
+            espeak_voices = draw_voices(_DOUBLED_VOICES, seed + _DOUBLED_KEY)
+            phrases += _cached(
+                cache,
+                espeak_voices,
+                _dealt(
+                    pairs,
+                    espeak_voices,
+                    lambda text, tempo, v: espeak.Prompt(text, v.pitch, round(v.rate_wpm * tempo)),
+                ),
+                _synthesize_espeak,
+            )
+        elif engine == 1:
+            phrases += _cached(
+                cache,
+                FLITE_FESTIVAL_VOICES,
+                _dealt(
+                    pairs,
+                    FLITE_FESTIVAL_VOICES,
+                    lambda text, tempo, v: flite_festival.Prompt(text, tempo, v.pitch_hz),
+                ),
+                flite_festival.synthesize,
+            )
+        else:
+            assert kokoro_engine is not None
+            phrases += _cached(
+                cache,
+                kokoro.KOKORO_VOICES,
+                _dealt(
+                    pairs,
+                    kokoro.KOKORO_VOICES,
+                    lambda text, tempo, _: kokoro.Prompt(text, tempo),
+                ),
+                kokoro_engine.synthesize,
+            )
+    return phrases
+
+
+def _doubled_pair(rng: np.random.Generator) -> tuple[str, str, float]:
+    """Draw a string with a repetition, one without, as texts, and their tempo."""
+    n, repeats = int(rng.integers(4, 8)), int(rng.choice([1, 2], p=[0.7, 0.3]))
+    groups = [int(rng.integers(10))]
+    while len(groups) < n - repeats:  # never two alike beside each other
+        groups.append((groups[-1] + int(rng.integers(1, 10))) % 10)
+    at = int(rng.integers(len(groups)))
+    doubled = groups[: at + 1] + [groups[at]] * repeats + groups[at + 1 :]
+    plain = doubled.copy()
+    for k in range(at + 1, at + 1 + repeats):
+        plain[k] = int(
+            rng.choice(sorted({*range(10)} - {*plain[k - 1 : k], *plain[k + 1 : k + 2]}))
+        )
+    tempo = float(np.exp(rng.uniform(-_TEMPO_SPREAD, _TEMPO_SPREAD)))
+    with_repetition, without = (
+        " ".join(DIGIT_WORDS[d] for d in digits) for digits in (doubled, plain)
+    )
+    return with_repetition, without, tempo
+
+
+def _dealt(
+    pairs: Sequence[tuple[str, str, float]],
+    voices: Sequence[AnyVoice],
+    prompt: Callable[[str, float, AnyVoice], AnyPrompt],
+) -> list[list[AnyPrompt]]:
+    """Deal pairs out to voices in turn: the prompts of each."""
+    return [
+        [
+            prompt(text, tempo, voice)
+            for doubled, plain, tempo in pairs[v :: len(voices)]
+            for text in (doubled, plain)
+        ]
+        for v, voice in enumerate(voices)
+    ]
+
+
 def synthesize_phrases(
     engine: kokoro.Kokoro,
     voices: Sequence[kokoro.KokoroVoice],
