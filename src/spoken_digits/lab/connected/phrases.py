@@ -367,42 +367,6 @@ def _dealt(
     ]
 
 
-def _doubled_pair(rng: np.random.Generator) -> tuple[str, str, float]:
-    """Draw a string with a repetition, one without, as texts, and their tempo."""
-    n, repeats = int(rng.integers(4, 8)), int(rng.choice([1, 2], p=[0.7, 0.3]))
-    groups = [int(rng.integers(10))]
-    while len(groups) < n - repeats:  # never two alike beside each other
-        groups.append((groups[-1] + int(rng.integers(1, 10))) % 10)
-    at = int(rng.integers(len(groups)))
-    doubled = groups[: at + 1] + [groups[at]] * repeats + groups[at + 1 :]
-    plain = doubled.copy()
-    for k in range(at + 1, at + 1 + repeats):
-        plain[k] = int(
-            rng.choice(sorted({*range(10)} - {*plain[k - 1 : k], *plain[k + 1 : k + 2]}))
-        )
-    tempo = float(np.exp(rng.uniform(-_TEMPO_SPREAD, _TEMPO_SPREAD)))
-    with_repetition, without = (
-        " ".join(DIGIT_WORDS[d] for d in digits) for digits in (doubled, plain)
-    )
-    return with_repetition, without, tempo
-
-
-def _dealt(
-    pairs: Sequence[tuple[str, str, float]],
-    voices: Sequence[AnyVoice],
-    prompt: Callable[[str, float, AnyVoice], AnyPrompt],
-) -> list[list[AnyPrompt]]:
-    """Deal pairs out to voices in turn: the prompts of each."""
-    return [
-        [
-            prompt(text, tempo, voice)
-            for doubled, plain, tempo in pairs[v :: len(voices)]
-            for text in (doubled, plain)
-        ]
-        for v, voice in enumerate(voices)
-    ]
-
-
 def synthesize_phrases(
     engine: kokoro.Kokoro,
     voices: Sequence[kokoro.KokoroVoice],
