@@ -33,7 +33,7 @@ const MIN_LOUDNESS = 0.2;
 const ABOVE_NOISE = 1.6;
 const MIN_GAP = 1200; // 0.15 s
 const MIN_DIGIT_FRAMES = 8;
-const MAX_DIGIT_FRAMES = 110;
+const MAX_DIGIT_FRAMES = 105;
 const MIN_STRENGTH = 0.3;
 const MIN_PEAK = 0.35;
 
@@ -201,7 +201,9 @@ function countDigits(power, frames, voice) {
       strength >= MIN_STRENGTH * best.strength &&
       peak >= MIN_PEAK * best.peak,
   );
-  const isLong = all.some(({ length }) => length > MAX_DIGIT_FRAMES);
+  const isLong = split(loud, PAUSE).some(
+    (run) => 1 + run[run.length - 1] - run[0] > MAX_DIGIT_FRAMES,
+  );
   return Math.max(isLong ? 2 : 1, digits.length);
 }
 
