@@ -86,6 +86,7 @@ HANDLING_HOURS = 0.1  # of each kind, after a training; `strings score` takes an
 PHRASE_VOICES = 90
 READER_STRINGS, READER_SENTENCES = 60, 15  # of each: flite and festival have few voices
 _MIXTURES_SEED = 11
+_NAMED = ("fsdd", "an4")  # corpora whose training speakers a file names
 _LICENCE = (
     "CC BY-SA 4.0, as FSDD and WUW II, which it is trained on, with Speech Commands (CC BY 4.0), "
     "AN4 (free for any purpose, with its notice) and synthetic speech"
@@ -348,7 +349,7 @@ def _write_environment(
         licence=_LICENCE,
         corpora=corpora,
         split=config.split,
-        train_speakers=tuple(sorted({c.speaker for c in clips if c.corpus == "fsdd"})),
+        train_speakers=tuple(sorted({r.speaker for r in recordings if r.corpus in _NAMED})),
         tts_voices=tuple(voice.speaker for voice in FLITE_FESTIVAL_VOICES),
         phrases=n_phrases,
     )
