@@ -11,6 +11,7 @@ import shutil
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,11 +19,14 @@ import numpy as np
 import pytest
 import soundfile
 from toy_model import write_toy_model
+from toy_strings import spoken as toy_spoken
 from toy_strings import write_toy_strings
 
 import spoken_digits as sd
 from spoken_digits import connected, serve
 from spoken_digits.audio import Resampler, find_utterance, read_audio, resample, to_clip
+from spoken_digits.networks import StringNetwork
+from spoken_digits.recognize import combine
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: extra dev")
 expect = playwright.expect
@@ -252,7 +256,7 @@ def test_the_page_decides_nothing_that_python_does_not(page, tmp_path):
 
 
 SEGMENTS = """
-async ([address, encoded, sizes]) => {
+async ([address, encoded, sizes, options]) => {
   const { loadNetworks } = await import(address + "networks.js");
   const { Stream } = await import(address + "connected.js");
   const networks = await loadNetworks(() => {});
@@ -261,27 +265,28 @@ async ([address, encoded, sizes]) => {
   const { metadata, step, block, lookahead, decoding } = networks.strings;
   const found = [];
   for (const size of sizes) {
-    const stream = new Stream(networks);
+    const stream = new Stream(networks, options);
     const segments = [];
     for (let i = 0; i < samples.length; i += size) {
       segments.push(...await stream.feed(samples.subarray(i, i + size)));
     }
     segments.push(...await stream.finish());
-    found.push(segments.map((one) => [one.digit, one.start, one.end, one.probability,
+    found.push(segments.map((one) => [one.digit, one.word, one.start, one.end, one.probability,
       one.probabilities[one.digit]]));
   }
   return { found, constants: [step, block, lookahead], decoding, metadata };
 }"""
 
 
-def segments(page, address: str, samples: np.ndarray, sizes: list[int]) -> dict:
+def segments(page, address: str, samples: np.ndarray, sizes: list[int], **options: bool) -> dict:
     encoded = b64encode(samples.astype(np.float32)).decode()
-    return page.evaluate(SEGMENTS, [address, encoded, sizes])
+    return page.evaluate(SEGMENTS, [address, encoded, sizes, options])
 
 
-def assert_as_in_python(found: list[list[float]], transcript, atol: float) -> None:
+def assert_as_in_python(found: list[list], transcript, atol: float) -> None:
     assert "".join(str(digit) for digit, *_ in found) == transcript.digits
-    for (_, start, end, p, same), segment in zip(found, transcript.segments, strict=True):
+    assert [word for _, word, *_ in found] == [segment.word for segment in transcript.segments]
+    for (_, _, start, end, p, same), segment in zip(found, transcript.segments, strict=True):
         assert (start, end) == pytest.approx((segment.start_s, segment.end_s), abs=0.001)
         assert p == same == pytest.approx(segment.probability, abs=atol)
 
@@ -308,55 +313,135 @@ OTHER = {  # than those that ship: the page has none of its own
     "min_step_probability": "0.3",
     "min_overlap": "0.2",
     "settling_s": "0.4",
-    "margin_s": "0.03",
-    "first_pass_weight": "0.9",
-    "second_pass_weight": "0.6",
-    "probability_floor": "0.02",
-    "max_log_odds": "1.5",
+    "word_threshold": "1.5",
+    "other_weight": "0.5",
+    "number_before_s": "0.2",
+    "number_after_s": "0.1",
+    "double_s": "0.2",
 }
 
 
-@pytest.mark.parametrize(
-    ("rescoring", "threshold", "constants"),
-    [("false", "0.85", {}), ("true", "-2.2", {}), ("false", "-1", OTHER), ("true", "-2.2", OTHER)],
-)
-def test_runs_of_any_probability_are_decoded_as_in_python(
-    browser, tmp_path, monkeypatch, rescoring, threshold, constants
-):
-    # Each step of the toy is as certain as its level says, so runs of any kind occur.
-    model = write_toy_strings(
-        tmp_path / "toy.onnx",
-        emission_threshold=threshold,
-        lookahead="720",
-        rescoring=rescoring,
-        **constants,
-    )
-    monkeypatch.setattr(serve, "SHIPPED_STRINGS", model)
-    rng = np.random.default_rng(3)
-    levels = rng.uniform(0, 0.3, 400) * (rng.random(400) < 0.7)
-    samples = np.repeat(levels, 240)[:-100].astype(np.float32)
-    transcript = connected.Transcriber(model)(samples, 8_000)
-    assert len(transcript.segments) > 40
-    with serve.make_server() as server:
+@contextmanager
+def served(model: Path | None = None) -> Iterator[str]:
+    with serve.make_server(model_path=model) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            here = serve.page_address(server)
-            for page in watched(browser, here):
-                for found in segments(page, here, samples, [len(samples), 333])["found"]:
-                    assert_as_in_python(found, transcript, 1e-4)
+            yield serve.page_address(server)
         finally:
             server.shutdown()
             thread.join()
 
 
-@pytest.mark.parametrize("key", ["max_log_odds", "min_margin"])
+@pytest.mark.parametrize(("threshold", "constants"), [("0.85", {}), ("-1", OTHER)])
+def test_words_of_any_probability_are_decoded_as_in_python(
+    browser, tmp_path, monkeypatch, threshold, constants
+):
+    # Each step of the toy is as certain as its level says, so runs of any kind occur; what counts
+    # are the digits 0 to 5 and, of the other words, "oh" to "other".
+    model = write_toy_strings(
+        tmp_path / "toy.onnx", emission_threshold=threshold, lookahead="720", **constants
+    )
+    monkeypatch.setattr(serve, "SHIPPED_STRINGS", model)
+    rng = np.random.default_rng(3)
+    levels = np.where(rng.random(600) < 0.7, rng.uniform(0, 0.3, 600), rng.uniform(0.5, 0.78, 600))
+    levels *= rng.random(600) < 0.7
+    samples = np.repeat(levels, 240)[:-100].astype(np.float32)
+    transcriber = connected.Transcriber(model)
+    with served() as here:
+        for page in watched(browser, here):
+            words = []
+            for options in ({}, {"oh": False}, {"doubles": False}):
+                transcript = transcriber(samples, 8_000, **options)
+                assert len(transcript.segments) > 40
+                words.append([segment.word for segment in transcript.segments])
+                answer = segments(page, here, samples, [len(samples), 333], **options)
+                for found in answer["found"]:
+                    assert_as_in_python(found, transcript, 1e-3)
+            assert answer["decoding"] == asdict(transcriber.network.decoding)
+            everything, without_oh, without_doubles = words
+            assert "oh" in everything
+            assert "oh" not in without_oh
+            assert len(without_doubles) < len(everything)
+
+
+@pytest.mark.parametrize(("end", "digits"), [("", "40077"), ("?no-oh", "4077")])
+def test_oh_is_zero_unless_the_address_says_no(browser, tmp_path, monkeypatch, end, digits):
+    strings = write_toy_strings(tmp_path / "toy.onnx")
+    monkeypatch.setattr(serve, "SHIPPED_STRINGS", strings)
+    soundfile.write(tmp_path / "said.wav", toy_spoken("4o0d7"), 8_000, "FLOAT")
+    with served() as here:
+        for page in watched(browser, here + end):
+            give(page, tmp_path / "said.wav")
+            assert status(page, "result") == f"Recognized {' '.join(digits)}."
+            assert string(page) == digits
+
+
+COMBINED = """
+async ([address, clips, answers]) => {
+  const { loadNetworks } = await import(address + "networks.js");
+  const { combine } = await import(address + "recognize.js");
+  const { strings } = await loadNetworks(() => {});
+  const scored = [];
+  for (const clip of clips) scored.push(await strings.scoreClip(Float32Array.from(clip)));
+  return [scored, answers.map((answer) => combine(...answer))];
+}"""
+
+
+def test_two_networks_are_combined_as_in_python(browser, tmp_path, monkeypatch):
+    strings = write_toy_strings(tmp_path / "toy.onnx")
+    monkeypatch.setattr(serve, "SHIPPED_STRINGS", strings)
+    rng = np.random.default_rng(0)
+    clips = [0.1 * rng.random(200), toy_spoken("o")[:-77] * 1.01, toy_spoken("x0")]
+    answers = []
+    for i in range(12):
+        log_p = np.log(rng.dirichlet(0.2 * np.ones(10)) + 1e-12)
+        words = np.log(rng.dirichlet(0.2 * np.ones(17))[:16] + 1e-12)
+        words[10] += 3.0 * (i % 2)
+        answers.append([log_p.tolist(), 3 * rng.normal(), words.tolist(), 0.8, i % 3 > 0])
+    with served() as here:
+        for page in watched(browser, here):
+            scored, combined = page.evaluate(
+                COMBINED, [here, [clip.astype(np.float32).tolist() for clip in clips], answers]
+            )
+    network = StringNetwork(strings)
+    for clip, found in zip(clips, scored, strict=True):
+        expected = network.score_clip(clip.astype(np.float32))
+        np.testing.assert_allclose(found, expected, atol=1e-2, rtol=1e-4)
+    for (log_p, *rest), found in zip(answers, combined, strict=True):
+        expected = combine(np.array(log_p), rest[0], np.array(rest[1]), *rest[2:])
+        np.testing.assert_allclose(found["logP"], expected[0], rtol=1e-9, atol=1e-9)
+        assert found["logOdds"] == pytest.approx(expected[1])
+        assert found["isOh"] == expected[2]
+    assert {found["isOh"] for found in combined} == {True, False}
+
+
+@pytest.mark.parametrize("weight", ["0.5", "1"])
+def test_a_single_digit_of_both_networks_is_that_of_python(browser, tmp_path, monkeypatch, weight):
+    digits = write_toy_model(
+        tmp_path / "digits.onnx",
+        **{"rejection": True, "rejection_threshold": "-12", "min_probability": "0"},
+        **{"min_margin": "0", "string_weight": weight},
+    )
+    strings = write_toy_strings(tmp_path / "toy.onnx", emission_threshold="50")
+    monkeypatch.setattr(serve, "SHIPPED_STRINGS", strings)
+    answers = [sd.load(digits, strings_path=strings)(clip) for clip in GOLDEN[:3]]
+    with served(digits) as here:
+        for page in watched(browser, here):
+            for clip, expected in zip(GOLDEN, answers, strict=False):
+                give(page, clip)
+                status(page, "result")
+                assert string(page) == ("?" if expected.digit is None else str(expected.digit))
+                assert probability(page) == pytest.approx(expected.probability, abs=0.002), clip
+
+
+@pytest.mark.parametrize("key", ["number_after_s", "min_margin"])
 def test_a_model_without_its_constants_is_not_taken(browser, tmp_path, monkeypatch, key):
     toy = {"rejection_threshold": "0", key: None}
     digits = write_toy_model(tmp_path / "digits.onnx", rejection=True, **toy)
     strings = write_toy_strings(tmp_path / "strings.onnx", **{key: None})
     monkeypatch.setattr(serve, "SHIPPED_STRINGS", strings)
-    name = "strings.onnx" if key == "max_log_odds" else "digits.onnx"
+    name = "strings.onnx" if key == "number_after_s" else "digits.onnx"
     with serve.make_server(model_path=digits) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -163,6 +163,12 @@ def test_the_page_can_be_copied_with_a_model(tmp_path, capsys):
     assert (target / "strings.onnx").read_bytes() == SHIPPED_STRINGS.read_bytes()
 
 
+def test_a_copied_page_is_told_by_its_address_to_reject_oh(tmp_path, capsys):
+    assert main(["serve", "--copy", str(tmp_path / "site"), "--no-oh"]) == 2
+    assert "?no-oh" in capsys.readouterr().err
+    assert not (tmp_path / "site").exists()
+
+
 def test_a_folder_that_holds_something_is_not_copied_to(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(PageError, match="empty folder"):
@@ -179,19 +185,21 @@ def test_the_page_keeps_its_own_policy():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")
-def test_it_prints_its_address_and_ends_with_ctrl_c():
+@pytest.mark.parametrize("options", [[], ["--no-oh"]])
+def test_it_prints_its_address_and_ends_with_ctrl_c(options):
     runtime = PAGE / "runtime"
     if not runtime.is_dir():
         pytest.skip("needs the page's runtime: make web")
     process = subprocess.Popen(
-        [sys.executable, "-m", "spoken_digits", "serve", "--port", "0"],
+        [sys.executable, "-m", "spoken_digits", "serve", "--port", "0", *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         line = process.stdout.readline()
-        host, port = re.match(r"http://(127\.0\.0\.1):(\d+)/ ", line).groups()
+        host, port, end = re.match(r"http://(127\.0\.0\.1):(\d+)/(\S*) ", line).groups()
+        assert end == ("?no-oh" if options else "")
         connection = http.client.HTTPConnection(host, int(port), timeout=5)
-        connection.request("GET", "/")
+        connection.request("GET", f"/{end}")
         assert connection.getresponse().status == 200
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=10)

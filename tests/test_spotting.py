@@ -147,6 +147,30 @@ def test_a_digit_that_is_part_of_a_number_is_not_shown():
     assert one.partial is None
 
 
+def test_a_number_that_begins_in_time_is_waited_for():
+    # The digit ends at 0.03 s; the number is emitted from 0.27 s on, and goes on beyond 0.28 s.
+    number = steps(*[(NUMBER, 0.4, 0.0, 0.0)] * 5)
+    assert spot(spotter(0.5), steps((7, 0.9, 0.03, 0.0)), silence(7), number, silence(30)) == []
+    late = spot(spotter(0.5), steps((7, 0.9, 0.03, 0.0)), silence(8), number, silence(30))
+    assert [segment.digit for segment in late] == [7]
+
+
+def test_only_the_next_word_after_a_digit_counts():
+    digit, double, number = (steps((word, 0.9, 0.03, 0.0)) for word in (7, DOUBLE, NUMBER))
+    assert len(spot(spotter(0.5), digit, double, number, silence(30))) == 1
+    assert len(spot(spotter(0.5), digit, number, double, silence(30))) == 0
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_adds_to_more_than_certain_in_single_precision_is_certain():
+    log_p, edges = steps((0, 0.5, 0.03, 0.0))
+    log_p[0, [0, OH, BLANK]] = np.log([0.9, 0.1 + 1e-6, 1e-9])
+    (segment,) = spot(spotter(0.5), (log_p, edges))
+    assert segment.probability == 1
+    log_p[0, [0, OH, NUMBER, OTHER]] = np.log([1e-3, 1e-9, 0.5, 0.5 + 1e-6])
+    assert spot(spotter(0.5, replace(DECODING, other_weight=1.0)), (log_p, edges)) == []
+
+
 def test_zero_and_oh_at_one_step_are_one_digit():
     log_p, edges = steps((0, 0.5, 0.03, 0.0))
     log_p[0, [0, OH, BLANK]] = np.log([0.25, 0.45, 0.3])

@@ -56,8 +56,9 @@ class Recognition:
         the score is below the threshold; the probability, or its margin to the second best, is
         below what the model's file names. `label` is the most probable class all the same.
     utterances : int
-        How many utterances like digits the recording holds, at least; the answer is for the
-        strongest. From 2 on, use `transcribe`.
+        How many digits the recording holds, at least; the answer is for the strongest utterance.
+        From 2 on, use `transcribe`. What is loud twice, or for long, counts; where both networks are
+        asked, what `transcribe` finds there.
     """
 
     label: str
@@ -164,6 +165,11 @@ class Recognizer(DigitNetwork):
             log_p, is_digit_log_odds, is_oh = combine(
                 log_p, is_digit_log_odds, words, self.decision.string_weight, oh
             )
+        utterances = utterance.utterances
+        if utterances > 1 and self._asks_both:
+            # Several loud stretches may be a digit and a cough: the other network counts the digits.
+            found = self._transcriber()(samples, sample_rate, oh=oh)
+            utterances = max(1, len(found.segments))
         probabilities = np.exp(log_p)
         if not utterance.is_speech:
             is_digit_log_odds = -np.inf
@@ -185,7 +191,7 @@ class Recognizer(DigitNetwork):
             log_mel=log_mel[0],
             score=float(sigmoid(is_digit_log_odds)),
             reason=reason,
-            utterances=utterance.utterances,
+            utterances=utterances,
         )
 
     def transcribe(
