@@ -57,8 +57,8 @@ class Recognition:
         below what the model's file names. `label` is the most probable class all the same.
     utterances : int
         How many digits the recording holds, at least; the answer is for the strongest utterance.
-        From 2 on, use `transcribe`. What is loud twice, or for long, counts; where both networks are
-        asked, what `transcribe` finds there.
+        From 2 on, use `transcribe`. What is loud twice, or for long, counts; where both
+        networks are asked, what `transcribe` finds there.
     """
 
     label: str
@@ -167,7 +167,7 @@ class Recognizer(DigitNetwork):
             )
         utterances = utterance.utterances
         if utterances > 1 and self._asks_both:
-            # Several loud stretches may be a digit and a cough: the other network counts the digits.
+            # What is loud twice may be a digit and a cough: the other network counts digits.
             found = self._transcriber()(samples, sample_rate, oh=oh)
             utterances = max(1, len(found.segments))
         probabilities = np.exp(log_p)
