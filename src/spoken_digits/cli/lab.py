@@ -214,7 +214,7 @@ def _strings_score(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate_strings(
-    transcriber: Transcriber, arguments: argparse.Namespace, extra: "Sequence[Trial]" = ()
+    transcriber: "Transcriber", arguments: argparse.Namespace, extra: "Sequence[Trial]" = ()
 ) -> "StringsResult":
     from spoken_digits.lab.connected.evaluation import (
         THRESHOLDS,
