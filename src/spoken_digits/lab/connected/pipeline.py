@@ -247,11 +247,12 @@ def _to_onnx(directory: Path) -> bytes:
 
 
 def _save_transcripts(path: Path, transcripts: Sequence[Transcribed]) -> None:
-    """Write an .npz file of three arrays (N,) of strings: names, references, transcripts."""
+    """Write an .npz file of arrays (N,) of strings: names, speakers, references, transcripts."""
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
         names=np.array([each.name for each in transcripts], np.str_),
+        speakers=np.array([each.speaker for each in transcripts], np.str_),
         references=np.array([each.reference for each in transcripts], np.str_),
         transcripts=np.array([each.transcript for each in transcripts], np.str_),
     )
