@@ -15,16 +15,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from benchmarks import peers
 from benchmarks.measures import AGAINST, MEASURES
 from spoken_digits.lab.runs import write_whole
 
 REPOSITORY = Path(__file__).parents[1]
 RESULTS = REPOSITORY / "results" / "benchmarks.json"
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
-MARKERS = "<!-- bench:begin -->", "<!-- bench:end -->"
+BENCH, PEERS = "bench", "peers"  # the markers of the page
 PACKAGES = (
     *("numpy", "torch", "onnxruntime", "librosa", "audiomentations", "pocketsphinx"),
-    *("scikit-learn", "scipy"),
+    *("scikit-learn", "scipy", "faster-whisper", "ctranslate2"),
 )
 
 
@@ -43,9 +44,19 @@ def main() -> int:
     parser.add_argument("--threads", type=int, metavar="N", help=text)
     text = "a checkout of another commit, for the measure training; without it, ours alone"
     parser.add_argument("--against", type=Path, metavar="PATH", help=text)
+    text = "of the measure peers: the first N recordings of each kind, in an order that is always "
+    text += "the same; writes nothing"
+    parser.add_argument("--limit", type=positive, metavar="N", help=text)
+    text = "of the measure peers: a folder of models that were not trained on the speakers: "
+    text += "fsdd-lucas, fsdd-yweweler and an4-0 to an4-4, each .onnx; without it, what ships"
+    parser.add_argument("--models", type=Path, metavar="PATH", help=text)
     arguments = parser.parse_args()
     if arguments.against:
         os.environ[AGAINST] = str(arguments.against.resolve())
+    if arguments.limit:
+        os.environ[peers.LIMIT] = str(arguments.limit)
+    if arguments.models:
+        os.environ[peers.MODELS] = str(arguments.models.resolve())
     busy = os.getloadavg()[0]
     if busy > 0.3 * (os.cpu_count() or 1):
         print(f"This machine is busy (load {busy:.1f}): expect noise.", file=sys.stderr)
@@ -54,14 +65,16 @@ def main() -> int:
     for name in arguments.only or MEASURES:
         print(f"{name} ...", file=sys.stderr, flush=True)
         try:
-            rows = measure(name, arguments.smoke, arguments.threads)
+            found = measure(name, arguments.smoke, arguments.threads)
         except subprocess.CalledProcessError:  # it has said why on standard error
             failed.append(name)
             continue
-        if rows:
-            measured[name] = {"environment": environment(name), "rows": rows}
+        if found["rows"]:
+            measured[name] = {"environment": environment(name)} | found
     print(table(measured))
-    if measured and not (arguments.smoke or arguments.threads):
+    if "peers" in measured:
+        print(f"\n{peers_text(measured)}")
+    if measured and not (arguments.smoke or arguments.threads or arguments.limit):
         publish(measured)
         written = " and ".join(str(path.relative_to(REPOSITORY)) for path in (RESULTS, PAGE))
         print(f"written: {written}")
@@ -70,8 +83,17 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def measure(name: str, smoke: bool, threads: int | None = None) -> list[dict[str, Any]]:
-    """Run one measure in a fresh process with the threads that it is allowed; return its rows."""
+def positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise ValueError
+    return value
+
+
+def measure(name: str, smoke: bool, threads: int | None = None) -> dict[str, Any]:
+    """Run one measure in a fresh process with the threads that it is allowed.
+
+    Return its `rows` and, where it compares several systems, its `systems`.
+    """
     limit = str(threads or MEASURES[name].threads)
     limits = {f"{library}_NUM_THREADS": limit for library in ("OMP", "OPENBLAS", "MKL")}
     done = subprocess.run(
@@ -82,16 +104,27 @@ def measure(name: str, smoke: bool, threads: int | None = None) -> list[dict[str
         text=True,
         check=True,
     )
-    rows: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
-    return rows
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return {key: items for key, items in found.items() if items or key == "rows"}
 
 
 def publish(measured: dict[str, Any]) -> None:
-    """Put what was measured in the place of older measures of the same name, and in the table."""
+    """Put what was measured in the place of older measures of the same name, and in the table.
+
+    An older measure that compares more systems stays: one of them was not at hand this time.
+    """
     older = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    for name in list(measured):
+        if lost := systems_of(older.get(name, {})) - systems_of(measured[name]):
+            print(f"{name}: not replaced, for want of {', '.join(sorted(lost))}", file=sys.stderr)
+            del measured[name]
     results = {name: (older | measured)[name] for name in MEASURES if name in older | measured}
     write_whole(RESULTS, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
     write_whole(PAGE, with_table(PAGE.read_text("utf-8"), results).encode())
+
+
+def systems_of(result: dict[str, Any]) -> set[str]:
+    return {system["system"] for system in result.get("systems", ())}
 
 
 def environment(name: str) -> dict[str, Any]:
@@ -172,11 +205,23 @@ def place(environment: dict[str, Any]) -> str:
     )
 
 
+def peers_text(results: dict[str, Any]) -> str:
+    """Markdown of the peers: a table, a sentence for each of them, and where and when."""
+    if "peers" not in results:
+        return "Not measured yet: `python -m benchmarks --only peers`."
+    systems = results["peers"]["systems"]
+    said = [f"- {sentence}" for sentence in peers.sentences(systems)]
+    parts = [[peers.table(systems)], said, [place(results["peers"]["environment"])]]
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
 def with_table(page: str, results: dict[str, Any]) -> str:
-    """Put the table between the markers of a page."""
-    before, rest = page.split(MARKERS[0])
-    after = rest.split(MARKERS[1])[1]
-    return f"{before}{MARKERS[0]}\n{table(results)}\n{MARKERS[1]}{after}"
+    """Put the tables between their markers of a page."""
+    for marker, block in ((PEERS, peers_text(results)), (BENCH, table(results))):
+        begin, end = f"<!-- {marker}:begin -->", f"<!-- {marker}:end -->"
+        before, rest = page.split(begin)
+        page = f"{before}{begin}\n{block}\n{end}{rest.split(end)[1]}"
+    return page
 
 
 if __name__ == "__main__":

@@ -17,7 +17,10 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmarks.peers import System
 
 SAMPLE_RATE = 8_000
 REPOSITORY = Path(__file__).parents[1]
@@ -51,9 +54,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Measure:
-    """A function from "tiny sizes only?" to rows, and the threads that its process may use."""
+    """A function from "tiny sizes only?" to rows, and the threads that its process may use.
 
-    run: Callable[[bool], list[Row]]
+    Beside rows for the table of all measures, `peers` gives what each system reached.
+    """
+
+    run: "Callable[[bool], list[Row]] | Callable[[bool], list[Row | System]]"
     threads: int
 
 
@@ -435,41 +441,27 @@ def pocketsphinx(smoke: bool) -> list[Row]:
     """Accuracy and time beside PocketSphinx 5: its own English model, a grammar of the ten digits.
 
     Both get the same samples in memory: the original study's test list (503 clips) of two speakers,
-    and the digits of Speech Commands, in one random order. The peer gets what suited it best on
-    FSDD's training speakers: 16 kHz, a peak of 0.7, no padding; its decoder goes on from clip to
-    clip, as it is meant to. Ours is `recognize` with rejection off, on 8 kHz like always.
+    and the digits of Speech Commands, in one random order. What the peer gets:
+    `benchmarks.peers.pocketsphinx`. Ours is `recognize` with rejection off, on 8 kHz like always.
     BENCH_MODEL names another model than the shipped one: one that was trained on none of these
     speakers, where it was.
     """
     import numpy as np
 
     import spoken_digits
-    from spoken_digits.audio import read_audio, resample
+    from benchmarks import peers as others
+    from spoken_digits.audio import read_audio
     from spoken_digits.lab.data.corpora import DIGIT_WORDS, find_corpus, read_corpus
     from spoken_digits.lab.evaluation.exported import seen_speakers
 
     try:
-        from pocketsphinx import Config, Decoder
+        peer = others.pocketsphinx(" | ".join(DIGIT_WORDS))
     except ModuleNotFoundError:
         return skipped("pocketsphinx is not installed: pip install 'spoken-digits[bench]'")
     recognizer = spoken_digits.load(os.environ.get("BENCH_MODEL", MODEL), threshold=0)
-    decoder = Decoder(Config(lm=None, loglevel="FATAL"))
-    words = " | ".join(DIGIT_WORDS)
-    decoder.add_jsgf_string("digits", f"#JSGF V1.0; grammar digits; public <digit> = {words};")
-    decoder.activate_search("digits")
-    digits = {word: str(digit) for digit, word in enumerate(DIGIT_WORDS)}
 
-    def ours(samples: Any, rate: int) -> str:
+    def ours(samples: Any, rate: float) -> str:
         return recognizer(samples, rate).label
-
-    def peer(samples: Any, rate: int) -> str:
-        wide = resample(samples, rate, 16_000)
-        pcm = np.round(wide * (0.7 * 2**15 / np.abs(wide).max())).astype(np.int16)
-        decoder.start_utt()
-        decoder.process_raw(pcm.tobytes(), full_utt=True)
-        decoder.end_utt()
-        heard = decoder.hyp()
-        return digits.get(heard.hypstr, "") if heard else ""
 
     rows = []
     for name, title in (("fsdd", "FSDD's list"), ("speech_commands", "Speech Commands")):
@@ -500,6 +492,28 @@ def pocketsphinx(smoke: bool) -> list[Row]:
             Row(f"{what}: a clip, median", 1e3 * fast, "ms", None, 1e3 * slow, slow / fast),
         ]
     return rows or skipped("neither fsdd nor speech_commands is at hand")
+
+
+def peers(smoke: bool) -> list["Row | System"]:
+    """Accuracy and time beside PocketSphinx and Whisper base; see `benchmarks.peers`."""
+    from benchmarks.peers import OURS, WHISPER, WHISPER_PROMPTED, compare
+
+    systems = compare(smoke)
+    ours = {system.test_set: system for system in systems if system.system == OURS}
+    bars = dict.fromkeys((("an4", WHISPER), ("an4", WHISPER_PROMPTED)), 50.0)
+    rows = [
+        Row(
+            f"{peer.test_set}, mean time of one, against {peer.system}",
+            ours[peer.test_set].mean_s * 1e3,
+            "ms",
+            bars.get((peer.corpus, peer.system)),
+            peer.mean_s * 1e3,
+            peer.mean_s / ours[peer.test_set].mean_s,
+        )
+        for peer in systems
+        if peer.system != OURS and not peer.subset
+    ]
+    return [*rows, *systems]
 
 
 # In the page: when each block of the microphone came, and when each digit was first shown.
@@ -633,6 +647,7 @@ MEASURES: dict[str, Measure] = {
     "start": Measure(start, threads=1),
     "page": Measure(page, threads=1),
     "pocketsphinx": Measure(pocketsphinx, threads=1),
+    "peers": Measure(peers, threads=1),
     "study": Measure(study, threads=1),
 }
 
@@ -644,5 +659,7 @@ if __name__ == "__main__":
     parser.add_argument("name", choices=MEASURES)
     parser.add_argument("--smoke", action="store_true")
     arguments = parser.parse_args()
-    rows = MEASURES[arguments.name].run(arguments.smoke)
-    print(json.dumps([asdict(row) | {"reached": row.reached} for row in rows]))
+    found = MEASURES[arguments.name].run(arguments.smoke)
+    rows = [asdict(row) | {"reached": row.reached} for row in found if isinstance(row, Row)]
+    systems = [asdict(system) for system in found if not isinstance(system, Row)]
+    print(json.dumps({"rows": rows, "systems": systems}))

@@ -5,7 +5,7 @@ import statistics
 from pathlib import Path
 
 import pytest
-from benchmarks.__main__ import MARKERS, PAGE, RESULTS, table, with_table
+from benchmarks.__main__ import PAGE, RESULTS, table, with_table
 from benchmarks.measures import MEASURES, Row, against, training_rows
 
 
@@ -76,11 +76,15 @@ def test_the_table_names_what_was_missed() -> None:
     ]
 
 
-def test_the_table_goes_between_the_markers_and_nowhere_else() -> None:
-    text = f"above\n{MARKERS[0]}\nold\n{MARKERS[1]}\nbelow\n"
+def test_the_tables_go_between_the_markers_and_nowhere_else() -> None:
+    begins, ends = ([f"<!-- {k}:{at} -->" for k in ("peers", "bench")] for at in ("begin", "end"))
+    text = "\n".join(
+        ["above", begins[0], "old", ends[0], "between", begins[1], "old", ends[1], "below", ""]
+    )
     new = with_table(text, {})
-    assert new.startswith(f"above\n{MARKERS[0]}\n| measure |")
-    assert new.endswith(f"\n{MARKERS[1]}\nbelow\n")
+    assert new.startswith(f"above\n{begins[0]}\nNot measured yet")
+    assert f"\n{ends[0]}\nbetween\n{begins[1]}\n| measure |" in new
+    assert new.endswith(f"\n{ends[1]}\nbelow\n")
     assert "old" not in new
 
 

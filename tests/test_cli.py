@@ -95,10 +95,10 @@ def test_recognize_json_is_an_object_a_line(files, toy, capsys):
     assert main(["recognize", "--json", "--model", toy, *files]) == 1
     out, err = capsys.readouterr()
     rows = [json.loads(line) for line in out.splitlines()]
-    answered = ["file", "digit", "probability", "probabilities", "reason", "score"]
+    answered = ["file", "digit", "word", "probability", "probabilities", "reason", "score"]
     assert [list(row) for row in rows] == [answered, ["file", "error"], answered]
     assert [row["file"] for row in rows] == files
-    assert rows[0]["digit"] == 9
+    assert (rows[0]["digit"], rows[0]["word"]) == (9, "nine")
     assert rows[0]["probability"] == max(rows[0]["probabilities"])
     assert sum(rows[0]["probabilities"]) == pytest.approx(1, abs=1e-5)
     assert rows[1]["error"].startswith("b.wav: cannot be read as audio")
@@ -109,7 +109,7 @@ def test_recognize_json_names_the_label_where_it_is_no_digit(files, here, capsys
     model = str(write_toy_model(here / "words.onnx", ("no", "12", "yes")))
     assert main(["recognize", "--json", "--model", model, "a.wav"]) == 0
     row = json.loads(capsys.readouterr().out)
-    known = ["file", "digit", "label", "probability", "probabilities", "reason", "score"]
+    known = ["file", "digit", "word", "label", "probability", "probabilities", "reason", "score"]
     assert list(row) == known
     assert (row["digit"], row["label"]) == (None, "yes")
 

@@ -4,9 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.endpoints import CONDITIONS, ROOM_DB, choose, count, level, measure
+from benchmarks.endpoints import (
+    CONDITIONS,
+    ROOM_DB,
+    choose,
+    count,
+    count_in_noise,
+    level,
+    measure,
+)
 
-from spoken_digits.audio import SAMPLE_RATE, read_audio, to_clip
+from spoken_digits.audio import SAMPLE_RATE, find_utterance, read_audio, resample, to_clip
 from spoken_digits.lab.data.corpora import SHIPPED_VOICES
 from spoken_digits.recognize import load
 
@@ -57,6 +65,21 @@ def test_several_digits_and_none_are_told_from_one(clips):
     assert rows["4 digits 0.5 s apart"]["several"] == 1
     for color in ("white", "pink", "brown"):
         assert rows[f"{color} noise alone"]["silent"] == 1
+
+
+@pytest.mark.parametrize("corpus", ["fsdd", "speech_commands"])
+def test_one_digit_in_noise_is_one_and_several_are_several(data_root: Path, corpus):
+    if not (chosen := choose(200, str(data_root)).get(corpus)):
+        pytest.skip(f"needs recordings: no {corpus} below {data_root}")
+    whole = [resample(*read_audio(clip.file)).astype(np.float64) for clip in chosen]
+    rows = count_in_noise([x - x.mean() for x in whole], 25)
+    assert len(rows) == 12
+    assert np.mean([row["one_as_several"] for row in rows]) <= 0.01  # of 300
+    assert max(row["one_as_several"] for row in rows) <= 0.04
+    assert np.mean([row["several"] for row in rows]) >= 0.95
+    # What the corpora hold beside the digit, a cut word at the edge, may count.
+    by_themselves = [find_utterance(x, SAMPLE_RATE).utterances for x in whole]
+    assert np.mean(np.array(by_themselves) > 1) <= 0.02
 
 
 def test_a_condition_is_what_it_says(clips):

@@ -133,7 +133,7 @@ def test_levels_are_those_of_a_sine():
     chunks = [(sine, 8_000.0), (0 * sine, 8_000.0), (sine[:0], 8_000.0)]
 
     class Deaf:
-        def stream(self, rate):
+        def stream(self, rate, **options):
             return self
 
         def feed(self, samples):
@@ -162,7 +162,21 @@ def test_listen_prints_digits_as_they_come(wav, model, capsys):
     assert main(["listen", "--wav", wav, "--model", model, "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["digit"] for row in rows] == [4, 1, 5, 5, 5, 0, 1]
-    assert rows[0].keys() == {"digit", "start_s", "end_s", "probability"}
+    assert rows[0].keys() == {"digit", "word", "start_s", "end_s", "probability"}
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize(
+    ("option", "digits"), [(None, "4055"), ("--no-oh", "455"), ("--no-doubles", "405")]
+)
+@pytest.mark.parametrize("verb", [["listen", "--wav"], ["transcribe"]])
+def test_oh_and_doubles_can_be_turned_off(tmp_path, model, capsys, verb, option, digits):
+    path = str(tmp_path / "said.wav")
+    soundfile.write(path, spoken("4od5"), 8_000, "FLOAT")
+    assert main([*verb, path, "--model", model, *filter(None, [option])]) == 0
+    out, err = capsys.readouterr()
+    assert digits in (f"{path}: {digits}" if verb == ["transcribe"] else err).split()
+    assert "".join(out.removeprefix(f"{path}:").split()) == digits
 
 
 def test_ctrl_c_ends_listening(monkeypatch, model, capsys):
@@ -187,7 +201,7 @@ def test_transcribe_answers_file_by_file(wav, model, tmp_path, capsys):
     assert error.keys() == {"file", "error"}
     assert (row["file"], row["digits"]) == (wav, "4155501")
     assert [s["digit"] for s in row["segments"]] == [4, 1, 5, 5, 5, 0, 1]
-    assert row["segments"][0].keys() == {"digit", "start_s", "end_s", "probability"}
+    assert row["segments"][0].keys() == {"digit", "word", "start_s", "end_s", "probability"}
 
 
 def test_transcribe_knows_grammars(wav, model, capsys):

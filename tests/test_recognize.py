@@ -8,10 +8,13 @@ import onnx
 import pytest
 import soundfile
 from toy_model import DIGITS, toy_rejection, toy_scores, write_toy_model
+from toy_strings import LABELS, LOOKAHEAD, spoken, write_toy_strings
 
 from spoken_digits import networks
-from spoken_digits.audio import AudioError, cut_clip
-from spoken_digits.recognize import SHIPPED_MODEL, ModelError, Recognizer, load
+from spoken_digits.audio import AudioError, cut_clip, find_utterance
+from spoken_digits.networks import StringNetwork
+from spoken_digits.recognize import SHIPPED_MODEL, ModelError, Recognizer, combine, load
+from spoken_digits.spotting import single_word
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +37,7 @@ def test_the_answer_is_the_softmax_of_the_scores(recognizer, gain, digit):
     np.testing.assert_allclose(answer.probabilities, expected, rtol=1e-5)
     assert sum(answer.probabilities) == pytest.approx(1, abs=1e-12)
     assert (answer.digit, answer.label) == (digit, str(digit))
+    assert answer.word == {8: "eight", 9: "nine"}[digit]
     assert answer.probability == answer.probabilities[digit] == max(answer.probabilities)
     assert answer.labels == DIGITS
     assert (answer.start_s, answer.end_s) == (start_s, end_s)
@@ -62,7 +66,7 @@ def test_a_label_that_is_no_digit_has_none(tmp_path):
     answers = load(write_toy_model(tmp_path / "words.onnx", labels))
     assert answers.labels == labels
     answer = answers(voice(gain=0.1), 8_000)
-    assert (answer.label, answer.digit) == ("yes", None)
+    assert (answer.label, answer.digit, answer.word) == ("yes", None, None)
     loud = answers(voice(), 8_000)
     assert (loud.label, loud.digit) == ("٣", None)
 
@@ -101,7 +105,8 @@ CLICK = np.where(np.arange(24_000) // 20 == 600, 1.0, 0.0)  # 2.5 ms
 @pytest.mark.parametrize("threshold", [None, 0, 0.5])
 def test_silence_is_an_answer_whatever_the_threshold(recognizer, samples, threshold):
     answer = recognizer(samples, 8_000, threshold=threshold)
-    assert (answer.digit, answer.reason, answer.score) == (None, "silence", 0)
+    assert (answer.digit, answer.word) == (None, None)
+    assert (answer.reason, answer.score) == ("silence", 0)
     assert np.isfinite(answer.probabilities).all()
     assert 0 <= answer.start_s <= answer.end_s
 
@@ -165,9 +170,9 @@ def test_a_model_that_names_no_such_threshold_is_refused(tmp_path, named):
         load(path)
 
 
-@pytest.mark.parametrize("key", ["min_probability", "min_margin"])
+@pytest.mark.parametrize("key", ["min_probability", "min_margin", "string_weight"])
 def test_a_model_without_its_thresholds_is_refused(tmp_path, key):
-    for named in (None, "much"):
+    for named in ("much", None) if key != "string_weight" else ("much",):
         path = write_toy_model(tmp_path / "a.onnx", **{key: named})
         with pytest.raises(ModelError, match=rf"a.onnx: {key} {named or ''}; expected a number"):
             load(path)
@@ -214,6 +219,97 @@ def test_what_is_unclear_is_said_by_the_models_file(tmp_path, thresholds, reason
 def test_several_digits_are_counted(recognizer):
     assert recognizer(voice(), 8_000).utterances == 1
     assert recognizer(np.concatenate([voice(), voice()]), 8_000).utterances == 2
+
+
+def test_two_answers_are_multiplied():
+    rng = np.random.default_rng(0)
+    for weight, oh in ((1.0, True), (0.5, True), (0.5, False)):
+        p = rng.dirichlet(np.ones(10))
+        log_odds = rng.normal()
+        said = rng.dirichlet(np.ones(17))  # each word once, nothing, and several words
+        words = np.log(said[:16])
+        is_there = 1 / (1 + np.exp(-log_odds))
+        digits = is_there * p * said[:10] ** weight
+        letter = (1 - is_there) * said[LABELS.index("oh")] ** weight
+        nothing = (1 - is_there) * (1 - said[:11].sum()) ** weight
+        if oh:
+            digits[0] += letter
+        else:
+            nothing += letter
+        log_p, is_digit, _ = combine(np.log(p), log_odds, words, weight, oh)
+        np.testing.assert_allclose(np.exp(log_p), digits / digits.sum(), rtol=1e-9)
+        assert is_digit == pytest.approx(np.log(digits.sum() / nothing))
+
+
+@pytest.mark.parametrize("word", ["oh", "0", "7", "other"])
+def test_of_two_networks_the_one_for_strings_alone_knows_oh(word):
+    # The network for single digits takes it for no digit, and if at all for 7.
+    p = np.full(10, 0.02)
+    p[7] = 0.82
+    words = np.full(16, -20.0)
+    words[LABELS.index(word)] = -1e-4
+    log_p, is_digit, is_oh = combine(np.log(p), -1.0, words, 1.0)
+    assert is_oh == (word == "oh")
+    assert (is_digit > 0) == (word != "other")
+    assert log_p.argmax() == {"oh": 0, "0": 0, "7": 7, "other": 7}[word]
+    log_p, is_digit, is_oh = combine(np.log(p), -1.0, words, 1.0, oh=False)
+    assert not is_oh
+    assert (is_digit > 0) == (word in ("0", "7"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_answers_that_are_certain_are_combined():
+    certain = np.log(np.full(10, 1e-300))
+    certain[3] = 0.0
+    words = np.full(16, -np.inf)
+    words[3] = 0.0
+    for log_odds in (40.0, -40.0, 800.0):
+        log_p, is_digit, _ = combine(certain, log_odds, words, 1.0)
+        assert log_p.argmax() == 3
+        # Of what the network for strings is certain not to hear, it grants exp(-10).
+        assert is_digit == pytest.approx(log_odds + 10)
+
+
+def test_a_clip_is_scored_by_the_network_for_strings_with_silence_behind_it(tmp_path):
+    network = StringNetwork(write_toy_strings(tmp_path / "s.onnx"))
+    clip = spoken("7")[:-100]
+    found = network.score_clip(clip)
+    block = np.pad(clip, (0, 100 + LOOKAHEAD + network.block))
+    block = block[: len(block) // network.block * network.block]
+    log_p, _, _ = network.run(block, network.first_state())
+    np.testing.assert_allclose(found, single_word(log_p), atol=1e-4)
+    assert np.exp(found[7]) == pytest.approx(1, abs=1e-3)
+    assert np.exp(network.score_clip(spoken("77"))).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("said", "word", "without_oh"),
+    [("o", "oh", None), ("0", "zero", "zero"), ("8", "eight", "eight"), ("x", None, None)],
+)
+def test_oh_alone_is_zero(tmp_path, monkeypatch, said, word, without_oh):
+    toy = {"rejection": True, "rejection_threshold": "0", "min_probability": "0"}
+    model = write_toy_model(tmp_path / "d.onnx", string_weight="1", **toy)
+    strings = write_toy_strings(tmp_path / "s.onnx")
+    # What the toys take for words is no sound to the end pointer.
+    found = dataclasses.replace(find_utterance(voice(), 8_000), clip=spoken(said))
+    monkeypatch.setattr("spoken_digits.recognize.find_utterance", lambda *_: found)
+    recognizer = load(model, strings_path=strings)
+    answer = recognizer(voice(), 8_000)
+    assert answer.word == word
+    assert answer.digit == {"oh": 0, "zero": 0, "eight": 8, None: None}[word]
+    assert answer.reason == (None if word else "not a digit")
+    assert recognizer(voice(), 8_000, oh=False).word == without_oh
+    scores = toy_scores(found.clip[None])[0]
+    log_p, is_digit, _ = combine(
+        scores - np.log(np.exp(scores).sum()),
+        float(toy_rejection(found.clip[None])[0]),
+        StringNetwork(strings).score_clip(found.clip),
+        1.0,
+    )
+    np.testing.assert_allclose(np.log(answer.probabilities), log_p, atol=1e-4)
+    assert answer.score == pytest.approx(1 / (1 + np.exp(-is_digit)), abs=1e-4)
+    alone = load(write_toy_model(tmp_path / "e.onnx", **toy), strings_path=tmp_path / "none.onnx")
+    assert alone(voice(), 8_000).reason == "not a digit"  # the other is not even opened
 
 
 def foreign(path) -> None:

@@ -183,7 +183,7 @@ def test_a_single_word_is_all_paths_that_read_so(seed):
         if len(words) <= 1:
             expected[words[0] if words else 3] += np.exp(log_p[range(6), path].sum())
     np.testing.assert_allclose(np.exp(single_word(log_p)), expected, rtol=1e-9)
-    assert 0.05 < expected.sum() < 1
+    assert expected.sum() < 1
 
 
 def test_labels_have_the_indices_that_are_named():

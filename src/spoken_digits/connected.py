@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +22,7 @@ from spoken_digits.audio import (
     SAMPLE_RATE,
     SILENCE,
     AudioError,
+    Resampler,
     Source,
     read_blocks,
     to_mono,
@@ -46,8 +46,6 @@ __all__ = ["SHIPPED_STRINGS", "Segment", "Stream", "Transcriber", "Transcript", 
 FloatArray = NDArray[np.float32]
 
 MAX_SEARCH_S = 300.0  # of a recording in which more than the best string is looked for
-
-_RESAMPLED_S = 0.03  # of sound is resampled at once, so that it does not matter how it arrives
 
 
 @dataclass(frozen=True)
@@ -241,7 +239,6 @@ class Stream:
         self._network = transcriber.network
         self._sample_rate = sample_rate
         self._state = self._network.first_state()
-        self._incoming = _Blocks(round(sample_rate * _RESAMPLED_S))
         self._blocks = _Blocks(self._network.block)
         self._spotter = Spotter(
             self._network.decoding,
@@ -250,12 +247,8 @@ class Stream:
             doubles=doubles,
             on_rejected=self._on_rejected,
         )
-        self._resampler: Any = None
+        self._resampler = Resampler(sample_rate) if sample_rate != SAMPLE_RATE else None
         self._count = 0  # samples fed, at 8 kHz
-        if sample_rate != SAMPLE_RATE:
-            import soxr  # late: what is at 8 kHz already needs none
-
-            self._resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32")
         self._finished = False
 
     def feed(self, samples: ArrayLike) -> Update:
@@ -271,15 +264,14 @@ class Stream:
         array = np.asarray(samples)
         if array.size == 0:
             return Update((), self._spotter.partial)
-        return self._process(self._at_8_khz(to_mono(array, self._sample_rate)))
+        mono = to_mono(array, self._sample_rate)
+        return self._process(self._resampler.add(mono) if self._resampler else mono)
 
     def finish(self) -> Update:
         """End the stream; return the digits that are final only now."""
         if self._finished:
             return Update((), None)
-        rest = self._incoming.rest()
-        if self._resampler:
-            rest = self._resampler.resample_chunk(rest, last=True)
+        rest = self._resampler.finish() if self._resampler else np.empty(0, np.float32)
         update = self._process(rest)
         end_s = self._count / SAMPLE_RATE
         # The network emits a digit up to `lookahead` after its end: silence follows the recording.
@@ -290,12 +282,6 @@ class Stream:
         self._finished = True
         # The network predicts the end of a digit before it comes; now the last end is known.
         return Update(tuple(_ended(segment, end_s) for segment in segments), None)
-
-    def _at_8_khz(self, samples: FloatArray) -> FloatArray:
-        if not self._resampler:
-            return samples
-        resampled = [self._resampler.resample_chunk(block) for block in self._incoming.add(samples)]
-        return np.concatenate(resampled) if resampled else np.empty(0, np.float32)
 
     def _process(self, samples: FloatArray) -> Update:
         segments: list[Segment] = []
@@ -332,9 +318,6 @@ class _Blocks:
             if self._count == length:
                 self._count = 0
                 yield self._buffer.copy()
-
-    def rest(self) -> FloatArray:
-        return self._buffer[: self._count].copy()
 
 
 class _Lattice:

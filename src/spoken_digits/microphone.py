@@ -107,19 +107,22 @@ def listen(
     """Transcribe chunks until they end; call `on_digit` with each digit that is final.
 
     `on_level` is called with each chunk's level: its root mean square in dB of full scale, -inf for
-    silence. `oh` and `doubles` are those of `Transcriber`.
+    silence. `oh` and `doubles` are those of `Transcriber`. What has been said when the chunks end
+    with an error, or the user interrupts them, is transcribed all the same.
     """
     stream = None
-    for samples, rate in chunks:
-        if stream is None:
-            stream = transcriber.stream(rate, oh=oh, doubles=doubles)
-        power = float(np.mean(samples.astype(np.float64) ** 2)) if len(samples) else 0.0
-        on_level(10 * math.log10(power) if power > 0 else -math.inf)
-        for segment in stream.feed(samples).segments:
-            on_digit(segment)
-    if stream is not None:
-        for segment in stream.finish().segments:
-            on_digit(segment)
+    try:
+        for samples, rate in chunks:
+            if stream is None:
+                stream = transcriber.stream(rate, oh=oh, doubles=doubles)
+            power = float(np.mean(samples.astype(np.float64) ** 2)) if len(samples) else 0.0
+            on_level(10 * math.log10(power) if power > 0 else -math.inf)
+            for segment in stream.feed(samples).segments:
+                on_digit(segment)
+    finally:
+        if stream is not None:
+            for segment in stream.finish().segments:
+                on_digit(segment)
 
 
 def level_meter(level_dbfs: float) -> str:

@@ -23,7 +23,7 @@ FloatArray = NDArray[np.float32]
 Reason = Literal["silence", "not a digit", "unclear"]
 
 _DIGITS = tuple("0123456789")
-_MIN_STRING_LOG_P = -10.0  # of each answer of the network for strings: it does not decide alone
+_MIN_STRING_LOG_P = -10.0  # of the network for strings, where it does not decide alone
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,9 @@ def combine(
     said = np.append(said, np.log1p(-min(float(np.exp(said).sum()), 1 - 1e-9)))
     there, absent = -np.logaddexp(0, [-is_digit, is_digit])
     first = np.append(there + log_p, [absent, absent])
-    *digits, letter, nothing = first + weight * np.maximum(said, _MIN_STRING_LOG_P)
+    limits = np.full(len(said), _MIN_STRING_LOG_P)
+    limits[10] = -np.inf  # nothing else speaks for "oh"
+    *digits, letter, nothing = first + weight * np.maximum(said, limits)
     if not oh:
         letter, nothing = -np.inf, np.logaddexp(nothing, letter)
     totals = np.array([np.logaddexp(digits[0], letter), *digits[1:]])

@@ -59,6 +59,10 @@ def add_verbs(verbs: Any) -> None:
     verb.add_argument("-o", "--output", metavar="FILE", default="strings.onnx", help=text)
     text = "split of FSDD whose training speakers are used (default: all speakers)"
     verb.add_argument("--split", help=text)
+    text = "fluent recordings to train on: none, all, or 0 to 4, all but that fold"
+    verb.add_argument("--fluent", metavar="FOLD", help=text)
+    text = "run directory of the network to begin from"
+    verb.add_argument("--initial", metavar="DIR", help=text)
     verb.add_argument("--seed", type=whole(0), help="key of its draws (default: 0)")
     verb.add_argument("--steps", metavar="N", type=whole(1), help="instead of the recipe's")
     text = "folder of runs (%(default)s)"
@@ -186,7 +190,8 @@ def _add_strings_split(verb: argparse.ArgumentParser) -> None:
 
 
 def _strings_train(arguments: argparse.Namespace) -> int:
-    wanted = {"seed": arguments.seed, "split": arguments.split, "steps": arguments.steps}
+    keys = ("seed", "split", "fluent", "initial", "steps")
+    wanted = {key: getattr(arguments, key) for key in keys}
     given = {key: value for key, value in wanted.items() if value is not None}
     name, config = _configure(arguments, "strings", given)
     return _run(name, config, arguments, export=arguments.output, show_run=False)

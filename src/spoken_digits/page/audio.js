@@ -28,9 +28,13 @@ export const MAX_CLIP = 12000; // 1.5 s
 const MIN_SPEECH_FRAMES = 3;
 const MIN_SPEECH_DB = 20;
 const MIN_LEVEL_DBFS = -80;
+const MAX_NOISE = 0.1;
+const MIN_LOUDNESS = 0.2;
+const ABOVE_NOISE = 1.6;
 const MIN_GAP = 1200; // 0.15 s
-const MIN_DIGIT_FRAMES = 13;
-const MIN_STRENGTH = 0.25;
+const MIN_DIGIT_FRAMES = 8;
+const MAX_DIGIT_FRAMES = 105;
+const MIN_STRENGTH = 0.3;
 const MIN_PEAK = 0.35;
 
 /** Something that the user can put right; the message says what it is and what to do. */
@@ -70,7 +74,7 @@ export function findUtterance(samples) {
   const power = new Float64Array(frames * BANDS);
   for (let t = 0; t < frames; t++) framePower(samples, t, power);
   const isShort = samples.length < LONG_DIGIT;
-  const { excess, loudness, isNoisy } = compareWithBackground(power, frames, isShort);
+  const { peak: voice, excess, loudness, isNoisy } = compareWithBackground(power, frames, isShort);
 
   /** @type {number[]} the first frames of what lasts */
   const lasting = [];
@@ -93,11 +97,8 @@ export function findUtterance(samples) {
     isShort ||
     runs.some((run) => run.length >= MIN_SPEECH_FRAMES && total(run, excess) >= MIN_SPEECH_DB);
   const [start, stop] = mostEnergetic(samples, first, last);
-  const count = Math.max(
-    last - first > LONG_DIGIT ? 2 : 1,
-    countDigits(loudness, split(lasting, MIN_GAP)),
-  );
-  return { start, stop, isSpeech: rises && isLoud, utterances: rises ? count : 0 };
+  const utterances = rises ? countDigits(power, frames, voice) : 0;
+  return { start, stop, isSpeech: rises && isLoud, utterances };
 }
 
 /**
@@ -116,8 +117,9 @@ export function cutClip(samples, { start, stop }) {
  * @param {Float64Array} power (T, 4)
  * @param {number} frames T
  * @param {boolean} isShort whether the recording may be all speech, with no background in it
- * @returns {{excess: Float64Array, loudness: Float64Array, isNoisy: boolean}} dB (T,) above the
- *   threshold, summed over bands; amplitude (T,), 1 where as loud as the voice gets
+ * @returns {{peak: number, excess: Float64Array, loudness: Float64Array, isNoisy: boolean}} the
+ *   voice's power; dB (T,) above the threshold, summed over bands; amplitude (T,), 1 where as loud
+ *   as the voice gets
  */
 function compareWithBackground(power, frames, isShort) {
   const totals = new Float64Array(frames);
@@ -142,7 +144,7 @@ function compareWithBackground(power, frames, isShort) {
     }
   }
   for (let t = 0; t < frames; t++) loudness[t] = Math.sqrt(Math.min(loudness[t], 1));
-  return { excess, loudness, isNoisy: !isShort && decibel(hiss / peak) > NOISY_DB };
+  return { peak, excess, loudness, isNoisy: !isShort && decibel(hiss / peak) > NOISY_DB };
 }
 
 /**
@@ -166,23 +168,53 @@ function total(run, values) {
 }
 
 /**
- * Count the runs that may be digits: long enough, and loud beside the strongest.
- * @param {Float64Array} loudness (T,)
- * @param {number[][]} runs
+ * Count what may be digits: long and loud enough, at least 1.
+ * @param {Float64Array} power (T, 4)
+ * @param {number} frames T
+ * @param {number} voice its power
  */
-function countDigits(loudness, runs) {
-  const all = runs.map((run) => ({
-    length: run.length,
+function countDigits(power, frames, voice) {
+  const noise = Array.from({ length: BANDS }, (_, band) => median(power, frames, band) / voice);
+  let sum = noise.reduce((added, x) => added + x, 0);
+  const scale = MAX_NOISE / Math.max(sum, MAX_NOISE);
+  sum *= scale;
+  const floor = Math.max(MIN_LOUDNESS, ABOVE_NOISE * Math.sqrt(sum));
+  const loudness = Float64Array.from({ length: frames }, (_, t) => {
+    let above = 0;
+    noise.forEach((x, band) => {
+      above += Math.max(power[t * BANDS + band] / voice - x * scale, 0);
+    });
+    return Math.sqrt(Math.min(above, 1));
+  });
+  /** @type {number[]} */
+  const loud = [];
+  loudness.forEach((x, t) => x >= floor && loud.push(t));
+  const all = split(loud, MIN_GAP).map((run) => ({
+    length: 1 + run[run.length - 1] - run[0],
     strength: total(run, loudness),
     peak: Math.max(...run.map((t) => loudness[t])),
   }));
   const best = all.reduce((a, b) => (b.strength > a.strength ? b : a));
-  return all.filter(
+  const digits = all.filter(
     ({ length, strength, peak }) =>
       length >= MIN_DIGIT_FRAMES &&
       strength >= MIN_STRENGTH * best.strength &&
       peak >= MIN_PEAK * best.peak,
-  ).length;
+  );
+  const isLong = split(loud, PAUSE).some(
+    (run) => 1 + run[run.length - 1] - run[0] > MAX_DIGIT_FRAMES,
+  );
+  return Math.max(isLong ? 2 : 1, digits.length);
+}
+
+/**
+ * @param {Float64Array} power (T, 4)
+ * @param {number} frames T
+ * @param {number} band
+ */
+function median(power, frames, band) {
+  const sorted = Float64Array.from({ length: frames }, (_, t) => power[t * BANDS + band]).sort();
+  return (sorted[(frames - 1) >> 1] + sorted[frames >> 1]) / 2;
 }
 
 /**

@@ -10,7 +10,7 @@ import { logAddExp, logSoftmax } from "./probability.js";
 import { DIGIT_WORDS, OH } from "./spotting.js";
 
 const DIGITS = "0123456789";
-const MIN_STRING_LOG_P = -10; // of each answer of the network for strings
+const MIN_STRING_LOG_P = -10; // of the network for strings, where it does not decide alone
 
 /** @typedef {"silence" | "not a digit" | "unclear"} Reason */
 /** @typedef {{values: Float32Array, bands: number, frames: number}} LogMel (M, T) */
@@ -79,7 +79,7 @@ export function combine(logP, isDigit, words, weight, oh) {
   const said = [...known, Math.log1p(-Math.min(sum, 1 - 1e-9))];
   const [there, absent] = [-logAddExp(0, -isDigit), -logAddExp(0, isDigit)];
   const joint = [...logP.map((p) => there + p), absent, absent].map(
-    (p, k) => p + weight * Math.max(said[k], MIN_STRING_LOG_P),
+    (p, k) => p + weight * (k === 10 ? said[k] : Math.max(said[k], MIN_STRING_LOG_P)),
   );
   const [zero, letter] = [joint[0], oh ? joint[10] : -Infinity];
   const nothing = oh ? joint[11] : logAddExp(joint[11], joint[10]);

@@ -2,11 +2,11 @@
 
 import { SAMPLE_RATE } from "./audio.js";
 
-const CROSSINGS = 32; // of the sinc, on either side
-const PASSED = 0.95; // of the lower Nyquist frequency: the middle of the slope
+const CROSSINGS = 36; // of the sinc, on either side
+const PASSED = 0.935; // of the lower Nyquist frequency: the middle of the slope
 const KAISER = 8; // its sidelobes lie 80 dB down
 
-/** A sinc in a Kaiser window (Smith, Digital Audio Resampling), without delay. */
+/** A sinc in a Kaiser window, without delay: the filter of `Resampler` in `spoken_digits/audio.py`. */
 export class Resampler {
   #rate;
   #half; // of the filter, in samples that come in

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from spoken_digits.lab.augmentation.spectrogram import (
     mask_time,
     mixup,
     noise_gain,
+    reverberate,
     shift_pitch,
     warp,
     warp_time,
@@ -294,3 +297,19 @@ def test_noise_that_is_silent_adds_nothing() -> None:
     gain = noise_gain(power.sum((1, 2)), torch.zeros(2), torch.tensor([0.0, 10.0]))
     assert torch.isfinite(gain).all()
     assert not (gain * 0).any()
+
+
+def test_late_reverberation_decays_exponentially_by_the_power_drawn():
+    power = torch.zeros(64, 2, 400)
+    power[:, :, 50] = 1.0
+    smeared = reverberate(power, generator(), 1.0, (20.0, 20.0), (0.5, 0.5))
+    torch.testing.assert_close(smeared[:, :, :51], power[:, :, :51])  # nothing comes early
+    tail = smeared[:, :, 51:91]
+    torch.testing.assert_close(tail[..., 20] / tail[..., 0], torch.full((64, 2), math.exp(-1)))
+    torch.testing.assert_close(tail.sum(-1), torch.full((64, 2), 0.5))
+    dry = reverberate(power, generator(), 0.0, (20.0, 20.0), (0.5, 0.5))
+    torch.testing.assert_close(dry, power)
+    half = reverberate(power, generator(), 0.5, (4.0, 30.0), (0.1, 0.5))
+    changed = (half != power).any(-1).any(-1).sum()
+    assert 20 <= changed <= 44
+    assert (half[:, :, 51] > 0).all(-1).sum() == changed

@@ -1,6 +1,7 @@
 """The network of strings from made-up corpora to its file, and its evaluation, by the command."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from spoken_digits.lab.data.pooled import is_held_out
 from spoken_digits.lab.data.splits import XSDR_TEST, XSDR_TRAIN
 from spoken_digits.lab.evaluation.schema import RunEvaluation
 from spoken_digits.lab.runs import read_json
+from spoken_digits.lab.training.config import ConfigError
 from spoken_digits.lab.tts.flite_festival import PACKAGES
 
 CROWD = [f"{i:08x}" for i in range(8)]
@@ -81,7 +83,7 @@ def test_the_command_trains_evaluates_and_makes_strings(
     train = ["strings", "train", "-o", "s.onnx", "--split", "xsdr", "--steps", "2", *where]
     assert main(train) == 0
     assert capsys.readouterr().out == "s.onnx\n"
-    run = Path("runs", "strings-xsdr-s0")
+    run = Path("runs", "strings-xsdr-none-s0")
     assert {path.name for path in run.iterdir()} == {
         "config.toml",
         "environment.json",
@@ -106,7 +108,7 @@ def test_the_command_trains_evaluates_and_makes_strings(
     assert main(train) == 0  # finished: nothing is trained again
     assert run.joinpath("model.safetensors").stat().st_mtime_ns == before
     assert main([*train[:5], "xsdr", "--steps", "3", *where]) == 1
-    assert "strings-xsdr-s0: finished with another recipe" in capsys.readouterr().err
+    assert "strings-xsdr-none-s0: finished with another recipe" in capsys.readouterr().err
 
     judge = ["strings", "score", "s.onnx", "--split", "xsdr", "-o", "results/strings.json", *where]
     judge += ["--hours", "0.001", "--doubled", "2"]
@@ -145,6 +147,45 @@ def test_the_command_trains_evaluates_and_makes_strings(
 def test_without_the_corpora_the_remedy_is_told(tmp_path, capsys):
     assert main(["strings", "train", "--data", str(tmp_path)]) == 1
     assert "corpus fetch" in capsys.readouterr().err
+
+
+def test_a_fold_is_left_out_of_all_that_is_trained_on(data):
+    shared = os.environ.get("SPOKEN_DIGITS_DATA")
+    if not shared or not Path(shared, "an4").is_dir() or not Path(shared, "wuw2").is_dir():
+        pytest.skip("needs AN4 and WUW II: SPOKEN_DIGITS_DATA")
+    trained = [pipeline._training_utterances(str(fold), None) for fold in range(5)]
+    everything = pipeline._training_utterances("all", None)
+    for corpus in ("an4", "wuw2"):
+        speakers = {u.speaker for u in everything if u.corpus == corpus}
+        left_out = [speakers - {u.speaker for u in fold} for fold in trained]
+        assert set().union(*left_out) == speakers
+        assert sum(map(len, left_out)) == len(speakers)  # each is left out once
+    assert pipeline._training_utterances("none", None) == ()
+
+
+def test_words_and_handling_noise_are_left_out_by_fold(data):
+    clips = [pipeline._training_clips("xsdr", fluent, data) for fluent in ("none", "0", "1", "all")]
+    words = [
+        {clip.label for clip in fold if clip.corpus == "speech_commands"} - set("0123456789")
+        for fold in clips
+    ]
+    assert words == [set(), {"cat"}, {"bed"}, {"bed", "cat"}]
+    assert [pipeline.held_out_words(fold, data) for fold in "012"] == [("bed",), ("cat",), ()]
+    kinds = [pipeline.held_out_handling(str(fold)) for fold in range(5)]
+    assert len(set(kinds[:3])) == 3
+    assert kinds[3:] == kinds[:2]
+
+
+def test_weights_that_there_are_not_are_named(data, flite_festival_voices, capsys):
+    pytest.importorskip("espeakng_loader", reason="needs the extra synth")
+    missing = ["strings", "train", "--initial", "nowhere", "--steps", "1", "--data", str(data)]
+    assert main(missing) == 1
+    assert "initial = 'nowhere': no model.safetensors in it" in capsys.readouterr().err
+
+
+def test_a_fold_that_there_is_not_is_named(data):
+    with pytest.raises(ConfigError, match="fluent = '5': expected none, all, or a fold"):
+        pipeline.StringsConfig(fluent="5")
 
 
 def test_the_help_names_the_packages_of_flite_and_festival(capsys):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -15,7 +16,7 @@ from toy_kokoro import FRAME, LETTERS, frames_of, write_toy_kokoro
 from spoken_digits.cli import main
 from spoken_digits.lab.connected.phrases import make_kokoro_phrases, synthesize_phrases
 from spoken_digits.lab.connected.strings import read_references
-from spoken_digits.lab.data.corpora import DIGITS, CorpusError, read_corpus
+from spoken_digits.lab.data.corpora import DIGIT_WORDS, DIGITS, CorpusError, read_corpus
 from spoken_digits.lab.runs import OutputError
 from spoken_digits.lab.tts import kokoro
 from spoken_digits.lab.tts.kokoro import (
@@ -28,15 +29,21 @@ from spoken_digits.lab.tts.kokoro import (
     draw_mixtures,
     make_kokoro_voices,
 )
-from spoken_digits.lab.tts.phonemes import from_ipa, spoken_digits_of, to_phonemes
+from spoken_digits.lab.tts.phonemes import from_ipa, spoken_digits_of, to_phonemes, words_of
 from spoken_digits.lab.tts.texts import (
     _NEAR_SENTENCES,
+    MULTIPLIERS,
     NEAR_WORDS,
+    NUMBER_WORDS,
     draw_digits,
     draw_mixed_sentence,
+    draw_number,
     draw_sentence,
     draw_string,
+    draw_words,
+    labels_of,
 )
+from spoken_digits.spotting import LABELS
 
 needs_espeak = pytest.mark.skipif(
     importlib.util.find_spec("espeakng_loader") is None,
@@ -128,8 +135,55 @@ def test_sentences_hold_no_digit_and_mixed_ones_do():
     assert not any(spoken_digits_of(text) for text in (*sentences, *_NEAR_SENTENCES, *NEAR_WORDS))
     assert any(text.startswith("oh") for text in sentences)
     mixed = [draw_mixed_sentence(rng) for _ in range(200)]
-    assert {len(spoken_digits_of(text)) for text in mixed} == set(range(1, 9))
+    assert {len(spoken_digits_of(text)) for text in mixed} == set(range(9))
+    numbers = [text for text in mixed if NUMBER_WORDS & set(words_of(text))]
+    assert 20 < len(numbers) < 80
+    assert all(NUMBER_WORDS & set(words_of(text)) for text in mixed if not spoken_digits_of(text))
     assert not any("{" in text for text in mixed)
+
+
+def test_words_have_the_labels_of_the_network():
+    words = ["oh", "double", "seven", "triple", "three", "hundred", "and", "seventeen", "fourth"]
+    wanted = ("oh", "double", "7", "triple", "3", "number", "other", "number", "other")
+    assert labels_of(words) == wanted
+    assert set(wanted) < set(LABELS)
+
+
+def test_doubles_numbers_and_single_words_are_said():
+    rng = np.random.default_rng(0)
+    strings = [draw_string(rng, 3, 9, multiplied=0.3).split() for _ in range(200)]
+    said = sum(word in MULTIPLIERS for words in strings for word in words)
+    spoken = sum(word not in MULTIPLIERS for words in strings for word in words)
+    assert said / spoken == pytest.approx(0.3, abs=0.05)
+    assert all(words[-1] not in MULTIPLIERS for words in strings)
+    numbers = [words_of(draw_number(rng)) for _ in range(300)]
+    assert all(NUMBER_WORDS & set(words) for words in numbers)
+    assert not any("zero" in words for words in numbers)
+    assert {"seventeen", "twenty", "hundred", "thousand"} <= {w for words in numbers for w in words}
+    lists = [draw_words(rng, ["red"]) for _ in range(200)]
+    assert {len(re.split("[,.;] ", text)) for text in lists} == {2, 3, 4, 5}
+    alone = {part for text in lists for part in re.split("[,.;] ", text)}
+    assert {"fourth", "minus", "star", "red"} <= alone
+    assert not alone & set(DIGIT_WORDS)
+
+
+def test_a_phrase_knows_all_its_words(engine, tmp_path):
+    pytest.importorskip("espeakng_loader", reason="needs the extra synth")
+    phrases = make_kokoro_phrases(
+        engine, tmp_path, [ALLOY], strings=3, sentences=1, mixed=8, words=2, seed=3
+    )
+    assert len(phrases) == 14
+    for phrase in phrases:
+        digits = [label for label in phrase.labels if label in (*DIGITS, "oh")]
+        assert "".join("0" if label == "oh" else label for label in digits) == phrase.digits
+    assert any("other" in phrase.labels for phrase in phrases if phrase.digits)
+    assert all(phrase.labels for phrase in phrases)
+    # Once in the cache, no synthesizer is needed.
+    again = make_kokoro_phrases(
+        lambda: pytest.fail("synthesized again"), tmp_path, [ALLOY],
+        strings=3, sentences=1, mixed=8, words=2, seed=3,
+    )  # fmt: skip
+    assert [phrase.labels for phrase in again] == [phrase.labels for phrase in phrases]
 
 
 # The model

@@ -11,7 +11,7 @@ import math
 
 import torch
 from scipy.special import betaincinv
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from spoken_digits.lab.features import frame_mask
 
@@ -25,6 +25,7 @@ __all__ = [
     "mask_time",
     "mixup",
     "noise_gain",
+    "reverberate",
     "shift_pitch",
     "warp",
     "warp_time",
@@ -201,6 +202,41 @@ def add_noise(
     noise.clamp_min_(1e-9).log_().neg_().mul_(density).mul_(mask)
     signal, added = ((x * mask).sum((1, 2), keepdim=True) for x in (power, noise))
     return power + noise.mul_(noise_gain(signal, added, ratio_db))
+
+
+def reverberate(
+    power: Tensor,
+    generator: Generator,
+    p: float,
+    decay_frames: tuple[float, float],
+    wet: tuple[float, float],
+) -> Tensor:
+    """Smear power along time as the late reverberation of a room does: (B, M, T) to (B, M, T).
+
+    The tail's power decays exponentially (Polack 1988), as power, since its phase is random.
+
+    Parameters
+    ----------
+    power
+        Power, of bins or of mel bands.
+    generator
+        Of all draws.
+    p
+        Probability that an example is changed.
+    decay_frames
+        Minimum and maximum of the frames in which the tail falls to 1/e.
+    wet
+        Minimum and maximum power of the tail relative to the direct sound.
+    """
+    B = len(power)
+    decay = _uniform((B, 1), *decay_frames, generator)
+    level = _uniform((B, 1), *wet, generator) * (torch.rand(B, 1, generator=generator) < p)
+    tail = torch.exp(-torch.arange(1, 1 + round(2 * decay_frames[1])) / decay)
+    kernel = torch.cat([torch.ones(B, 1), level * tail / tail.sum(1, keepdim=True)], 1)
+    # One channel for each example, whose bands are a batch.
+    padded = nn.functional.pad(power.transpose(0, 1), (kernel.shape[1] - 1, 0))
+    smeared = nn.functional.conv1d(padded, kernel.flip(1)[:, None], groups=B)
+    return smeared.transpose(0, 1)
 
 
 def freq_mixstyle(log_mel: Tensor, mask: Tensor, generator: Generator, p: float) -> Tensor:

@@ -28,8 +28,14 @@ from spoken_digits.lab.tts.flite_festival import (
     FliteFestivalVoice,
     Synthesis,
 )
-from spoken_digits.lab.tts.phonemes import spoken_digits_of
-from spoken_digits.lab.tts.texts import draw_mixed_sentence, draw_sentence, draw_string
+from spoken_digits.lab.tts.phonemes import spoken_digits_of, words_of
+from spoken_digits.lab.tts.texts import (
+    draw_mixed_sentence,
+    draw_sentence,
+    draw_string,
+    draw_words,
+    labels_of,
+)
 
 __all__ = [
     "ACCENTS",
@@ -45,7 +51,7 @@ __all__ = [
 
 AnyVoice = TypeVar("AnyVoice", Voice, FliteFestivalVoice, kokoro.KokoroVoice)
 AnyPrompt = TypeVar("AnyPrompt", espeak.Prompt, flite_festival.Prompt, kokoro.Prompt)
-PhraseKind = Literal["strings", "sentences", "mixed"]
+PhraseKind = Literal["strings", "sentences", "mixed", "words"]
 
 ACCENTS = (
     *("en-us", "en-us", "en-us-nyc", "en", "en-gb-x-rp"),
@@ -95,6 +101,7 @@ _PITCH_SPREAD = 0.2  # likewise its pitch, for a voice whose pitch can be set
 _LAYOUT = ("samples", "bounds")  # arrays of a phrase in the cache
 _DOUBLED_VOICES, _DOUBLED_KEY = 12, 1_000  # of espeak-ng; voices that no training draws
 _DOUBLED = 0.15  # of the digits of Kokoro's strings repeat the one before
+_MULTIPLIED = 0.15  # of its digits have "double" or "triple" before them, in a third of the strings
 
 
 def draw_voices(count: int, seed: int) -> list[Voice]:
@@ -195,13 +202,14 @@ def make_flite_festival_phrases(
 
 
 def make_kokoro_phrases(
-    engine: kokoro.Kokoro,
+    engine: kokoro.Kokoro | Callable[[], kokoro.Kokoro],
     cache: Path,
     voices: Sequence[kokoro.KokoroVoice] = kokoro.KOKORO_VOICES,
     *,
     strings: int = 12,
     sentences: int = 4,
     mixed: int = 4,
+    words: int = 0,
     seed: int = 0,
 ) -> list[DigitString]:
     """Synthesize phrases with voices of Kokoro, at rates of 0.7 to 1.6, drawn on a log scale.
@@ -212,14 +220,15 @@ def make_kokoro_phrases(
     Parameters
     ----------
     engine
-        The synthesizer.
+        The synthesizer, or what returns it when the cache lacks a phrase.
     cache
         Folder where phrases are cached; made if missing.
     voices
         Voices of Kokoro; the same voices and seed give the same phrases.
-    strings, sentences, mixed
+    strings, sentences, mixed, words
         How many each voice speaks: strings of 3 to 9 digits; sentences without digits, half of them
-        with near words; sentences with digits among other words.
+        with near words; sentences with digits or numbers among other words; single words, most of
+        them near ones, with pauses between.
     seed
         Key of the texts and rates.
 
@@ -230,13 +239,25 @@ def make_kokoro_phrases(
     ImportError
         Without the extra `synth`.
     """
-    counts: dict[PhraseKind, int] = {"strings": strings, "sentences": sentences, "mixed": mixed}
+    counts: dict[PhraseKind, int] = {
+        "strings": strings,
+        "sentences": sentences,
+        "mixed": mixed,
+        "words": words,
+    }
     kinds = [kind for kind, count in counts.items() for _ in range(count)]
     prompts = []
     for i, _ in enumerate(voices):
         rng = np.random.default_rng([seed, i, 2])  # other texts than those of the other engines
         prompts.append([_kokoro_prompt(kind, rng) for kind in kinds])
-    return _cached(cache, voices, prompts, engine.synthesize)
+    return _cached(
+        cache,
+        voices,
+        prompts,
+        lambda *asked: (engine if isinstance(engine, kokoro.Kokoro) else engine()).synthesize(
+            *asked
+        ),
+    )
 
 
 def make_doubled_phrases(
@@ -378,9 +399,12 @@ def _kokoro_prompt(
     kind: PhraseKind, rng: np.random.Generator, min_digits: int = 3, max_digits: int = 9
 ) -> kokoro.Prompt:
     if kind == "strings":
-        text = draw_string(rng, min_digits, max_digits, _DOUBLED)
+        multiplied = _MULTIPLIED if rng.random() < 1 / 3 else 0.0
+        text = draw_string(rng, min_digits, max_digits, _DOUBLED, multiplied)
     elif kind == "mixed":
         text = draw_mixed_sentence(rng)
+    elif kind == "words":
+        text = draw_words(rng, _WORDS.split())
     else:
         text = draw_sentence(rng, _WORDS.split())
     return kokoro.Prompt(text, kokoro.draw_rate(rng))
@@ -447,7 +471,10 @@ def _to_phrase(
 ) -> DigitString:
     starts, ends = bounds.T
     sound = samples.astype(np.float32) / np.float32(2**15)
-    return DigitString(sound, spoken_digits_of(text), starts, ends, speaker, "phrases")
+    # The exclamation is no digit; the digit is written 0.
+    words = ["oh" if word == "0" else {"oh": "other"}.get(word, word) for word in words_of(text)]
+    digits = spoken_digits_of(text)
+    return DigitString(sound, digits, starts, ends, speaker, "phrases", labels_of(words))
 
 
 def _normalize(synthesis: Synthesis) -> tuple[NDArray[np.int16], NDArray[np.int64]]:

@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
+from torch import Tensor
 
+from spoken_digits.audio import resample
 from spoken_digits.connected import Transcriber
+from spoken_digits.lab.augmentation.handling import HANDLING_NOISES
 from spoken_digits.lab.connected.evaluation import (
     ALL_SPEAKERS,
     THRESHOLDS,
@@ -24,19 +27,22 @@ from spoken_digits.lab.connected.phrases import (
     draw_voices,
     make_espeak_phrases,
     make_flite_festival_phrases,
+    make_kokoro_phrases,
 )
-from spoken_digits.lab.connected.strings import (
-    DigitString,
-    read_words,
-)
+from spoken_digits.lab.connected.strings import LEVEL_RMS, DigitString, read_words
 from spoken_digits.lab.connected.training import StringConfig, TrainingData, train_strings
 from spoken_digits.lab.data.corpora import DIGITS, Clip, data_hash, read_corpus, read_synthetic
 from spoken_digits.lab.data.noise import read_noise
-from spoken_digits.lab.data.pooled import is_held_out, noise_partition
-from spoken_digits.lab.data.splits import one_split
-from spoken_digits.lab.evaluation.schema import (
-    RunEvaluation,
+from spoken_digits.lab.data.pooled import FOLDS, is_held_out, noise_partition
+from spoken_digits.lab.data.splits import UTTERANCE_FOLDS, one_split, utterance_folds
+from spoken_digits.lab.data.utterances import (
+    READERS,
+    WORD_DIGITS,
+    TranscribedUtterance,
+    read_samples,
+    read_utterances,
 )
+from spoken_digits.lab.evaluation.schema import RunEvaluation
 from spoken_digits.lab.runs import (
     CorpusCounts,
     DataRecord,
@@ -45,10 +51,12 @@ from spoken_digits.lab.runs import (
     write_environment,
     write_whole,
 )
-from spoken_digits.lab.training.config import TomlConfig
+from spoken_digits.lab.training.config import ConfigError, TomlConfig
 from spoken_digits.lab.tts.flite_festival import FLITE_FESTIVAL_VOICES
+from spoken_digits.lab.tts.kokoro import KOKORO_VOICES, Kokoro, KokoroVoice, draw_mixtures
+from spoken_digits.lab.tts.texts import labels_of
 from spoken_digits.probability import log_odds
-from spoken_digits.spotting import Decoding
+from spoken_digits.spotting import LABELS, Decoding
 
 __all__ = [
     "StringsConfig",
@@ -61,7 +69,8 @@ __all__ = [
 
 FloatArray = NDArray[np.float32]
 
-# Not fitted yet to a network of these classes.
+NO_FLUENT = "none"
+# Chosen on folds, see EXPERIMENTS.md.
 DECODING = Decoding(
     emission_threshold=float(log_odds(0.2)),
     word_threshold=0.0,
@@ -76,38 +85,109 @@ DECODING = Decoding(
 HANDLING_HOURS = 0.1  # of each kind, after a training; `strings score` takes an hour
 PHRASE_VOICES = 90
 READER_STRINGS, READER_SENTENCES = 60, 15  # of each: flite and festival have few voices
+_MIXTURES_SEED = 11
 _LICENCE = (
-    "CC BY-SA 4.0, as FSDD, which it is trained on, with Speech Commands (CC BY 4.0) and synthetic "
-    "speech"
+    "CC BY-SA 4.0, as FSDD and WUW II, which it is trained on, with Speech Commands (CC BY 4.0), "
+    "AN4 (free for any purpose, with its notice) and synthetic speech"
 )
 
 
 @dataclass(frozen=True)
 class StringsConfig(StringConfig, TomlConfig):
-    """What a network of strings is made of: the keys of `StringConfig`, and one more.
+    """What a network of strings is made of: the keys of `StringConfig`, and more.
 
     Attributes
     ----------
     split
         Split of FSDD whose training speakers are trained on; ``all`` for all six.
+    fluent
+        Whether fluent recordings of people (AN4, WUW II), other words of Speech Commands and
+        handling noise are trained on as well: ``none``; ``all``; or ``0`` to ``4``, all but the
+        people and calls of that fold, a third of the words, and one kind of handling noise.
+    kokoro
+        Groups of three TTS voices of Kokoro that speak seven phrases each, 54 at most; 0 for none.
+    initial
+        Run directory of the network that training begins from; "" for random weights.
     """
 
     split: str = ALL_SPEAKERS
+    fluent: str = NO_FLUENT
+    kokoro: int = 0
+    initial: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        folds = [*map(str, range(UTTERANCE_FOLDS))]
+        if self.fluent not in (NO_FLUENT, ALL_SPEAKERS, *folds):
+            raise ConfigError(
+                f"fluent = {self.fluent!r}: expected {NO_FLUENT}, {ALL_SPEAKERS}, or a fold that "
+                f"is left out, {', '.join(folds)}"
+            )
 
 
 @lru_cache(maxsize=2)
-def _training_clips(split: str, data: Path | None) -> tuple[Clip, ...]:
-    """Read what is trained on: FSDD, Speech Commands, synthetic speech."""
+def _training_clips(split: str, fluent: str, data: Path | None) -> tuple[Clip, ...]:
+    """Read single words to train on: FSDD, Speech Commands, synthetic speech."""
     recorded = read_corpus("fsdd", data)
     if split != ALL_SPEAKERS:
         recorded = one_split(split, recorded).train
-    others = (c for c in read_corpus("speech_commands", data) if not is_held_out(c.speaker))
+    others = [c for c in read_corpus("speech_commands", data) if not is_held_out(c.speaker)]
+    if fluent == NO_FLUENT:
+        others = [c for c in others if c.label in DIGITS]
+    elif fluent != ALL_SPEAKERS:
+        words = held_out_words(fluent, data)
+        others = [c for c in others if c.label not in words]
     return (*recorded, *others, *read_synthetic())
+
+
+def held_out_words(fold: str, data: Path | str | None = None) -> tuple[str, ...]:
+    """Return the other words of Speech Commands that a fold leaves out, one in three."""
+    clips = read_corpus("speech_commands", data)
+    words = sorted({clip.label for clip in clips} - {*DIGITS})
+    return tuple(words[int(fold) % FOLDS :: FOLDS])
+
+
+def words_left_out(fluent: str, data: Path | str | None = None) -> tuple[str, ...] | None:
+    """Return the other words to evaluate a run on: those of its fold; None for all."""
+    return None if fluent in (NO_FLUENT, ALL_SPEAKERS) else held_out_words(fluent, data)
+
+
+def held_out_handling(fold: str) -> str:
+    """Return the kind of handling noise that a fold leaves out."""
+    names = sorted(HANDLING_NOISES)
+    return names[int(fold) % len(names)]
+
+
+def evaluation_split(config: StringsConfig) -> str:
+    """Return the names of what a run leaves out, for `evaluation.evaluate_transcriber`."""
+    names = [] if config.fluent in (NO_FLUENT, ALL_SPEAKERS) else READERS
+    return ",".join([config.split, *(f"{name}:{config.fluent}" for name in names)])
+
+
+@lru_cache(maxsize=2)
+def _training_utterances(fluent: str, data: Path | None) -> tuple[TranscribedUtterance, ...]:
+    """Read the fluent recordings of people that are trained on."""
+    if fluent == NO_FLUENT:
+        return ()
+    corpora = [read_utterances(name, data) for name in READERS]
+    if fluent == ALL_SPEAKERS:
+        return tuple(each for corpus in corpora for each in corpus)
+    folds = [utterance_folds(corpus)[int(fluent)] for corpus in corpora]
+    return tuple(each for fold in folds for each in fold.train)
 
 
 def hash_strings(config: StringsConfig, context: RunContext) -> str:
     """Return one SHA-256 of the recordings that a run trains on."""
-    return data_hash(_training_clips(config.split, context.data))
+    return data_hash(_recordings(config, context))
+
+
+def _recordings(
+    config: StringsConfig, context: RunContext
+) -> tuple[Clip | TranscribedUtterance, ...]:
+    return (
+        *_training_clips(config.split, config.fluent, context.data),
+        *_training_utterances(config.fluent, context.data),
+    )
 
 
 def prepare_strings(config: StringsConfig, context: RunContext) -> None:
@@ -117,7 +197,7 @@ def prepare_strings(config: StringsConfig, context: RunContext) -> None:
 
 def _phrases(config: StringsConfig, context: RunContext) -> list[DigitString]:
     voices = draw_voices(PHRASE_VOICES, config.seed)
-    return make_espeak_phrases(
+    phrases = make_espeak_phrases(
         voices, context.cache, seed=config.seed
     ) + make_flite_festival_phrases(
         context.cache,
@@ -126,6 +206,32 @@ def _phrases(config: StringsConfig, context: RunContext) -> list[DigitString]:
         sentences=READER_SENTENCES,
         seed=config.seed,
     )
+    for group, seed in kokoro_groups(config.kokoro):
+        phrases += make_kokoro_phrases(
+            _kokoro, context.cache, group, strings=3, sentences=1, mixed=2, words=1, seed=seed
+        )
+    return phrases
+
+
+@lru_cache(maxsize=1)
+def _kokoro() -> Kokoro:
+    return Kokoro()
+
+
+def kokoro_groups(count: int) -> list[tuple[list[KokoroVoice], int]]:
+    """Return groups of three voices of Kokoro that speak phrases, and the seed of each group.
+
+    A group's phrases are one file of the cache: a synthesis in real time that is killed loses a
+    minute. First come the published voices, then mixtures of two, women and men in turn.
+    """
+    mixtures = draw_mixtures(2 * len(KOKORO_VOICES), _MIXTURES_SEED)
+    halves = [(*KOKORO_VOICES[half::2], *mixtures[half::2]) for half in (0, 1)]
+    groups = []
+    for index in range(count):
+        row, half = divmod(index, 2)
+        voices = list(halves[half][3 * row : 3 * row + 3])
+        groups.append((voices, 30 * row + half))
+    return groups
 
 
 def run_strings(config: StringsConfig, context: RunContext) -> RunEvaluation:
@@ -142,40 +248,77 @@ def run_strings(config: StringsConfig, context: RunContext) -> RunEvaluation:
     """
     import jiwer  # noqa: F401  # before the training, not after it
 
-    clips = _training_clips(config.split, context.data)
-    phrases = _phrases(config, context)
-    net = _train(config, context, clips, phrases)
-    _write_environment(config, context, clips, len(phrases), net)
+    _train(config, context)
     transcriber = Transcriber(export_run(context.directory))
     evaluation, transcripts = evaluate_transcriber(
         at_thresholds(transcriber.network),
-        config.split,
+        evaluation_split(config),
         context.data,
         config.seed,
         hours=HANDLING_HOURS,
         thresholds=THRESHOLDS,
         streaming=transcriber,
+        words=words_left_out(config.fluent, context.data),
     )
     _save_transcripts(context.directory / "predictions.npz", transcripts)
     return RunEvaluation("strings", strings=evaluation)
 
 
-def _train(
-    config: StringsConfig, context: RunContext, clips: Sequence[Clip], phrases: list[DigitString]
-) -> StringNet:
-    """Train, or load the network that an earlier call has finished in the run directory."""
+def _train(config: StringsConfig, context: RunContext) -> None:
+    """Train, unless an earlier call has; record what was trained on."""
+    clips = _training_clips(config.split, config.fluent, context.data)
+    utterances = _training_utterances(config.fluent, context.data)
+    phrases = _phrases(config, context)
     model = context.directory / "model.safetensors"
-    if model.exists():
-        return _load(context.directory)
-    spoken = read_words(clips)
-    noises = [read_noise(file) for file in noise_partition("pooled:xsdr", context.data)[0]]
-    training = TrainingData(
-        [s for s in spoken if s.digits], phrases, [s for s in spoken if not s.digits], noises
-    )
-    net = train_strings(training, config, context.directory, context.quiet)
-    write_whole(model, save(net.state_dict()))
-    (context.directory / "checkpoint.safetensors").unlink(missing_ok=True)
-    return net
+    if not model.exists():
+        spoken = read_words(clips)
+        fluent = [(each.content, read_fluent(each)) for each in utterances]
+        handling = dict(HANDLING_NOISES) if config.fluent != NO_FLUENT else {}
+        if config.fluent not in (NO_FLUENT, ALL_SPEAKERS):
+            handling.pop(held_out_handling(config.fluent))
+        training = TrainingData(
+            [s for s in spoken if s.digits],
+            phrases,
+            [s for s in spoken if not s.digits],
+            [read_noise(file) for file in noise_partition("pooled:xsdr", context.data)[0]],
+            [string for content, string in fluent if content != "none"],
+            [string for content, string in fluent if content == "none"],
+            list(handling.values()),
+        )
+        initial = _read_initial(config.initial) if config.initial else None
+        net = train_strings(training, config, context.directory, context.quiet, initial)
+        write_whole(model, save(net.state_dict()))
+        (context.directory / "checkpoint.safetensors").unlink(missing_ok=True)
+    _write_environment(config, context, clips, utterances, len(phrases))
+
+
+def _read_initial(directory: str) -> dict[str, Tensor]:
+    """Read the weights that training begins from."""
+    file = Path(directory, "model.safetensors")
+    if not file.is_file():
+        raise ConfigError(
+            f"initial = {directory!r}: no {file.name} in it, expected a finished run of strings; "
+            "train strings-base first, or name its run directory with --initial"
+        )
+    return load_file(file)
+
+
+def read_fluent(utterance: TranscribedUtterance) -> DigitString:
+    """Read a fluent recording as training takes it: at 8 kHz, its words known, not their times.
+
+    Raises
+    ------
+    AudioError
+        When it cannot be read.
+    """
+    samples, sample_rate = read_samples(utterance)
+    sound = resample(samples - samples.mean(), sample_rate)
+    sound *= LEVEL_RMS / max(float(np.sqrt((sound**2).mean())), 1e-9)
+    n = len(utterance.digits)
+    return DigitString(
+        sound, utterance.digits, np.zeros(n, np.int64), np.full(n, len(sound)),
+        utterance.speaker, utterance.corpus, labels_of(utterance.words), np.zeros(n, bool),
+    )  # fmt: skip
 
 
 def _load(directory: Path) -> StringNet:
@@ -188,22 +331,22 @@ def _write_environment(
     config: StringsConfig,
     context: RunContext,
     clips: Sequence[Clip],
+    utterances: Sequence[TranscribedUtterance],
     n_phrases: int,
-    net: StringNet,
 ) -> None:
-    by_corpus = {name: [c for c in clips if c.corpus == name] for name in {c.corpus for c in clips}}
+    recordings: tuple[Clip | TranscribedUtterance, ...] = (*clips, *utterances)
+    corpora = {}
+    for name in sorted({each.corpus for each in recordings}):
+        labels = [clip.label for clip in clips if clip.corpus == name]
+        words = [word for each in utterances if each.corpus == name for word in each.words]
+        digits = sum(label in DIGITS for label in labels) + sum(w in WORD_DIGITS for w in words)
+        speakers = {each.speaker for each in recordings if each.corpus == name}
+        corpora[name] = CorpusCounts(digits, len(labels) + len(words) - digits, len(speakers))
     record = DataRecord(
-        clips=len(clips),
-        hash=data_hash(clips),
+        clips=len(recordings),
+        hash=data_hash(recordings),
         licence=_LICENCE,
-        corpora={
-            name: CorpusCounts(
-                digits=sum(clip.label in DIGITS for clip in theirs),
-                other_words=sum(clip.label not in DIGITS for clip in theirs),
-                speakers=len({clip.speaker for clip in theirs}),
-            )
-            for name, theirs in sorted(by_corpus.items())
-        },
+        corpora=corpora,
         split=config.split,
         train_speakers=tuple(sorted({c.speaker for c in clips if c.corpus == "fsdd"})),
         tts_voices=tuple(voice.speaker for voice in FLITE_FESTIVAL_VOICES),
@@ -213,9 +356,9 @@ def _write_environment(
         context,
         "strings",
         record,
-        labels=DIGITS,
+        labels=LABELS,
         device="cpu",
-        parameters=sum(p.numel() for p in net.parameters()),
+        parameters=sum(p.numel() for p in _load(context.directory).parameters()),
     )
 
 

@@ -71,6 +71,12 @@ class DigitString:
         The samples between which each digit is spoken.
     speaker, corpus : str
         Of the recording; "" where it has none.
+    words : tuple of str, optional
+        All that is said, as labels of `spotting.LABELS`: n of them are digits or "oh", in the order
+        of `digits`. Left out, the digits alone.
+    is_aligned : (n,) bool, optional
+        Whether the times of each digit are known; where not, they are those of the recording. Left
+        out, all are.
     """
 
     samples: FloatArray
@@ -79,18 +85,31 @@ class DigitString:
     ends: IntArray
     speaker: str
     corpus: str
+    words: tuple[str, ...] | None = None
+    is_aligned: NDArray[np.bool_] | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All that is said."""
+        return tuple(self.digits) if self.words is None else self.words
+
+    @property
+    def aligned(self) -> NDArray[np.bool_]:
+        """Whether the times of each digit are known: (n,)."""
+        return np.ones(len(self.digits), bool) if self.is_aligned is None else self.is_aligned
 
     @classmethod
-    def without_digits(cls, samples: FloatArray) -> "DigitString":
+    def without_digits(cls, samples: FloatArray, words: tuple[str, ...] = ()) -> "DigitString":
         """Wrap (L,) samples that hold no digit."""
-        return cls(samples, "", np.empty(0, np.int64), np.empty(0, np.int64), "", "")
+        return cls(samples, "", np.empty(0, np.int64), np.empty(0, np.int64), "", "", words)
 
     @classmethod
     def of_clip(cls, samples: FloatArray, clip: Clip) -> "DigitString":
         """Wrap the (L,) samples of a clip of one word, all of which are the word's."""
         digits = clip.label if clip.label in DIGITS else ""
         bounds = np.array([0, len(samples)])[:, None][:, : len(digits)]
-        return cls(samples, digits, bounds[0], bounds[1], clip.speaker, clip.corpus)
+        words = (digits or "other",)
+        return cls(samples, digits, bounds[0], bounds[1], clip.speaker, clip.corpus, words)
 
 
 @dataclass(frozen=True)
@@ -218,6 +237,8 @@ def join(pieces: Sequence[DigitString], gaps: Sequence[int], gains: Sequence[flo
         np.concatenate([p.ends + b for p, b in zip(pieces, begins, strict=True)]),
         pieces[0].speaker,
         pieces[0].corpus,
+        tuple(label for piece in pieces for label in piece.labels),
+        np.concatenate([piece.aligned for piece in pieces]),
     )
 
 

@@ -1,14 +1,15 @@
 """How the network of strings is trained: examples put together anew, and CTC within bounds.
 
 The connectionist temporal classification (Graves et al. 2006) is bounded in time: a digit may be
-emitted when most of it has been spoken, and until 190 ms after its end, no later.
+emitted when most of it has been spoken, and until 240 ms after its end, no later. Of fluent
+recordings only the transcript is known: there a digit may be emitted anywhere.
 
-Shapes: B batch, L samples, M mel bands, T frames of 10 ms, U steps of 30 ms, C = 11 classes, the
-ten digits and the blank.
+Shapes: B batch, L samples, M mel bands, T frames of 10 ms, U steps of 20 ms, C classes, those of
+`spotting.LABELS`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,6 @@ from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.lab.augmentation import spectrogram as spectrograms
 from spoken_digits.lab.augmentation.waveform import change_speed, trim
 from spoken_digits.lab.connected.network import (
-    BLANK,
     EDGE_UNIT_S,
     FRONT_END,
     LATEST_S,
@@ -32,6 +32,7 @@ from spoken_digits.lab.connected.network import (
 from spoken_digits.lab.connected.strings import LEVEL_RMS, DigitString, by_speaker, draw_gap, join
 from spoken_digits.lab.training.optimizer import Progress, Step, Trainer
 from spoken_digits.lab.training.supervised import initial_weights, key_of
+from spoken_digits.spotting import BLANK, LABELS
 
 __all__ = [
     "StringBatch",
@@ -42,8 +43,9 @@ __all__ = [
     "train_strings",
 ]
 
-EARLIEST = 0.6  # of a digit must have been spoken
+EARLIEST = 0.7  # of a digit must have been spoken
 _STEPS_PER_EPOCH = 100  # an epoch ends with a line in the log and a checkpoint
+_DIGITS = LABELS.index("oh") + 1  # the first labels, which are spoken at known times
 _FORBIDDEN = -20.0  # added to the logarithm of a probability, no more than discouraging
 
 
@@ -61,9 +63,9 @@ class StringConfig:
         Key of everything random.
     """
 
-    steps: int = 3000
+    steps: int = 4000
     batch_size: int = 24
-    seconds: float = 4.2
+    seconds: float = 4.4
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
     ema_decay: float = 0.995
@@ -78,11 +80,17 @@ class TrainingData:
     digits
         Recorded single digits.
     phrases
-        Fluent strings and sentences.
+        Fluent synthetic strings and sentences.
     words
         Recorded words that are no digits.
     noises
         Recorded noise, each (K,) at 8 kHz.
+    utterances
+        Fluent recordings with digits.
+    other_speech
+        Fluent recordings without digits.
+    handling
+        From a number of samples and a generator to handling noise: of `handling.HANDLING_NOISES`.
     """
 
     def __init__(
@@ -91,6 +99,9 @@ class TrainingData:
         phrases: list[DigitString],
         words: list[DigitString],
         noises: list[np.ndarray],
+        utterances: Sequence[DigitString] = (),
+        other_speech: Sequence[DigitString] = (),
+        handling: Sequence[Callable[[int, np.random.Generator], np.ndarray]] = (),
     ) -> None:
         corpora = sorted({piece.corpus for piece in digits})
         if unknown := set(corpora) - set(_KINDS):
@@ -109,9 +120,18 @@ class TrainingData:
             }
             for corpus, pools in self.pools.items()
         }
-        self.phrases = [phrase for phrase in phrases if phrase.digits]
+        self.whole = {
+            "phrases": [phrase for phrase in phrases if phrase.digits],
+            "utterances": list(utterances),
+            "other speech": list(other_speech),
+            "words": words,
+        }
         self.sentences = [phrase for phrase in phrases if not phrase.digits]
-        self.words, self.noises = words, noises
+        self.noises, self.handling = noises, list(handling)
+        at_hand = {*corpora, *(kind for kind, pieces in self.whole.items() if pieces), "none"}
+        if handling:
+            at_hand.add("handling")
+        self.kinds = [kind for kind in _KINDS if kind in at_hand]
 
 
 def _vary_speed(piece: DigitString, ratio: float) -> DigitString:
@@ -121,14 +141,18 @@ def _vary_speed(piece: DigitString, ratio: float) -> DigitString:
     changed, _ = change_speed(waveform, lengths, torch.tensor([ratio]))
     starts, ends = (np.round(x / ratio).astype(np.int64) for x in (piece.starts, piece.ends))
     ends = ends.clip(max=changed.shape[1])
-    return DigitString(changed[0].numpy(), piece.digits, starts, ends, piece.speaker, piece.corpus)
+    return replace(piece, samples=changed[0].numpy(), starts=starts, ends=ends)
 
 
 # How often each source of examples is drawn; those that are not at hand are skipped.
 _KINDS = {
-    **{"fsdd": 0.3, "speech_commands": 0.2, "voices": 0.08, "flite-festival": 0.1},
-    **{"phrases": 0.22, "none": 0.1},
+    **{"fsdd": 0.17, "speech_commands": 0.17, "voices": 0.05, "flite-festival": 0.05},
+    **{"phrases": 0.34, "utterances": 0.2, "other speech": 0.2, "words": 0.06, "handling": 0.04},
+    **{"none": 0.1},
 }
+_FRAGMENT = (0.2, 0.4)  # of a digit: too short to be recognized as that
+_P_ROOM = 0.3
+_DECAY_FRAMES, _WET = (4.0, 30.0), (0.02, 0.5)  # by 60 dB of power: 0.09 to 0.69 times 0.3 s
 _P_TRIM, _TRIM_DB = 0.4, (8.0, 35.0)  # of single digits; as deep as the policy `trimmed`
 
 
@@ -137,35 +161,21 @@ def _trimmed(piece: DigitString, below_loudest_db: float) -> DigitString:
     length = torch.tensor([len(piece.samples)])
     waveform = torch.from_numpy(piece.samples)[None]
     cut, lengths = trim(waveform, length, torch.tensor([below_loudest_db]))
-    bounds = np.array([0]), lengths.numpy()
-    return DigitString(cut[0].numpy(), piece.digits, *bounds, piece.speaker, piece.corpus)
+    return replace(piece, samples=cut[0].numpy(), starts=np.array([0]), ends=lengths.numpy())
 
 
 def _source(material: TrainingData, rng: np.random.Generator) -> Callable[[], DigitString]:
     """Draw who speaks in an example; return what gives one piece after another."""
-    kinds = [k for k in _KINDS if k in material.pools or k in ("phrases", "none")]
-    weights = np.array([_KINDS[k] for k in kinds])
-    kind = str(rng.choice(kinds, p=weights / weights.sum()))
+    weights = np.array([_KINDS[k] for k in material.kinds])
+    kind = str(rng.choice(material.kinds, p=weights / weights.sum()))
 
-    def pick(pieces: list[DigitString]) -> DigitString:
-        return pieces[rng.integers(len(pieces))]
+    def pick(pieces: Sequence[DigitString]) -> DigitString:
+        return pieces[int(rng.integers(len(pieces)))]
 
-    def nothing() -> DigitString:
-        roll = rng.random()
-        if material.sentences and roll < 0.4:
-            sentence = pick(material.sentences)
-            begin = rng.integers(0, max(1, len(sentence.samples) - SAMPLE_RATE))
-            stop = begin + round(rng.uniform(0.2, 2.0) * SAMPLE_RATE)
-            return DigitString.without_digits(sentence.samples[begin:stop])
-        if material.words and roll < 0.9:
-            return pick(material.words)
-        return DigitString.without_digits(digit().samples[::-1])
-
-    if kind in ("phrases", "none"):
-        digit_pool = material.crowds[kinds[0]]
-    elif kind == "speech_commands":
-        digit_pool = material.crowds[kind]
-    else:
+    # Digits beside whole recordings are of the first corpus.
+    corpus = kind if kind in material.pools else next(iter(material.pools))
+    digit_pool = material.crowds[corpus]
+    if kind in material.pools and kind != "speech_commands":
         digit_pool = material.pools[kind][rng.choice(sorted(material.pools[kind]))]
     other_pool = material.crowds.get("fsdd", digit_pool)
     digits = [d for d in sorted(digit_pool) if digit_pool[d]]
@@ -181,14 +191,39 @@ def _source(material: TrainingData, rng: np.random.Generator) -> Callable[[], Di
             piece = _trimmed(piece, rng.uniform(*_TRIM_DB))
         return piece
 
+    def handling() -> DigitString:
+        generate = material.handling[rng.integers(len(material.handling))]
+        samples = generate(round(rng.uniform(0.1, 2.0) * SAMPLE_RATE), rng)
+        return DigitString.without_digits(_at_level(samples * 10 ** rng.uniform(-0.7, 0.5)))
+
+    def nothing() -> DigitString:
+        roll = rng.random()
+        if material.handling and roll < 0.25:
+            return handling()
+        if material.whole["words"] and roll < 0.5:
+            return pick(material.whole["words"])
+        if material.sentences and roll < 0.75:
+            return pick(material.sentences)
+        piece = digit()
+        if roll < 0.9:  # no word, but like one
+            return DigitString.without_digits(piece.samples[::-1], ("other",))
+        stop = round(rng.uniform(*_FRAGMENT) * len(piece.samples))
+        return DigitString.without_digits(piece.samples[:stop])
+
     def piece() -> DigitString:
         if kind == "none" or rng.random() < 0.08:
             return nothing()
-        if kind == "phrases" and material.phrases:
-            return pick(material.phrases)
-        return digit()
+        if kind == "handling":
+            return handling()
+        return pick(material.whole[kind]) if kind in material.whole else digit()
 
     return piece
+
+
+def _at_level(samples: np.ndarray) -> np.ndarray:
+    """Bring (L,) samples to an RMS of at most `LEVEL_RMS`."""
+    rms = float(np.sqrt((samples.astype(np.float64) ** 2).mean()))
+    return (samples * min(1.0, LEVEL_RMS / max(rms, 1e-9))).astype(np.float32)
 
 
 def _draw_example(
@@ -206,7 +241,7 @@ def _draw_example(
             piece = _vary_speed(piece, float(np.exp(rng.uniform(-0.12, 0.12))))
         if not pieces:
             gap = round(rng.choice([0.02, rng.uniform(0, 0.8)]) * SAMPLE_RATE)
-        elif len(piece.digits) == 1 or not piece.digits:
+        elif len(piece.labels) < 2:
             gap = draw_gap(pieces[-1], piece, overlapped, rng)
         else:
             gap = round(rng.uniform(0.05, 0.6) * SAMPLE_RATE)
@@ -231,10 +266,7 @@ def _draw_example(
             torch.tensor(LEVEL_RMS**2), torch.tensor(noise.var()), torch.tensor(rng.uniform(3, 40))
         )
         samples = (samples + noise * float(gain.sqrt())).astype(np.float32)
-    return DigitString(
-        (samples * 10 ** rng.uniform(-1.5, 0.7)).astype(np.float32),
-        string.digits, string.starts, string.ends, string.speaker, string.corpus,
-    )  # fmt: skip
+    return replace(string, samples=(samples * 10 ** rng.uniform(-1.5, 0.7)).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -248,7 +280,7 @@ class StringBatch:
     tempo
         (B,): examples are that much longer than `seconds`, and made that much faster.
     targets, counts
-        All digits end to end, and how many each example has (B,).
+        Classes of all words end to end, and how many each example has (B,).
     allowed
         (B, U, C), 1 where a class may be emitted.
     edges, edge_mask
@@ -278,25 +310,30 @@ def draw_batch(material: TrainingData, config: StringConfig, step: int) -> Strin
             _draw_example(material, frames * FRONT_END.hop_length, float(tempos[i]), rng)
         )
     waveform = np.zeros((len(examples), max(len(e.samples) for e in examples)), np.float32)
-    allowed = np.zeros((len(examples), U, BLANK + 1), np.float32)
-    allowed[..., BLANK] = 1
+    allowed = np.ones((len(examples), U, len(LABELS)), np.float32)
+    allowed[..., :_DIGITS] = 0
     edges = np.zeros((len(examples), U, 2), np.float32)
     edge_mask = np.zeros((len(examples), U), np.float32)
     now_s = (np.arange(U) + 1) * STEP / SAMPLE_RATE
+    targets = [[LABELS.index(label) for label in e.labels] for e in examples]
     for i, example in enumerate(examples):
         waveform[i, : len(example.samples)] = example.samples
-        for digit, start, end in zip(example.digits, example.starts, example.ends, strict=True):
+        spoken = [label for label in targets[i] if label < _DIGITS]
+        for label, start, end, is_aligned in zip(
+            spoken, example.starts, example.ends, example.aligned, strict=True
+        ):
             start_s, end_s = (x / SAMPLE_RATE / tempos[i] for x in (start, end))
-            first_s = start_s + EARLIEST * (end_s - start_s)
+            first_s = start_s + EARLIEST * is_aligned * (end_s - start_s)
             window = (now_s >= first_s) & (now_s <= end_s + LATEST_S)
-            allowed[i, window, int(digit)] = 1
-            edges[i, window] = np.stack([now_s - start_s, now_s - end_s], axis=1)[window]
-            edge_mask[i, window] = 1
+            allowed[i, window, label] = 1
+            if is_aligned:
+                edges[i, window] = np.stack([now_s - start_s, now_s - end_s], axis=1)[window]
+                edge_mask[i, window] = 1
     return StringBatch(
         torch.from_numpy(waveform),
         torch.from_numpy(tempos).float(),
-        torch.tensor([int(d) for e in examples for d in e.digits]),
-        torch.tensor([len(e.digits) for e in examples]),
+        torch.tensor([label for labels in targets for label in labels]),
+        torch.tensor([len(labels) for labels in targets]),
         torch.from_numpy(allowed),
         torch.from_numpy(edges),
         torch.from_numpy(edge_mask),
@@ -325,7 +362,9 @@ def _augment(net: StringNet, batch: StringBatch, generator: Generator) -> Tensor
     low, high = uniform(0, 350)[:, None], uniform(2800, 4000)[:, None]
     passed = ((bins_hz >= low) & (bins_hz <= high)) | ~narrow[:, None]
     power = power * (0.001 + 0.999 * passed.float())[..., None]
-    x = net.normalize(net.log_mel.mel(power), StreamingCache())
+    mel = net.log_mel.mel(power)
+    mel = spectrograms.reverberate(mel, generator, _P_ROOM, _DECAY_FRAMES, _WET)
+    x = net.normalize(mel, StreamingCache())
     x = spectrograms.freq_mixstyle(x, mask, generator, 0.5)
     x = spectrograms.mask_freq(x, generator, 6.0)
     width = 0.03 * torch.rand(B, 1, generator=generator) * T
@@ -340,14 +379,18 @@ def string_loss(logits: Tensor, edges: Tensor, batch: StringBatch) -> Tensor:
     B, U, _ = logits.shape
     ctc = functional.ctc_loss(
         log_p.transpose(0, 1), batch.targets, torch.full((B,), U), batch.counts,
-        blank=BLANK, reduction="sum",
+        blank=BLANK, reduction="sum", zero_infinity=True,
     )  # fmt: skip
     error = ((edges - batch.edges).abs().sum(-1) * batch.edge_mask).sum() / EDGE_UNIT_S
     return ctc / B + 0.3 * error / batch.edge_mask.sum().clamp_min(1)
 
 
 def train_strings(
-    data: TrainingData, config: StringConfig, run_dir: Path | None = None, quiet: bool = True
+    data: TrainingData,
+    config: StringConfig,
+    run_dir: Path | None = None,
+    quiet: bool = True,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> StringNet:
     """Train a network, or resume where an earlier call was killed.
 
@@ -362,6 +405,8 @@ def train_strings(
         removes once the network is written; None to write neither.
     quiet
         No progress on standard error.
+    weights
+        What training begins from, the state of a trained network; left out, random weights.
 
     Returns
     -------
@@ -374,6 +419,8 @@ def train_strings(
     """
     with initial_weights(config.seed, 0):
         net = StringNet()
+    if weights is not None:
+        net.load_state_dict(dict(weights))
     generator = Generator()
 
     def batches(epoch: int) -> range:

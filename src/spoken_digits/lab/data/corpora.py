@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from spoken_digits.audio import AudioError, read_audio
 from spoken_digits.lab.data.download import PATIENCE_S, download, unpack
@@ -251,7 +252,27 @@ def read_synthetic(folder: Path | str | None = None) -> list[Clip]:
     ]
 
 
-def data_hash(clips: Iterable[Clip]) -> str:
+class Recording(Protocol):
+    """What `data_hash` reads of a recording."""
+
+    @property
+    def file(self) -> Path:
+        """Where it lies."""
+
+    @property
+    def label(self) -> str:
+        """What is said."""
+
+    @property
+    def speaker(self) -> str:
+        """Who speaks."""
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the file's bytes, in hexadecimal."""
+
+
+def data_hash(clips: Iterable[Recording]) -> str:
     """Return one SHA-256 for a set of clips, whatever their order and the folder they lie in.
 
     It covers each clip's file name, label, speaker and checksum.

@@ -8,6 +8,7 @@ AN4 (Carnegie Mellon University) has a list of recordings and a list of transcri
 for its training part and for its test part. The local copy of a part is enough. WUW II has a table.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -102,6 +103,16 @@ class TranscribedUtterance:
     native: bool | None = None
     phone: str | None = None
     encoding: Encoding | None = None
+
+    @property
+    def label(self) -> str:
+        """The words, as `corpora.data_hash` reads the label of a clip."""
+        return " ".join(self.words)
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of the file's bytes, in hexadecimal; read once, when first asked for."""
+        return hashlib.sha256(self.file.read_bytes()).hexdigest()
 
     @cached_property
     def duration_s(self) -> float:

@@ -436,6 +436,6 @@ TASKS: dict[str, Task] = {
         run=pipeline.run_strings,
         prepare=pipeline.prepare_strings,
         export=pipeline.export_run,
-        name=lambda config, _: f"strings-{config.split}-s{config.seed}",
+        name=lambda config, _: f"strings-{config.split}-{config.fluent}-s{config.seed}",
     ),
 }

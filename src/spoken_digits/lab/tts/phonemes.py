@@ -20,7 +20,15 @@ from typing import NamedTuple
 
 from spoken_digits.lab.data.corpora import DIGIT_WORDS, CorpusError
 
-__all__ = ["ACCENTS", "DIGITS_OF", "Phonemes", "from_ipa", "spoken_digits_of", "to_phonemes"]
+__all__ = [
+    "ACCENTS",
+    "DIGITS_OF",
+    "Phonemes",
+    "from_ipa",
+    "spoken_digits_of",
+    "to_phonemes",
+    "words_of",
+]
 
 # espeak-ng's name of the language that is spoken with each accent.
 ACCENTS = {"us": "en-us", "gb": "en"}
@@ -71,7 +79,7 @@ class Phonemes(NamedTuple):
 
 def spoken_digits_of(text: str) -> str:
     """Return the digits in a text: its digit words, and ``0``, "oh"."""
-    return "".join(DIGITS_OF.get(word, "") for word in _words(text))
+    return "".join(DIGITS_OF.get(word, "") for word in words_of(text))
 
 
 def to_phonemes(texts: Sequence[str], accent: str) -> list[Phonemes]:
@@ -122,7 +130,8 @@ def from_ipa(ipa: str, accent: str) -> str:
     return ipa.replace("ː", "") if accent == "us" else ipa
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
+    """Return the words of a text, without its punctuation."""
     return re.findall(r"[^\s,.!?;]+", text)
 
 

@@ -1,17 +1,53 @@
 """Texts to synthesize: digit strings, and sentences with digits, with near words, or with neither.
 
+"double" and "triple" say a digit twice or three times. `NUMBER_WORDS` make a digit beside them part
+of a number ("two hundred", "twenty five"): such a digit is none to be transcribed.
+
 Near words are no digits, but sound like one. Those in `NEAR_WORDS` can be told from a digit when
 said alone. Homophones ("to", "for", "ate", "won") and "oh" as an exclamation cannot: they are only
 said in sentences. ``0`` in a text is the digit zero said as "oh", see `phonemes`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from spoken_digits.lab.data.corpora import DIGIT_WORDS
 
-__all__ = ["NEAR_WORDS", "draw_digits", "draw_mixed_sentence", "draw_sentence", "draw_string"]
+__all__ = [
+    "MULTIPLIERS",
+    "NEAR_WORDS",
+    "NUMBER_WORDS",
+    "draw_digits",
+    "draw_mixed_sentence",
+    "draw_number",
+    "draw_sentence",
+    "draw_string",
+    "draw_words",
+    "labels_of",
+]
+
+MULTIPLIERS = {"double": 2, "triple": 3}
+_TEENS = [
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_SCALES = ("hundred", "thousand", "million")
+NUMBER_WORDS = frozenset((*_TEENS, *_TENS, *_SCALES))
+_LABELS = (
+    dict.fromkeys(NUMBER_WORDS, "number")
+    | {word: word for word in ("oh", *MULTIPLIERS)}
+    | {word: str(digit) for digit, word in enumerate(DIGIT_WORDS)}
+)
 
 _NEAR_WORDS = """
     fourth fifth sixth seventh eighth ninth tenth once twice third eleven thirteen fourteen
@@ -19,7 +55,20 @@ _NEAR_WORDS = """
     eighty ninety hundred tree free through fife hive fine niner nigh sick sticks heaven
     even hate wait ace hero arrow nearer oneself door
 """
+# More words that share sounds with digits, or are said to telephones. They are said among others,
+# in `draw_words`.
+_MORE_WORDS = """
+    minus plus star pound hash today tonight tomorrow tube tool team tea teach toe true threat
+    thread tray fry frame throw threw ford fort force form forth flour flower
+    floor more door file find fire fight life alive dive drive sit sticks sixes fix
+    mix kicks kiss several settle savage late gate date
+    weight state ate it aid edge line mine sign shine nice night nigh knife none noon one's
+    run gun fun son done once wonder want was what when zeros zebra euro narrow pharaoh row
+    go no know so low home open over own old alone hello yes yeah okay stop start cancel help
+    operator repeat please thanks goodbye right left up down on off back forward wow
+"""
 NEAR_WORDS = tuple(_NEAR_WORDS.split())
+_MORE = tuple(_MORE_WORDS.split())
 # Homophones of digits, "oh" as an exclamation, and near words in their usual places.
 _NEAR_SENTENCES = (
     "i went to the shop to buy a present for my mother",
@@ -86,6 +135,22 @@ _MIXED_SENTENCES = (
     "go to platform {}, please",
     "the last digits are {}, right",
 )
+# {} stands for a number that is no string of digits.
+_NUMBER_SENTENCES = (
+    "it costs {} dollars",
+    "there were {} of them",
+    "the year was {}",
+    "about {} people came",
+    "he is {} years old",
+    "{} percent",
+    "{}",
+    "turn right after {} miles",
+)
+
+
+def labels_of(words: Iterable[str]) -> tuple[str, ...]:
+    """Return the label of `spotting.LABELS` that each word has; "oh" here is the digit."""
+    return tuple(_LABELS.get(word, "other") for word in words)
 
 
 def draw_digits(rng: np.random.Generator, count: int, doubled: float = 0.0) -> list[str]:
@@ -101,15 +166,51 @@ def draw_digits(rng: np.random.Generator, count: int, doubled: float = 0.0) -> l
 
 
 def draw_string(
-    rng: np.random.Generator, min_digits: int, max_digits: int, doubled: float = 0.0
+    rng: np.random.Generator,
+    min_digits: int,
+    max_digits: int,
+    doubled: float = 0.0,
+    multiplied: float = 0.0,
 ) -> str:
-    """Draw a digit string; some are in groups, with commas between them."""
+    """Draw a digit string; some are in groups, with commas between them.
+
+    Each digit repeats the one before with probability `doubled`, and has "double" or "triple"
+    before it with probability `multiplied`.
+    """
     words = draw_digits(rng, int(rng.integers(min_digits, max_digits + 1)), doubled)
     grouped = rng.random(len(words) - 1) < rng.choice([0.0, 0.3])
+    if multiplied:
+        names = rng.choice(sorted(MULTIPLIERS), len(words), p=(0.7, 0.3))
+        said = rng.random(len(words)) < multiplied
+        words = [f"{n} {w}" if m else w for n, w, m in zip(names, words, said, strict=True)]
     return "".join(
         word + (", " if comma else " ")
         for word, comma in zip(words, [*grouped, False], strict=True)
     ).strip()
+
+
+def draw_number(rng: np.random.Generator) -> str:
+    """Draw a number that is no string of digits: "seventeen", "two hundred and five", ..."""
+    teen, ten, *digits = (
+        str(rng.choice(words)) for words in (_TEENS, _TENS, *[DIGIT_WORDS[1:]] * 3)
+    )
+    below_100 = str(rng.choice([teen, ten, f"{ten} {digits[0]}"]))
+    hundreds = f"{digits[1]} {rng.choice(_SCALES[:2])}"
+    number = rng.choice(
+        [below_100, hundreds, f"{hundreds} {below_100}", f"{hundreds} and {below_100}",
+         f"{teen} {below_100}", f"{digits[2]} million"],
+        p=[0.5, 0.15, 0.1, 0.1, 0.1, 0.05],
+    )  # fmt: skip
+    return str(number)
+
+
+def draw_words(rng: np.random.Generator, words: Sequence[str]) -> str:
+    """Draw 2 to 5 single words with pauses between: near words, numbers, and some of `words`."""
+    chosen = []
+    for _ in range(int(rng.integers(2, 6))):
+        pool: Sequence[str] = (NEAR_WORDS, _MORE, words)[rng.choice(3, p=[0.45, 0.4, 0.15])]
+        chosen.append(draw_number(rng) if rng.random() < 0.15 else str(rng.choice(pool)))
+    return f"{rng.choice([', ', '. ', '; '])}".join(chosen)
 
 
 def draw_sentence(rng: np.random.Generator, words: Sequence[str]) -> str:
@@ -123,7 +224,9 @@ def draw_sentence(rng: np.random.Generator, words: Sequence[str]) -> str:
 
 
 def draw_mixed_sentence(rng: np.random.Generator, max_digits: int = 4) -> str:
-    """Draw a sentence with digits among other words."""
+    """Draw a sentence with digits among other words; one in four has a number instead."""
+    if rng.random() < 0.25:
+        return str(rng.choice(_NUMBER_SENTENCES)).replace("{}", draw_number(rng))
     sentence = str(rng.choice(_MIXED_SENTENCES))
     for _ in range(sentence.count("{}")):
         sentence = sentence.replace("{}", draw_string(rng, 1, max_digits), 1)
