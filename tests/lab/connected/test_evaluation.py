@@ -333,6 +333,8 @@ def test_recordings_without_digits_are_those_of_the_folds(data):
     assert lengths["wuw2"] == [2.0, 2.0]
     assert lengths["rustle"] == [3.6]
     both = lengths["other words"][0]
+    seen = recordings_without_digits(None, data, hours=0.001, handling_seen=("rustle", "knocks"))
+    assert list(seen)[1:] == ["rustle, trained on", "knocks, trained on", "scrapes"]
     (one,) = recordings_without_digits(None, data, hours=0, words={"cat"}).values()
     assert len(next(iter(one))) / RATE == pytest.approx(both / 2, rel=0.1)
     with pytest.raises(CorpusError, match="no other words"):

@@ -62,9 +62,11 @@ __all__ = [
     "StringsConfig",
     "describe_models",
     "export_run",
+    "handling_trained_on",
     "hash_strings",
     "prepare_strings",
     "run_strings",
+    "words_left_out",
 ]
 
 FloatArray = NDArray[np.float32]
@@ -156,6 +158,14 @@ def held_out_handling(fold: str) -> str:
     """Return the kind of handling noise that a fold leaves out."""
     names = sorted(HANDLING_NOISES)
     return names[int(fold) % len(names)]
+
+
+def handling_trained_on(fluent: str) -> tuple[str, ...]:
+    """Return the kinds of handling noise that a run is trained on."""
+    if fluent == NO_FLUENT:
+        return ()
+    held_out = () if fluent == ALL_SPEAKERS else (held_out_handling(fluent),)
+    return tuple(kind for kind in HANDLING_NOISES if kind not in held_out)
 
 
 def evaluation_split(config: StringsConfig) -> str:
@@ -259,6 +269,7 @@ def run_strings(config: StringsConfig, context: RunContext) -> RunEvaluation:
         thresholds=THRESHOLDS,
         streaming=transcriber,
         words=words_left_out(config.fluent, context.data),
+        handling_seen=handling_trained_on(config.fluent),
     )
     _save_transcripts(context.directory / "predictions.npz", transcripts)
     return RunEvaluation("strings", strings=evaluation)
@@ -273,9 +284,7 @@ def _train(config: StringsConfig, context: RunContext) -> None:
     if not model.exists():
         spoken = read_words(clips)
         fluent = [(each.content, read_fluent(each)) for each in utterances]
-        handling = dict(HANDLING_NOISES) if config.fluent != NO_FLUENT else {}
-        if config.fluent not in (NO_FLUENT, ALL_SPEAKERS):
-            handling.pop(held_out_handling(config.fluent))
+        handling = {kind: HANDLING_NOISES[kind] for kind in handling_trained_on(config.fluent)}
         training = TrainingData(
             [s for s in spoken if s.digits],
             phrases,
