@@ -226,8 +226,16 @@ def _evaluate_strings(
         at_thresholds,
         evaluate_transcriber,
     )
-    from spoken_digits.lab.connected.pipeline import describe_models
+    from spoken_digits.lab.connected.pipeline import (
+        NO_FLUENT,
+        describe_models,
+        handling_trained_on,
+        words_left_out,
+    )
     from spoken_digits.lab.evaluation.schema import StringsResult
+
+    recipe = json.loads(transcriber.network.metadata.get("recipe", "{}"))
+    fluent = recipe.get("fluent", NO_FLUENT)
 
     evaluation, _ = evaluate_transcriber(
         at_thresholds(transcriber.network),
@@ -235,6 +243,8 @@ def _evaluate_strings(
         arguments.data,
         arguments.seed,
         hours=arguments.hours,
+        words=words_left_out(fluent, arguments.data),
+        handling_seen=handling_trained_on(fluent),
         thresholds=THRESHOLDS,
         streaming=transcriber,
         extra=extra,

@@ -9,10 +9,8 @@ import pytest
 import soundfile
 
 from spoken_digits.cli import main
-from spoken_digits.connected import Segment, Update
-from spoken_digits.lab.connected import pipeline
-from spoken_digits.lab.connected.pipeline import evaluation_clips
-from spoken_digits.lab.connected.strings import DigitString
+from spoken_digits.lab.connected import evaluation, pipeline
+from spoken_digits.lab.connected.evaluation import evaluation_clips
 from spoken_digits.lab.data.corpora import DIGIT_WORDS
 from spoken_digits.lab.data.pooled import is_held_out
 from spoken_digits.lab.data.splits import XSDR_TEST, XSDR_TRAIN
@@ -59,7 +57,8 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(pipeline, "PHRASE_VOICES", 1)
     monkeypatch.setattr(pipeline, "READER_STRINGS", 2)
     monkeypatch.setattr(pipeline, "READER_SENTENCES", 1)
-    monkeypatch.setattr(pipeline, "STRINGS_PER_SPEAKER", 4)
+    monkeypatch.setattr(pipeline, "HANDLING_HOURS", 0.001)
+    monkeypatch.setattr(evaluation, "STRINGS_PER_SPEAKER", 4)
 
 
 def test_one_in_five_is_held_out():
@@ -70,7 +69,7 @@ def test_one_in_five_is_held_out():
 
 def test_test_speakers_were_not_trained_on(data):
     assert {clip.speaker for clip in evaluation_clips("xsdr", data)} == set(XSDR_TEST)
-    for split in (None, pipeline.ALL_SPEAKERS):
+    for split in (None, evaluation.ALL_SPEAKERS):
         crowd = evaluation_clips(split, data)
         assert {clip.speaker for clip in crowd} == set(filter(is_held_out, CROWD))
         assert {clip.label for clip in crowd} == set("0123456789")
@@ -95,15 +94,16 @@ def test_the_command_trains_evaluates_and_makes_strings(
         "strings.onnx",
     }
     assert run.joinpath("strings.onnx").read_bytes() == Path("s.onnx").read_bytes()
-    evaluation = read_json(run / "evaluation.json", RunEvaluation)
-    assert evaluation.task == "strings"
-    assert evaluation.strings is not None
+    found = read_json(run / "evaluation.json", RunEvaluation)
+    assert found.task == "strings"
+    assert found.strings is not None
+    assert found.strings.curve is not None
     saved = np.load(run / "predictions.npz", allow_pickle=False)
-    for name, found in evaluation.strings.strings.items():
-        mine = np.isin(saved["names"], XSDR_TEST if name == "all of the split" else [name])
-        assert found.strings == mine.sum()
-        assert found.whole == (saved["references"] == saved["transcripts"])[mine].sum()
-        assert found.digits == sum(map(len, saved["references"][mine]))
+    for name, each in found.strings.strings.items():
+        mine = saved["speakers" if name in XSDR_TEST else "names"] == name
+        assert each.strings == mine.sum()
+        assert each.whole == (saved["references"] == saved["transcripts"])[mine].sum()
+        assert each.digits == sum(map(len, saved["references"][mine]))
     before = run.joinpath("model.safetensors").stat().st_mtime_ns
     assert main(train) == 0  # finished: nothing is trained again
     assert run.joinpath("model.safetensors").stat().st_mtime_ns == before
@@ -111,20 +111,29 @@ def test_the_command_trains_evaluates_and_makes_strings(
     assert "strings-xsdr-none-s0: finished with another recipe" in capsys.readouterr().err
 
     judge = ["strings", "score", "s.onnx", "--split", "xsdr", "-o", "results/strings.json", *where]
+    judge += ["--hours", "0.001", "--doubled", "2"]
     assert main(judge) == 0
     results = json.loads(Path("results/strings.json").read_text())
     assert results == json.loads(capsys.readouterr().out)
     assert results["command"].startswith("spoken-digits strings score s.onnx")
-    assert set(results["strings"]) == {*XSDR_TEST, "all of the split", "speech_commands"}
-    assert results["strings"]["all of the split"]["strings"] == 8
-    trained_on = json.loads(results["model"]["training_data"])
+    scored = results["evaluation"]
+    synthetic = ("synthetic", "synthetic, doubled", "synthetic, not doubled")
+    assert set(scored["strings"]) == {
+        *XSDR_TEST, "all of the split", "speech_commands", *synthetic,
+    }  # fmt: skip
+    assert scored["strings"]["all of the split"]["strings"] == 8
+    assert [scored["strings"][name]["strings"] for name in synthetic] == [4, 2, 2]
+    trained_on = json.loads(results["models"]["model"]["training_data"])
     assert trained_on["train_speakers"] == list(XSDR_TRAIN)
     assert trained_on["tts_voices"] == [v.speaker for v in flite_festival_voices]
     assert trained_on["phrases"] == 12 + 4 + 3 * len(flite_festival_voices)
-    assert set(results["false_digits"]) == {
-        f"{2 * sum(map(is_held_out, CROWD))} words",
-        "pink_noise",
-    }
+    assert set(scored["false_digits"]) == {
+        "other words", "pink_noise", "rustle", "knocks", "scrapes",
+    }  # fmt: skip
+    assert main(["evaluate", "s.onnx", "--rejection", "--hours", "0.001", *where]) == 0
+    assert "rustle" in capsys.readouterr().out
+    assert main(["evaluate", "s.onnx", *where]) == 1
+    assert "here only --rejection evaluates one" in capsys.readouterr().err
 
     make = ["corpus", "make", "strings", "made", "--corpus", "fsdd", "--count", "3", *where]
     assert main(make) == 0
@@ -133,53 +142,6 @@ def test_the_command_trains_evaluates_and_makes_strings(
     assert speakers == ["lucas", "yweweler", "lucas"]
     assert main(["strings", "score", "s.onnx", "--table", "made/strings.tsv"]) == 0
     assert json.loads(capsys.readouterr().out)["strings"] == 3
-
-
-class Emits:
-    """A transcriber whose digits are final, or not yet, when so many samples have been fed."""
-
-    def __init__(
-        self, digits: str = "", partial: tuple[int, ...] = (), final: tuple[int, ...] = ()
-    ):
-        self.digits, self.partial, self.final = digits, partial, final
-
-    def __call__(self, samples: np.ndarray, sample_rate: int) -> "Emits":
-        return self
-
-    def stream(self) -> "Emits":
-        self.fed = self.told = 0
-        return self
-
-    def feed(self, samples: np.ndarray) -> Update:
-        self.fed += len(samples)
-        done = sum(at <= self.fed for at in self.final)
-        new, self.told = done - self.told, done
-        waiting = sum(at <= self.fed for at in self.partial) > done
-        segment = Segment(1, "one", 0.0, 0.1, 1.0)
-        return Update((segment,) * new, segment if waiting else None)
-
-
-def test_the_delay_runs_from_the_end_of_a_digit_until_it_is_emitted():
-    string = DigitString(
-        np.zeros(16_000, np.float32), "12", np.array([1_000, 8_000]), np.array([4_000, 12_000]),
-        "ann", "fsdd",
-    )  # fmt: skip
-    # The first, which may still change, 100 ms after its end; the second 50 ms before its end.
-    emits = Emits(partial=(4_800, 11_600), final=(7_200, 13_600))
-    assert pipeline.measure_delays_ms(emits, string) == pytest.approx([100, -50])
-    # Where nothing is emitted before it is final, at 400 and at 200 ms.
-    emits = Emits(final=(7_200, 13_600))
-    assert pipeline.measure_delays_ms(emits, string) == pytest.approx([400, 200])
-    found = pipeline._summarize_delays([100.0, -50.0, 400.0, 200.0])
-    assert (found.count, found.median, found.max) == (4, 150, 400)
-    assert found.p95 == pytest.approx(370)
-    assert pipeline._summarize_delays([]) is None
-
-
-def test_false_digits_are_counted_per_hour():
-    minute = np.zeros(60 * 8_000, np.float32)
-    found = pipeline.count_false_digits(Emits("123"), minute)
-    assert (found.digits, found.seconds, found.per_hour) == ("123", 60, 180)
 
 
 def test_without_the_corpora_the_remedy_is_told(tmp_path, capsys):

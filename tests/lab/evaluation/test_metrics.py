@@ -408,3 +408,34 @@ def test_aggregate_refuses_what_does_not_belong_together():
         ev.aggregate([(1, made_up()), (1, made_up())], generator)
     with pytest.raises(ValueError, match="differ: expected the same test set"):
         ev.aggregate([(0, made_up()), (1, made_up(n_clips=299))], generator)
+
+
+@pytest.mark.parametrize(("count", "exposure"), [(0, 1.0), (1, 2.5), (17, 0.5), (400, 3.0)])
+def test_the_poisson_interval_is_where_the_count_is_one_in_forty(count, exposure):
+    low, high = ev.poisson_interval(count, exposure)
+    assert stats.poisson.cdf(count, high * exposure) == pytest.approx(0.025, abs=1e-9)
+    if count:
+        assert stats.poisson.sf(count - 1, low * exposure) == pytest.approx(0.025, abs=1e-9)
+    else:
+        assert low == 0
+    with pytest.raises(ValueError, match="-1 events in 1: expected"):
+        ev.poisson_interval(-1)
+    with pytest.raises(ValueError, match="in more than 0"):
+        ev.poisson_interval(3, 0.0)
+
+
+def test_the_difference_of_pooled_rates_is_bootstrapped_over_whole_speakers():
+    rng = np.random.default_rng(0)
+    rows = np.stack([rng.binomial(20, 0.1, 30), np.full(30, 20), rng.binomial(10, 0.3, 30),
+                     np.full(30, 10)], axis=1)  # fmt: skip
+    rows[3, :2] = 0  # has nothing on one side
+    value, (low, high) = ev.ratio_difference(rows, np.random.default_rng(1))
+    assert value == pytest.approx(rows[:, 0].sum() / 580 - rows[:, 2].sum() / 300)
+    drawn = []
+    for _ in range(4_000):  # naively
+        e, d, other_e, other_d = rows[rng.integers(0, 30, 30)].sum(axis=0)
+        drawn.append(e / d - other_e / other_d)
+    assert (low, high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])), abs=0.006)
+    assert ev.ratio_difference([[1, 4, 0, 2]], rng) == (0.25, (0.25, 0.25))
+    with pytest.raises(ValueError, match="4 and 0 digits: expected some on either side"):
+        ev.ratio_difference([[1, 4, 0, 0]], rng)

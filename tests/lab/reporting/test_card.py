@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from made_strings import scored_strings
 from toy_model import write_toy_model
 
 from spoken_digits.lab.evaluation.rejection import THRESHOLDS
@@ -177,21 +178,24 @@ def test_variants_have_a_section_of_their_own(toy, tmp_path):
     assert text[:start] + text[stop:] == without
 
 
-def test_strings_are_told_by_speaker_with_digits_found_where_none_are(toy, tmp_path):
+def test_strings_are_told_by_set_with_digits_found_where_none_are(toy, tmp_path):
     assert "strings.onnx" not in model_card(tmp_path, toy)
-    ann = {"strings": 100, "digits": 562, "digit_error": 0.0712, "whole_right": 0.61}
-    scored = {
-        "command": "spoken-digits strings score",
-        "strings": {"ann": ann, "speech_commands": ann, "all of the split": ann},
-        "delay_ms": {"p95": 98.7},
-        "false_digits": {"pink_noise": {"digits": "77", "seconds": 60.0}},
-    }
-    put(tmp_path, "strings.json", scored)
+    put(tmp_path, "strings.json", scored_strings())
     text = model_card(tmp_path, toy)
-    assert "| ann | 100 | 7.1 | 61.0 |" in text
-    assert "but without ann." in text
-    assert "where there are none: 2 in 60 s of pink noise." in text
+    assert "the folds an4:0 and an4:1, their counts added up." in text
+    assert lines(text, "### Strings of digits")[:4] == [
+        "| strings of | strings | digits | digit error, % | lowest to highest fold, % | missed, % "
+        "| inserted, % | substituted, % | strings entirely right, % |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| AN4 | 200 | 1,000 | 3.0 | 2.0 to 4.0 | 1.0 | 0.5 | 1.5 | 90.0 |",
+        "| AN4, doubled | 200 | 1,000 | 3.0 |  | 1.0 | 0.5 | 1.5 | 90.0 |",
+    ]
+    assert "| AN4, doubled less not doubled | 2 | +0.5 | -0.2 to +1.2 |" in text
+    assert "| AN4 and WUW II | 1.50 | 12 | 8.0 | 4.1 to 14 |  |" in text
+    assert "| handling noise: rustle | 1.00 | 2,000 | 2,000 | 1,913 to 2,090 | 9.0 to 11 |" in text
+    assert "[results/report.html](results/report.html#strings)" in text
     assert "at most 99 ms after its end" in text
+    assert "with networks from `train 0` and `train 1`" in text
 
 
 def test_words_of_ones_own_are_told_by_number_of_recordings(toy, tmp_path):

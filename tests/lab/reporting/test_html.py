@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_results import MODELS, ONE_SPEAKER, result, row
+from made_strings import scored_strings
 
 from spoken_digits.lab.evaluation.embeddings import map_embeddings
 from spoken_digits.lab.reporting import html as report
@@ -177,6 +178,23 @@ def test_rejection_is_that_of_the_shipped_recipe(published):
         assert f"<td>{100 * line['auroc']:.1f}</td><td>{100 * line['eer']:.1f}</td>" in (
             published.source
         )
+
+
+def test_the_curve_of_strings_has_a_line_a_set_on_a_logarithmic_axis(tmp_path):
+    scored = scored_strings()
+    joined = {"all of the split": scored["evaluation"]["strings"]["an4"]}
+    scored["evaluation"]["strings"] |= joined
+    for name in ("references", "shipped", "benchmarks"):
+        (tmp_path / f"{name}.json").write_bytes((RESULTS / f"{name}.json").read_bytes())
+    (tmp_path / "strings.json").write_text(json.dumps(scored))
+    for made in (MODELS, ONE_SPEAKER):
+        write_result(tmp_path / f"{made.name}.json", made)
+    page = Page(report.published_report(tmp_path))
+    assert "strings" in page.ids
+    for said in ("false digits an hour", "digits missed, %", "handling noise: rustle", "WUW II"):
+        assert said in page.text
+    assert "fluent strings of AN4, people left out" in page.text
+    assert "3.0 %; 90.0 %" in page.text
 
 
 def test_the_published_page_is_what_results_hold(published):

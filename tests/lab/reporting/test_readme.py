@@ -63,12 +63,13 @@ def test_the_headline_holds_the_numbers_of_its_files(tree):
     people = json.loads((RESULTS / "shipped.json").read_text())["fsdd_speakers"]
     mean = (people["lucas"]["accuracy"] + people["yweweler"]["accuracy"]) / 2
     assert of("everything licensed") == [f"{100 * mean:.1f} %", "-", "80.9 %", "93.8 %"]
-    both = json.loads((RESULTS / "strings.json").read_text())["strings"]["all of the split"]
+    both = json.loads((RESULTS / "strings.json").read_text())["evaluation"]["strings"]
+    both = both["all of the split"]
     wrong = both["substitutions"] + both["insertions"] + both["deletions"]
     expected = (
         f"{100 * wrong / both['digits']:.1f} %; {100 * both['whole'] / both['strings']:.1f} %"
     )
-    assert of("strings", "digit error")[0] == expected
+    assert of("joined digits", "digit error")[0] == expected
     assert of("time per clip")[1:] == ["-", "5.5 ms", "1.1 s"]
     assert of("size")[3] == "145 MB"
 

@@ -374,6 +374,7 @@ def recordings_without_digits(
     seed: int = 0,
     hours: float = 1.0,
     words: Container[str] | None = None,
+    handling_seen: Container[str] = (),
 ) -> dict[str, Iterable[FloatArray]]:
     """Return recordings in which there is no digit, by set; they are read one after the other.
 
@@ -389,6 +390,8 @@ def recordings_without_digits(
         Of each kind of handling noise; 0 for none.
     words
         Other words that were not trained on; None for all.
+    handling_seen
+        Kinds of handling noise that were trained on: ``rustle, trained on`` is a set of its own.
 
     Raises
     ------
@@ -403,7 +406,9 @@ def recordings_without_digits(
     for file in noise_partition("pooled:xsdr", data)[1]:
         sets[file.stem] = [read_noise(file)]
     if hours:
-        sets |= {kind: handling_noise(kind, hours, seed) for kind in HANDLING_NOISES}
+        for kind in HANDLING_NOISES:
+            name = f"{kind}, trained on" if kind in handling_seen else kind
+            sets[name] = handling_noise(kind, hours, seed)
     return sets
 
 
@@ -450,6 +455,7 @@ def evaluate_transcriber(
     thresholds: Sequence[float] = (),
     streaming: Streaming | None = None,
     words: Container[str] | None = None,
+    handling_seen: Container[str] = (),
     extra: Iterable[Trial] = (),
 ) -> tuple[StringsEvaluation, tuple[Transcribed, ...]]:
     """Evaluate on everything that a split holds out.
@@ -470,8 +476,8 @@ def evaluate_transcriber(
         Those that `transcribe` decodes at.
     streaming
         A transcriber on which delay is measured; None measures none.
-    words
-        Other words that were not trained on; None for all.
+    words, handling_seen
+        As of `recordings_without_digits`.
     extra
         More strings.
 
@@ -480,7 +486,7 @@ def evaluate_transcriber(
     The evaluation, and every string that it rests on.
     """
     trials = [*digit_strings(split, data, seed), *extra]
-    quiet = recordings_without_digits(split, data, seed, hours, words)
+    quiet = recordings_without_digits(split, data, seed, hours, words, handling_seen)
     evaluation, transcribed = measure(transcribe, trials, quiet, thresholds)
     if streaming:
         delays_ms: list[float] = []

@@ -341,9 +341,8 @@ def _doubled_pair(rng: np.random.Generator) -> tuple[str, str, float]:
     doubled = groups[: at + 1] + [groups[at]] * repeats + groups[at + 1 :]
     plain = doubled.copy()
     for k in range(at + 1, at + 1 + repeats):
-        plain[k] = int(
-            rng.choice(sorted({*range(10)} - {*plain[k - 1 : k], *plain[k + 1 : k + 2]}))
-        )
+        taken = {groups[at], *plain[k - 1 : k], *plain[k + 1 : k + 2]}
+        plain[k] = int(rng.choice(sorted({*range(10)} - taken)))
     tempo = float(np.exp(rng.uniform(-_TEMPO_SPREAD, _TEMPO_SPREAD)))
     with_repetition, without = (
         " ".join(DIGIT_WORDS[d] for d in digits) for digits in (doubled, plain)

@@ -62,9 +62,11 @@ __all__ = [
     "StringsConfig",
     "describe_models",
     "export_run",
+    "handling_trained_on",
     "hash_strings",
     "prepare_strings",
     "run_strings",
+    "words_left_out",
 ]
 
 FloatArray = NDArray[np.float32]
@@ -157,6 +159,14 @@ def held_out_handling(fold: str) -> str:
     """Return the kind of handling noise that a fold leaves out."""
     names = sorted(HANDLING_NOISES)
     return names[int(fold) % len(names)]
+
+
+def handling_trained_on(fluent: str) -> tuple[str, ...]:
+    """Return the kinds of handling noise that a run is trained on."""
+    if fluent == NO_FLUENT:
+        return ()
+    held_out = () if fluent == ALL_SPEAKERS else (held_out_handling(fluent),)
+    return tuple(kind for kind in HANDLING_NOISES if kind not in held_out)
 
 
 def evaluation_split(config: StringsConfig) -> str:
@@ -260,6 +270,7 @@ def run_strings(config: StringsConfig, context: RunContext) -> RunEvaluation:
         thresholds=THRESHOLDS,
         streaming=transcriber,
         words=words_left_out(config.fluent, context.data),
+        handling_seen=handling_trained_on(config.fluent),
     )
     _save_transcripts(context.directory / "predictions.npz", transcripts)
     return RunEvaluation("strings", strings=evaluation)
@@ -274,9 +285,7 @@ def _train(config: StringsConfig, context: RunContext) -> None:
     if not model.exists():
         spoken = read_words(clips)
         fluent = [(each.content, read_fluent(each)) for each in utterances]
-        handling = dict(HANDLING_NOISES) if config.fluent != NO_FLUENT else {}
-        if config.fluent not in (NO_FLUENT, ALL_SPEAKERS):
-            handling.pop(held_out_handling(config.fluent))
+        handling = {kind: HANDLING_NOISES[kind] for kind in handling_trained_on(config.fluent)}
         training = TrainingData(
             [s for s in spoken if s.digits],
             phrases,
@@ -391,11 +400,12 @@ def _to_onnx(directory: Path) -> bytes:
 
 
 def _save_transcripts(path: Path, transcripts: Sequence[Transcribed]) -> None:
-    """Write an .npz file of three arrays (N,) of strings: names, references, transcripts."""
+    """Write an .npz file of arrays (N,) of strings: names, speakers, references, transcripts."""
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
         names=np.array([each.name for each in transcripts], np.str_),
+        speakers=np.array([each.speaker for each in transcripts], np.str_),
         references=np.array([each.reference for each in transcripts], np.str_),
         transcripts=np.array([each.transcript for each in transcripts], np.str_),
     )

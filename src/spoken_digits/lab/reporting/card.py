@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from spoken_digits.lab.reporting.strings import read_strings
 from spoken_digits.lab.reporting.tables import (
     count,
     interval,
@@ -98,7 +99,7 @@ def model_card(results: Path | str, model: Path | str = SHIPPED_MODEL) -> str:
         rejection=rejection,
         thresholds=_thresholds(rejection) if rejection else None,
         benchmarks=_benchmarks(_read(results / "benchmarks.json") or {}),
-        strings=_strings(_read(results / "strings.json")),
+        strings=read_strings(results / "strings.json"),
         own=_own_words(_read(results / "own_words.json")),
     )
 
@@ -277,37 +278,6 @@ def _troubled(endpoints: Result) -> Table:
             for rows in zip(*tables.values(), strict=True)
         ),
     )
-
-
-def _strings(scored: Result | None) -> dict[str, Any] | None:
-    """Return what is told of the network for strings."""
-    if scored is None:
-        return None
-    scores: Mapping[str, Result] = scored["strings"]
-    known = ("speech_commands", "all of the split")
-    names = {"speech_commands": "held-out speakers of Speech Commands", known[1]: "both of FSDD"}
-    return {
-        "table": table(
-            ("speaker", "strings", "digit error rate, %", "strings entirely right, %"),
-            tuple(
-                (
-                    names.get(name, name),
-                    count(row["strings"]),
-                    percent(row["digit_error"]),
-                    percent(row["whole_right"]),
-                )
-                for name, row in scores.items()
-            ),
-        ),
-        "held_out": [name for name in scores if name not in known],
-        "false_digits": "; ".join(
-            f"{len(row['digits'])} in {row['seconds']:.0f} s of {name.replace('_', ' ')}"
-            for name, row in scored["false_digits"].items()
-        ),
-        "delay_ms": scored["delay_ms"],
-        "command": scored["command"],
-        "networks": [scored[key]["command"] for key in ("model", "digits_model") if key in scored],
-    }
 
 
 def _own_words(measured: Result | None) -> dict[str, Any] | None:

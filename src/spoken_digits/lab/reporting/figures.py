@@ -448,7 +448,8 @@ def false_digit_curves(evaluation: Mapping[str, Any], titles: Mapping[str, str])
                 shown = per_hour > 0
                 label = titles.get(quiet, quiet)
                 ax.plot(x[shown], per_hour[shown], style, color=color, label=label)
-                if (in_use := evaluation["false_digits"][quiet]["per_hour"]) > 0:
+                in_use = evaluation["false_digits"][quiet]["per_hour"]
+                if in_use > 0:
                     ax.plot(x_in_use, in_use, MARKERS[k % len(MARKERS)], color=color)
             ax.set(xlabel="digits missed, %", yscale="log")
             ax.set_title(titles.get(strings, strings))

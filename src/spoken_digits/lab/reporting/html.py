@@ -23,6 +23,7 @@ from spoken_digits.lab.reporting.exhibits import (
     read_exhibits,
 )
 from spoken_digits.lab.reporting.readme import headline, sentences
+from spoken_digits.lab.reporting.strings import read_strings
 from spoken_digits.lab.reporting.tables import (
     count,
     duration,
@@ -103,6 +104,7 @@ def published_report(results_dir: Path | str) -> str:
         read_exhibits(folder / EXHIBITS),
         comparison=headline(folder),
         rejection=_rejection(shipped) if shipped.is_file() else None,
+        strings=read_strings(folder / "strings.json"),
     )
 
 
@@ -112,6 +114,7 @@ def _page(
     missing: Sequence[str] = (),
     comparison: Table | None = None,
     rejection: dict[str, Any] | None = None,
+    strings: dict[str, Any] | None = None,
 ) -> str:
     import jinja2
 
@@ -136,6 +139,7 @@ def _page(
         embeddings=_embeddings(exhibits) if exhibits.embeddings else None,
         comparison=comparison,
         rejection=rejection,
+        strings=strings,
         missing=missing,
         licence=results[0].provenance.licence,
         attribution=CORPORA[results[0].provenance.corpus].citation,

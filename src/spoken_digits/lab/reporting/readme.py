@@ -71,7 +71,8 @@ def headline(results_dir: Path | str) -> Table:
     rejection = next(row for row in shipped["rejection_of_unseen_words"] if row["score"] == "own")
     people = shipped["fsdd_speakers"]
     held_out = sum(people[name]["accuracy"] for name in XSDR_TEST) / len(XSDR_TEST)
-    of_strings = strings["strings"]["all of the split"]
+    by_set = strings["evaluation"]["strings"]
+    joined = by_set["all of the split"]
     george = _george_with_synthetic(studies["one-speaker"])
     listed_accuracy = percent_or_blank(best.listed_accuracy)
     rows = [
@@ -98,12 +99,13 @@ def headline(results_dir: Path | str) -> Table:
             f"{percent(whisper['accuracy_with_prompt'])} %",
         ),
         (
-            "strings: digit error rate; entirely right",
-            f"{percent(of_strings['digit_error'])} %; {percent(of_strings['whole_right'])} %",
+            "strings of joined digits: digit error rate; entirely right",
+            f"{percent(joined['digit_error'])} %; {percent(joined['whole_right'])} %",
             "-",
             "-",
             "-",
         ),
+        *_fluent(by_set, whisper),
         (
             "rejection of words that were in no training: AUROC; equal error rate",
             f"{rejection['auroc']:.3f}; {percent(rejection['eer'])} %",
@@ -129,6 +131,25 @@ def headline(results_dir: Path | str) -> Table:
     head = ("", "spoken-digits", "original study", "PocketSphinx 5", "Whisper base")
     note = _NOTE.format(unprompted=percent(whisper["accuracy_without_prompt"]))
     return table(head, rows, note=note)
+
+
+def _fluent(by_set: Mapping[str, Any], whisper: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the row of AN4's fluent strings, where they are measured."""
+    if "an4" not in by_set:
+        return []
+    an4 = by_set["an4"]
+    theirs = "-"
+    if "an4_digit_error" in whisper:
+        theirs = f"{percent(whisper['an4_digit_error'])} %; {percent(whisper['an4_whole_right'])} %"
+    return [
+        (
+            "fluent strings of AN4, people left out: digit error rate; entirely right",
+            f"{percent(an4['digit_error'])} %; {percent(an4['whole_right'])} %",
+            "-",
+            "-",
+            theirs,
+        )
+    ]
 
 
 def study_lines(results: Iterable[StudyResult]) -> str:
