@@ -311,7 +311,7 @@ class Resampler:
 @lru_cache(maxsize=4)
 def _sinc_filters(ratio: Fraction) -> FloatArray:
     """Make the filters of a `Resampler`, (phases + 1, taps): the last is the first, later by 1."""
-    half = math.ceil(_CROSSINGS * max(1, ratio))
+    half = math.ceil(_CROSSINGS * max(1.0, float(ratio)))
     phases = min(ratio.denominator, _MAX_PHASES)
     t = np.arange(1 - half, half + 1) - np.arange(phases + 1)[:, None] / phases
     band = _PASSED * min(1.0, float(1 / ratio))
