@@ -30,6 +30,7 @@ from spoken_digits.lab.tts.flite_festival import (
 )
 from spoken_digits.lab.tts.phonemes import spoken_digits_of, words_of
 from spoken_digits.lab.tts.texts import (
+    draw_letters,
     draw_mixed_sentence,
     draw_sentence,
     draw_string,
@@ -116,9 +117,15 @@ def draw_voices(count: int, seed: int) -> list[Voice]:
 
 
 def make_espeak_phrases(
-    voices: Sequence[Voice], cache: Path, *, strings: int = 12, sentences: int = 4, seed: int = 0
+    voices: Sequence[Voice],
+    cache: Path,
+    *,
+    strings: int = 12,
+    sentences: int = 4,
+    spelled: int = 0,
+    seed: int = 0,
 ) -> list[DigitString]:
-    """Synthesize strings of 3 to 9 digits, and sentences of 6 to 14 words without any digit.
+    """Synthesize strings of 3 to 9 digits, sentences of 6 to 14 words without any digit, spelling.
 
     A digit ends where the next word begins, or the phrase ends.
 
@@ -128,8 +135,8 @@ def make_espeak_phrases(
         Voices of espeak-ng; the same voices and seed give the same phrases.
     cache
         Folder where phrases are cached; made if missing.
-    strings, sentences
-        How many each voice speaks.
+    strings, sentences, spelled
+        How many each voice speaks; spelled are 3 to 9 letters, some of which sound like digits.
     seed
         Key of the words.
 
@@ -150,7 +157,10 @@ def make_espeak_phrases(
                     int(np.clip(voice.pitch + rng.integers(-10, 11), 0, 99)),
                     round(voice.rate_wpm * rng.uniform(0.85, 1.2)),
                 )
-                for text in _texts(strings, sentences, _WORDS.split(), rng)
+                for text in (
+                    *_texts(strings, sentences, _WORDS.split(), rng),
+                    *(draw_letters(rng) for _ in range(spelled)),
+                )
             ]
         )
     return _cached(cache, voices, prompts, _synthesize_espeak)

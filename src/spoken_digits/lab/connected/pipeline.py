@@ -109,6 +109,8 @@ class StringsConfig(StringConfig, TomlConfig):
         people and calls of that fold, a third of the words, and one kind of handling noise.
     kokoro
         Groups of three TTS voices of Kokoro that speak seven phrases each, 54 at most; 0 for none.
+    spelled
+        Spellings, 3 to 9 letters each, by every voice of espeak-ng.
     initial
         Run directory of the network that training begins from; "" for random weights.
     """
@@ -116,6 +118,7 @@ class StringsConfig(StringConfig, TomlConfig):
     split: str = ALL_SPEAKERS
     fluent: str = NO_FLUENT
     kokoro: int = 0
+    spelled: int = 0
     initial: str = ""
 
     def __post_init__(self) -> None:
@@ -209,7 +212,7 @@ def prepare_strings(config: StringsConfig, context: RunContext) -> None:
 def _phrases(config: StringsConfig, context: RunContext) -> list[DigitString]:
     voices = draw_voices(PHRASE_VOICES, config.seed)
     phrases = make_espeak_phrases(
-        voices, context.cache, seed=config.seed
+        voices, context.cache, spelled=config.spelled, seed=config.seed
     ) + make_flite_festival_phrases(
         context.cache,
         FLITE_FESTIVAL_VOICES,

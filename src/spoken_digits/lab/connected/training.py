@@ -59,6 +59,8 @@ class StringConfig:
         Updates, examples in each, and their length.
     learning_rate, weight_decay, ema_decay
         As in `config.TrainConfig`: AdamW's peak and decay, decay of the averaged weights.
+    strength
+        Of augmentation, 0 to 1: the widths of its ranges, and how probable each change is.
     seed
         Key of everything random.
     """
@@ -66,6 +68,7 @@ class StringConfig:
     steps: int = 4000
     batch_size: int = 24
     seconds: float = 4.4
+    strength: float = 1.0
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
     ema_decay: float = 0.995
@@ -122,16 +125,24 @@ class TrainingData:
         }
         self.whole = {
             "phrases": [phrase for phrase in phrases if phrase.digits],
-            "utterances": list(utterances),
+            "sentences": [phrase for phrase in phrases if not phrase.digits],
+            # Strings of digits are fewer than other utterances with digits: as often as these.
+            "utterances": _balanced(utterances),
             "other speech": list(other_speech),
             "words": words,
         }
-        self.sentences = [phrase for phrase in phrases if not phrase.digits]
         self.noises, self.handling = noises, list(handling)
         at_hand = {*corpora, *(kind for kind, pieces in self.whole.items() if pieces), "none"}
         if handling:
             at_hand.add("handling")
         self.kinds = [kind for kind in _KINDS if kind in at_hand]
+
+
+def _balanced(utterances: Sequence[DigitString]) -> list[DigitString]:
+    """Repeat the utterances of digits alone until they are about as many as the others."""
+    alone = [u for u in utterances if len(u.digits) == len(u.labels)]
+    others = [u for u in utterances if len(u.digits) != len(u.labels)]
+    return others + alone * max(1, round(len(others) / max(len(alone), 1)))
 
 
 def _vary_speed(piece: DigitString, ratio: float) -> DigitString:
@@ -147,10 +158,11 @@ def _vary_speed(piece: DigitString, ratio: float) -> DigitString:
 # How often each source of examples is drawn; those that are not at hand are skipped.
 _KINDS = {
     **{"fsdd": 0.17, "speech_commands": 0.17, "voices": 0.05, "flite-festival": 0.05},
-    **{"phrases": 0.34, "utterances": 0.2, "other speech": 0.2, "words": 0.06, "handling": 0.04},
-    **{"none": 0.1},
+    **{"phrases": 0.3, "sentences": 0.12, "utterances": 0.26, "other speech": 0.26, "words": 0.08},
+    **{"handling": 0.04, "none": 0.1},
 }
 _FRAGMENT = (0.2, 0.4)  # of a digit: too short to be recognized as that
+_LOG_TEMPO = float(np.log(0.68)), float(np.log(1.65))
 _P_ROOM = 0.3
 _DECAY_FRAMES, _WET = (4.0, 30.0), (0.02, 0.5)  # by 60 dB of power: 0.09 to 0.69 times 0.3 s
 _P_TRIM, _TRIM_DB = 0.4, (8.0, 35.0)  # of single digits; as deep as the policy `trimmed`
@@ -202,8 +214,8 @@ def _source(material: TrainingData, rng: np.random.Generator) -> Callable[[], Di
             return handling()
         if material.whole["words"] and roll < 0.5:
             return pick(material.whole["words"])
-        if material.sentences and roll < 0.75:
-            return pick(material.sentences)
+        if material.whole["sentences"] and roll < 0.75:
+            return pick(material.whole["sentences"])
         piece = digit()
         if roll < 0.9:  # no word, but like one
             return DigitString.without_digits(piece.samples[::-1], ("other",))
@@ -227,7 +239,7 @@ def _at_level(samples: np.ndarray) -> np.ndarray:
 
 
 def _draw_example(
-    material: TrainingData, length: int, tempo: float, rng: np.random.Generator
+    material: TrainingData, length: int, tempo: float, rng: np.random.Generator, strength: float
 ) -> DigitString:
     """Fill (length,) samples with pieces, gaps and noise; what does not fit whole is skipped."""
     source = _source(material, rng)
@@ -237,7 +249,7 @@ def _draw_example(
     used, room = 0, length - round(LATEST_S * SAMPLE_RATE * tempo)
     while True:
         piece = source()
-        if rng.random() < 0.5:
+        if rng.random() < 0.5 * strength:
             piece = _vary_speed(piece, float(np.exp(rng.uniform(-0.12, 0.12))))
         if not pieces:
             gap = round(rng.choice([0.02, rng.uniform(0, 0.8)]) * SAMPLE_RATE)
@@ -257,7 +269,7 @@ def _draw_example(
     level_db = rng.uniform(-1, 1) * 2 + np.cumsum(1.5 * rng.standard_normal(len(pieces)))
     string = join(pieces, gaps, 10 ** ((level_db - level_db.mean()) / 20))
     samples = np.pad(string.samples, (0, length - len(string.samples)))
-    if material.noises and rng.random() < 0.4:
+    if material.noises and rng.random() < 0.4 * strength:
         noise = material.noises[rng.integers(len(material.noises))]
         begin = rng.integers(0, len(noise) - length)
         noise = noise[begin : begin + length]
@@ -304,10 +316,12 @@ def draw_batch(material: TrainingData, config: StringConfig, step: int) -> Strin
     examples = []
     for i in range(config.batch_size):
         rng = np.random.default_rng([config.seed, step, i])
-        frames = round(T * float(np.exp(rng.uniform(np.log(0.68), np.log(1.65)))))
+        frames = round(T * float(np.exp(config.strength * rng.uniform(*_LOG_TEMPO))))
         tempos[i] = frames / T
         examples.append(
-            _draw_example(material, frames * FRONT_END.hop_length, float(tempos[i]), rng)
+            _draw_example(
+                material, frames * FRONT_END.hop_length, float(tempos[i]), rng, config.strength
+            )
         )
     waveform = np.zeros((len(examples), max(len(e.samples) for e in examples)), np.float32)
     allowed = np.ones((len(examples), U, len(LABELS)), np.float32)
@@ -340,7 +354,9 @@ def draw_batch(material: TrainingData, config: StringConfig, step: int) -> Strin
     )
 
 
-def _augment(net: StringNet, batch: StringBatch, generator: Generator) -> Tensor:
+def _augment(
+    net: StringNet, batch: StringBatch, generator: Generator, strength: float = 1.0
+) -> Tensor:
     """Log-mel spectrograms of a batch as another voice, room and line would have it: (B, M, T)."""
     B = len(batch.waveform)
     T = batch.allowed.shape[1] * STRIDE
@@ -349,13 +365,15 @@ def _augment(net: StringNet, batch: StringBatch, generator: Generator) -> Tensor
         return low + (high - low) * torch.rand(B, generator=generator)
 
     power = net.power(batch.waveform, StreamingCache())
-    if torch.rand((), generator=generator) < 0.3:
+    if torch.rand((), generator=generator) < 0.3 * strength:
         power = spectrograms.shift_pitch(power, uniform(-0.25, 0.25).exp(), SAMPLE_RATE)
     n_frames = (batch.tempo * T).round().long()
-    power, _ = spectrograms.warp(power, n_frames, uniform(-0.17, 0.17).exp(), n_frames / T)
-    power = spectrograms.equalize(power, generator, 4.0)
+    power, _ = spectrograms.warp(
+        power, n_frames, (strength * uniform(-0.17, 0.17)).exp(), n_frames / T
+    )
+    power = spectrograms.equalize(power, generator, 4.0 * strength)
     mask = torch.ones_like(power[:, :1])
-    power = spectrograms.add_noise(power, mask, generator, (5.0, 60.0))
+    power = spectrograms.add_noise(power, mask, generator, (5.0 + 15.0 * (1 - strength), 60.0))
     # A line that passes no more than a telephone's.
     narrow = torch.rand(B, generator=generator) < 0.25
     bins_hz = torch.linspace(0, SAMPLE_RATE / 2, power.shape[1])
@@ -363,11 +381,11 @@ def _augment(net: StringNet, batch: StringBatch, generator: Generator) -> Tensor
     passed = ((bins_hz >= low) & (bins_hz <= high)) | ~narrow[:, None]
     power = power * (0.001 + 0.999 * passed.float())[..., None]
     mel = net.log_mel.mel(power)
-    mel = spectrograms.reverberate(mel, generator, _P_ROOM, _DECAY_FRAMES, _WET)
+    mel = spectrograms.reverberate(mel, generator, _P_ROOM * strength, _DECAY_FRAMES, _WET)
     x = net.normalize(mel, StreamingCache())
-    x = spectrograms.freq_mixstyle(x, mask, generator, 0.5)
-    x = spectrograms.mask_freq(x, generator, 6.0)
-    width = 0.03 * torch.rand(B, 1, generator=generator) * T
+    x = spectrograms.freq_mixstyle(x, mask, generator, 0.5 * strength)
+    x = spectrograms.mask_freq(x, generator, 6.0 * strength)
+    width = 0.03 * strength * torch.rand(B, 1, generator=generator) * T
     start = (T - width) * torch.rand(B, 1, generator=generator)
     frame = torch.arange(T)
     return x * ~((frame >= start) & (frame < start + width))[:, None]
@@ -431,7 +449,7 @@ def train_strings(
         generator.manual_seed(key_of(config.seed, 2, number))
         batch = draw_batch(data, config, number)
         with torch.no_grad():
-            x = _augment(net, batch, generator)
+            x = _augment(net, batch, generator, config.strength)
         logits, edges = net.emit(x, StreamingCache())
         return string_loss(logits, edges, batch), {}, config.batch_size
 

@@ -9,6 +9,7 @@ said in sentences. ``0`` in a text is the digit zero said as "oh", see `phonemes
 """
 
 from collections.abc import Iterable, Sequence
+from string import ascii_lowercase
 
 import numpy as np
 
@@ -19,6 +20,7 @@ __all__ = [
     "NEAR_WORDS",
     "NUMBER_WORDS",
     "draw_digits",
+    "draw_letters",
     "draw_mixed_sentence",
     "draw_number",
     "draw_sentence",
@@ -202,6 +204,11 @@ def draw_number(rng: np.random.Generator) -> str:
         p=[0.5, 0.15, 0.1, 0.1, 0.1, 0.05],
     )  # fmt: skip
     return str(number)
+
+
+def draw_letters(rng: np.random.Generator) -> str:
+    """Draw 3 to 9 letters of the alphabet, as a name is spelled."""
+    return " ".join(rng.choice(list(ascii_lowercase), int(rng.integers(3, 10))).tolist())
 
 
 def draw_words(rng: np.random.Generator, words: Sequence[str]) -> str:
