@@ -182,7 +182,7 @@ def test_all_kinds_of_sound_are_drawn():
         [spoken["other speech"]], [lambda n, rng: 0.1 * rng.standard_normal(n)],
     )  # fmt: skip
     assert material.kinds == [
-        "fsdd", "phrases", "utterances", "other speech", "words", "handling", "none"
+        "fsdd", "phrases", "sentences", "utterances", "other speech", "words", "handling", "none"
     ]  # fmt: skip
     targets = [draw_batch(material, TINY, step).targets for step in range(30)]
     share = torch.cat(targets).bincount(minlength=len(LABELS)) / sum(map(len, targets))

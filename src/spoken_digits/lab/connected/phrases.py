@@ -456,7 +456,10 @@ def _cached(
     file = cache / f"phrases-{key}.npz"
     if not file.exists():
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            speech_of = list(pool.map(synthesize, voices, prompts))
+            # A voice may have nothing to say.
+            speech_of = list(
+                pool.map(lambda v, own: synthesize(v, own) if own else [], voices, prompts)
+            )
         arrays: dict[str, NDArray[np.generic]] = {}
         for v, speech in enumerate(speech_of):
             for p, synthesis in enumerate(speech):
