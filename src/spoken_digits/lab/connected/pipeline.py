@@ -55,7 +55,6 @@ from spoken_digits.lab.training.config import ConfigError, TomlConfig
 from spoken_digits.lab.tts.flite_festival import FLITE_FESTIVAL_VOICES
 from spoken_digits.lab.tts.kokoro import KOKORO_VOICES, Kokoro, KokoroVoice, draw_mixtures
 from spoken_digits.lab.tts.texts import labels_of
-from spoken_digits.probability import log_odds
 from spoken_digits.spotting import LABELS, Decoding
 
 __all__ = [
@@ -74,11 +73,11 @@ FloatArray = NDArray[np.float32]
 NO_FLUENT = "none"
 # Chosen on folds, see EXPERIMENTS.md.
 DECODING = Decoding(
-    emission_threshold=float(log_odds(0.2)),
-    word_threshold=0.0,
+    emission_threshold=0.0,
+    word_threshold=2.0,
     other_weight=0.0,
     min_step_probability=0.1,
-    min_overlap=0.5,
+    min_overlap=2.0,  # never: in fluent speech, places of neighbours overlap
     settling_s=0.25,
     number_before_s=0.35,
     number_after_s=0.7,
