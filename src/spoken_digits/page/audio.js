@@ -32,9 +32,9 @@ const MAX_NOISE = 0.1;
 const MIN_LOUDNESS = 0.2;
 const ABOVE_NOISE = 1.6;
 const MIN_GAP = 1200; // 0.15 s
-const MIN_DIGIT_FRAMES = 8;
+const MIN_DIGIT_FRAMES = 10;
 const MAX_DIGIT_FRAMES = 105;
-const MIN_STRENGTH = 0.3;
+const MIN_STRENGTH = 0.25;
 const MIN_PEAK = 0.35;
 
 /** Something that the user can put right; the message says what it is and what to do. */
@@ -190,7 +190,7 @@ function countDigits(power, frames, voice) {
   const loud = [];
   loudness.forEach((x, t) => x >= floor && loud.push(t));
   const all = split(loud, MIN_GAP).map((run) => ({
-    length: 1 + run[run.length - 1] - run[0],
+    length: run.length,
     strength: total(run, loudness),
     peak: Math.max(...run.map((t) => loudness[t])),
   }));
