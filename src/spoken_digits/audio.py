@@ -101,8 +101,9 @@ _MIN_SPEECH_FRAMES, _MIN_SPEECH_DB, _MIN_LEVEL_DBFS = 3, 20, -80
 # itself, it is held 10 dB below the voice. Loud is 0.2 of the voice and 1.6 times the noise, which
 # babble does not reach. Digits are 150 ms apart (the closures within one are shorter), loud in ten
 # frames at least, which two clicks are not, with a quarter of the strongest's sum of loudness and a
-# peak within 9 dB of its peak, which excludes breaths. One digit of the training speakers in a thousand is loud for 0.98 s: what is so
-# for more than 1.05 s, without a pause of 0.3 s, are several.
+# peak within 9 dB of its peak, which excludes breaths. One digit of the training speakers in a
+# thousand is loud for 0.98 s: what is so for more than 1.05 s, without a pause of 0.3 s, are
+# several.
 _MAX_NOISE, _MIN_LOUDNESS, _ABOVE_NOISE = 0.1, 0.2, 1.6
 _MIN_GAP, _MIN_DIGIT_FRAMES, _MAX_DIGIT_FRAMES = round(0.15 * SAMPLE_RATE), 10, 105
 _MIN_STRENGTH, _MIN_PEAK = 0.25, 0.35
