@@ -406,7 +406,7 @@ def transcribe(smoke: bool) -> list[Row]:
         taken = [seconds(work) for _ in range(2 if smoke else 6)][1:]
         rows.append(Row(f"{what}, {name}", statistics.median(taken) / duration_s, "s", 0.05))
     size = SHIPPED_STRINGS.stat().st_size / 1e6
-    return [*rows, Row("transcribe: the model's file", size, "MB", 1)]
+    return [*rows, Row("transcribe: the model's file", size, "MB", 2)]
 
 
 def start(smoke: bool) -> list[Row]:

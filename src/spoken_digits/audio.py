@@ -98,13 +98,14 @@ _MIN_SPEECH_FRAMES, _MIN_SPEECH_DB, _MIN_LEVEL_DBFS = 3, 20, -80
 # Several digits. A recording may be cut to the word, and hold no background, or all of it may be
 # noise around the word: what is counted is not what rises at all, but what is loud, in amplitude,
 # where the voice is 1. Noise is the median over all frames, and is taken off; where that is speech
-# itself, it is held 10 dB below the voice. Loud is 0.2 of the voice and 1.6 times the noise, which
-# babble does not reach. Digits are 150 ms apart (the closures within one are shorter), loud in ten
-# frames at least, which two clicks are not, with a quarter of the strongest's sum of loudness and a
-# peak within 9 dB of its peak, which excludes breaths. One digit of the training speakers in a
-# thousand is loud for 0.98 s: what is so for more than 1.05 s, without a pause of 0.3 s, are
-# several.
+# itself, it is held 10 dB below the voice, and near the quietest moment. Loud is 0.2 of the voice
+# and 1.6 times the noise, which babble does not reach. Digits are 150 ms apart (the closures within
+# one are shorter), loud in ten frames at least, which two clicks are not, with a quarter of the
+# strongest's sum of loudness and a peak within 9 dB of its peak, which excludes breaths. One digit
+# of the training speakers in a thousand is loud for 0.98 s: what is so for more than 1.05 s,
+# without a pause of 0.3 s, are several.
 _MAX_NOISE, _MIN_LOUDNESS, _ABOVE_NOISE = 0.1, 0.2, 1.6
+_MAX_UNSTEADY = 16.0  # of noise: power of its median over that of its quietest 100 ms
 _MIN_GAP, _MIN_DIGIT_FRAMES, _MAX_DIGIT_FRAMES = round(0.15 * SAMPLE_RATE), 10, 105
 _MIN_STRENGTH, _MIN_PEAK = 0.25, 0.35
 
@@ -622,7 +623,11 @@ def _find(samples: FloatArray) -> tuple[int, int, bool, int]:
         len(frames) >= _MIN_SPEECH_FRAMES and excess_db[frames].sum() >= _MIN_SPEECH_DB
         for frames in utterances
     )
-    return *_most_energetic(samples, start, stop), rises, _count(power / peak) if rises else 0
+    return (
+        *_most_energetic(samples, start, stop),
+        rises,
+        _count(power / peak, background / peak) if rises else 0,
+    )
 
 
 def _split(frames: NDArray[np.intp], pause: int) -> list[NDArray[np.intp]]:
@@ -630,9 +635,12 @@ def _split(frames: NDArray[np.intp], pause: int) -> list[NDArray[np.intp]]:
     return np.split(frames, np.flatnonzero(np.diff(frames) * _HOP > pause) + 1)
 
 
-def _count(power: NDArray[np.float64]) -> int:
-    """Count what may be digits, long and loud enough: 1 or more. (T, 4), the voice's power is 1."""
-    noise = np.median(power, axis=0)
+def _count(power: NDArray[np.float64], background: NDArray[np.float64]) -> int:
+    """Count what may be digits, long and loud enough: 1 or more.
+
+    (T, 4) and (4,), where the voice's power is 1.
+    """
+    noise = np.minimum(np.median(power, axis=0), _MAX_UNSTEADY * background)
     noise *= _MAX_NOISE / max(noise.sum(), _MAX_NOISE)
     loudness = np.sqrt((power - noise).clip(min=0).sum(axis=1).clip(max=1))
     loud = np.flatnonzero(loudness >= max(_MIN_LOUDNESS, _ABOVE_NOISE * np.sqrt(noise.sum())))

@@ -31,6 +31,7 @@ const MIN_LEVEL_DBFS = -80;
 const MAX_NOISE = 0.1;
 const MIN_LOUDNESS = 0.2;
 const ABOVE_NOISE = 1.6;
+const MAX_UNSTEADY = 16;
 const MIN_GAP = 1200; // 0.15 s
 const MIN_DIGIT_FRAMES = 10;
 const MAX_DIGIT_FRAMES = 105;
@@ -174,7 +175,10 @@ function total(run, values) {
  * @param {number} voice its power
  */
 function countDigits(power, frames, voice) {
-  const noise = Array.from({ length: BANDS }, (_, band) => median(power, frames, band) / voice);
+  const noise = Array.from({ length: BANDS }, (_, band) => {
+    const unsteady = MAX_UNSTEADY * quietest(power, frames, band);
+    return Math.min(median(power, frames, band), unsteady) / voice;
+  });
   let sum = noise.reduce((added, x) => added + x, 0);
   const scale = MAX_NOISE / Math.max(sum, MAX_NOISE);
   sum *= scale;

@@ -143,7 +143,8 @@ def _fluent(by_set: Mapping[str, Any], whisper: Mapping[str, Any]) -> list[tuple
         theirs = f"{percent(whisper['an4_digit_error'])} %; {percent(whisper['an4_whole_right'])} %"
     return [
         (
-            "fluent strings of AN4, people left out: digit error rate; entirely right",
+            f"{an4['strings']} fluent strings of AN4, people left out: digit error rate; "
+            "entirely right",
             f"{percent(an4['digit_error'])} %; {percent(an4['whole_right'])} %",
             "-",
             "-",
