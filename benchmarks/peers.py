@@ -355,29 +355,15 @@ def difference(
         The digits of each, and who says them.
     """
     import numpy as np
-    from scipy import stats
 
-    from spoken_digits.lab.evaluation.metrics import LEVEL, RESAMPLES, speakers_note
+    from spoken_digits.lab.evaluation.metrics import ratio_difference, speakers_note
 
-    names = sorted(set(speakers))
-    more, digits = np.zeros(len(names)), np.zeros(len(names))
+    counts = {name: np.zeros(4) for name in sorted(set(speakers))}
     for mine, theirs, text, speaker in zip(ours, peers, said, speakers, strict=True):
-        more[names.index(speaker)] += mine - theirs
-        digits[names.index(speaker)] += len(text)
-    found: dict[str, Any] = {"difference": float(more.sum() / digits.sum())}
-    if speakers_note(len(names)):
-        return found
-    drawn = stats.bootstrap(
-        (more, digits),
-        lambda a, b, axis: a.sum(axis) / b.sum(axis),
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        confidence_level=LEVEL,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return found | {"difference_interval": (float(drawn.low), float(drawn.high))}
+        counts[speaker] += mine, len(text), theirs, len(text)
+    apart, interval = ratio_difference(list(counts.values()), np.random.default_rng(0))
+    few = speakers_note(len(counts))
+    return {"difference": apart} | ({} if few else {"difference_interval": interval})
 
 
 def edit_count(scored: Any) -> int:

@@ -23,6 +23,7 @@ from typing import Any
 from spoken_digits.lab.data.corpora import DIGIT_WORDS
 from spoken_digits.lab.data.utterances import WORD_DIGITS
 from spoken_digits.lab.runs import OutputError, expect_free
+from spoken_digits.lab.tts.texts import MULTIPLIERS
 
 VARIABLE = "WHISPER_DIR"
 INSTALL = "pip install faster-whisper==1.2.1"
@@ -61,7 +62,6 @@ _BLOCK_BYTES = 1 << 20
 # "o" is how "oh" is written beside digits; the others sound like a digit.
 _WORDS = WORD_DIGITS | {"o": "0", "won": "1", "to": "2", "too": "2", "for": "4", "ate": "8"}
 _TOKEN = re.compile(r"[a-z]+(?:['\u2019][a-z]+)*|[0-9]")  # "o'clock" is no "o"
-_REPEATS = {"double": 2, "triple": 3}
 
 
 class WeightsError(ValueError):
@@ -82,8 +82,8 @@ def to_digits(text: str) -> str:
     """
     digits, count = "", 1
     for token in _TOKEN.findall(text.lower()):
-        if token in _REPEATS:
-            count = _REPEATS[token]
+        if token in MULTIPLIERS:
+            count = MULTIPLIERS[token]
             continue
         digits += count * (token if token.isdigit() else _WORDS.get(token, ""))
         count = 1

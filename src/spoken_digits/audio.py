@@ -11,6 +11,7 @@ import mmap
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -207,18 +208,9 @@ def read_headerless(
     """
     import soundfile  # late, as in `read_blocks`
 
-    path, name = Path(path), str(path)
-    if path.is_dir():
-        raise AudioError(f"{name}: a folder; expected a recording: name the files in it")
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise AudioError(f"{name}: no such file; expected a recording: check its name") from None
-    except OSError as error:
-        raise AudioError(
-            f"{name}: {error.strerror or error}; expected a file that may be read: "
-            "check its permissions"
-        ) from None
+    name = str(path)
+    with _opened(Path(path)) as stream:
+        content = stream.read()
     if not content:
         raise AudioError(f"{name}: an empty file; expected a recording: copy or record it again")
     if lacking := len(content) % encoding.sample_bytes:
@@ -467,12 +459,19 @@ def to_mono(samples: ArrayLike, sample_rate: float, name: str = "samples") -> Fl
 
 
 def _read_file(path: Path, max_duration_s: float) -> Iterator[tuple[FloatArray, float]]:
+    with _opened(path) as stream:
+        yield from _read(stream, str(path), max_duration_s)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a recording; what the system refuses, then or while it is read, is an `AudioError`."""
     name = str(path)
     if path.is_dir():
         raise AudioError(f"{name}: a folder; expected a recording: name the files in it")
     try:
         with path.open("rb") as stream:
-            yield from _read(stream, name, max_duration_s)
+            yield stream
     except FileNotFoundError:
         raise AudioError(f"{name}: no such file; expected a recording: check its name") from None
     except OSError as error:

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from spoken_digits.audio import AudioError, read_audio
 from spoken_digits.lab.data.download import PATIENCE_S, download, unpack
+from spoken_digits.spotting import DIGIT_WORDS
 
 __all__ = [
     "CORPORA",
@@ -36,7 +37,6 @@ __all__ = [
 ]
 
 DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
-DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # With formats that libsndfile cannot read: such a recording is to fail, not to be skipped.
 SUFFIXES = (
     *(".wav", ".w64", ".aif", ".aiff", ".au", ".caf", ".flac"),
