@@ -19,7 +19,7 @@ from spoken_digits.cli.arguments import (
     hours,
     whole,
 )
-from spoken_digits.networks import ModelError, StringNetwork
+from spoken_digits.networks import ModelError
 from spoken_digits.recognize import Recognizer, load
 
 if TYPE_CHECKING:
@@ -373,8 +373,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         seen_speakers,
     )
 
-    if _is_model_of_strings(arguments.model):
-        return _evaluate_rejection_of_strings(arguments)
+    if transcriber := _open_strings(arguments.model):
+        return _evaluate_rejection_of_strings(transcriber, arguments)
     recognizer = load(arguments.model)
     if arguments.rejection:
         return _evaluate_rejection(recognizer, arguments)
@@ -420,25 +420,28 @@ def _evaluate_rejection(recognizer: Recognizer, arguments: argparse.Namespace) -
     return 0
 
 
-def _is_model_of_strings(path: str) -> bool:
+def _open_strings(path: str) -> "Transcriber | None":
+    """Open a model of strings; None for any other file: `load` tells what is wrong with it."""
+    from spoken_digits.connected import Transcriber
+
     try:
-        StringNetwork(path)
+        return Transcriber(path)
     except ModelError:
-        return False  # `load` tells what is wrong with any other file
-    return True
+        return None
 
 
-def _evaluate_rejection_of_strings(arguments: argparse.Namespace) -> int:
+def _evaluate_rejection_of_strings(
+    transcriber: "Transcriber", arguments: argparse.Namespace
+) -> int:
     if not arguments.rejection or arguments.corpus:
         return complain(
             f"{arguments.model}: a model of strings of digits; here only --rejection evaluates "
             "one, on what --split names; see also spoken-digits strings score"
         )
     arguments.seed = 0
-    from spoken_digits.connected import Transcriber
     from spoken_digits.lab.connected.evaluation import describe_strings
 
-    result = _evaluate_strings(Transcriber(arguments.model), arguments)
+    result = _evaluate_strings(transcriber, arguments)
     if arguments.figure:
         from spoken_digits.lab.reporting.figures import false_digit_curves
         from spoken_digits.lab.runs import write_whole

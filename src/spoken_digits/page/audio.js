@@ -75,7 +75,8 @@ export function findUtterance(samples) {
   const power = new Float64Array(frames * BANDS);
   for (let t = 0; t < frames; t++) framePower(samples, t, power);
   const isShort = samples.length < LONG_DIGIT;
-  const { peak: voice, excess, loudness, isNoisy } = compareWithBackground(power, frames, isShort);
+  const compared = compareWithBackground(power, frames, isShort);
+  const { excess, loudness, isNoisy } = compared;
 
   /** @type {number[]} the first frames of what lasts */
   const lasting = [];
@@ -98,7 +99,7 @@ export function findUtterance(samples) {
     isShort ||
     runs.some((run) => run.length >= MIN_SPEECH_FRAMES && total(run, excess) >= MIN_SPEECH_DB);
   const [start, stop] = mostEnergetic(samples, first, last);
-  const utterances = rises ? countDigits(power, frames, voice) : 0;
+  const utterances = rises ? countDigits(power, frames, compared) : 0;
   return { start, stop, isSpeech: rises && isLoud, utterances };
 }
 
@@ -118,9 +119,10 @@ export function cutClip(samples, { start, stop }) {
  * @param {Float64Array} power (T, 4)
  * @param {number} frames T
  * @param {boolean} isShort whether the recording may be all speech, with no background in it
- * @returns {{peak: number, excess: Float64Array, loudness: Float64Array, isNoisy: boolean}} the
- *   voice's power; dB (T,) above the threshold, summed over bands; amplitude (T,), 1 where as loud
- *   as the voice gets
+ * @returns {{peak: number, backgrounds: Float64Array, excess: Float64Array,
+ *   loudness: Float64Array, isNoisy: boolean}} the voice's power; that of the quietest moment (4,);
+ *   dB (T,) above the threshold, summed over bands; amplitude (T,), 1 where as loud as the voice
+ *   gets
  */
 function compareWithBackground(power, frames, isShort) {
   const totals = new Float64Array(frames);
@@ -132,9 +134,11 @@ function compareWithBackground(power, frames, isShort) {
   );
   const excess = new Float64Array(frames);
   const loudness = new Float64Array(frames);
+  const backgrounds = new Float64Array(BANDS);
   let hiss = 0; // background, but for hum, which hides no end
   for (let band = 0; band < BANDS; band++) {
     const background = quietest(power, frames, band);
+    backgrounds[band] = background;
     if (band > 0) hiss += background;
     let threshold = Math.max(decibel(background / peak) + RISE_DB, -RANGE_DB);
     if (isShort) threshold = Math.min(threshold, -TRIMMED_RANGE_DB);
@@ -145,7 +149,8 @@ function compareWithBackground(power, frames, isShort) {
     }
   }
   for (let t = 0; t < frames; t++) loudness[t] = Math.sqrt(Math.min(loudness[t], 1));
-  return { peak, excess, loudness, isNoisy: !isShort && decibel(hiss / peak) > NOISY_DB };
+  const isNoisy = !isShort && decibel(hiss / peak) > NOISY_DB;
+  return { peak, backgrounds, excess, loudness, isNoisy };
 }
 
 /**
@@ -172,11 +177,11 @@ function total(run, values) {
  * Count what may be digits: long and loud enough, at least 1.
  * @param {Float64Array} power (T, 4)
  * @param {number} frames T
- * @param {number} voice its power
+ * @param {{peak: number, backgrounds: Float64Array}} compared as of `compareWithBackground`
  */
-function countDigits(power, frames, voice) {
+function countDigits(power, frames, { peak: voice, backgrounds }) {
   const noise = Array.from({ length: BANDS }, (_, band) => {
-    const unsteady = MAX_UNSTEADY * quietest(power, frames, band);
+    const unsteady = MAX_UNSTEADY * backgrounds[band];
     return Math.min(median(power, frames, band), unsteady) / voice;
   });
   let sum = noise.reduce((added, x) => added + x, 0);
