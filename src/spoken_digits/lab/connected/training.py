@@ -17,9 +17,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from spoken_digits.audio import SAMPLE_RATE
+from spoken_digits.audio import SAMPLE_RATE, resample
 from spoken_digits.lab.augmentation import spectrogram as spectrograms
-from spoken_digits.lab.augmentation.waveform import change_speed, trim
+from spoken_digits.lab.augmentation.waveform import trim
 from spoken_digits.lab.connected.network import (
     EDGE_UNIT_S,
     FRONT_END,
@@ -61,6 +61,10 @@ class StringConfig:
         As in `config.TrainConfig`: AdamW's peak and decay, decay of the averaged weights.
     strength
         Of augmentation, 0 to 1: the widths of its ranges, and how probable each change is.
+    bfloat16
+        Whether the network's layers compute in bfloat16 (automatic mixed precision, Micikevicius et
+        al. 2018; weights, loss and updates stay in single precision): twice as fast where the
+        processor multiplies in bfloat16 (AMX), slower on others.
     seed
         Key of everything random.
     """
@@ -69,6 +73,7 @@ class StringConfig:
     batch_size: int = 24
     seconds: float = 4.4
     strength: float = 1.0
+    bfloat16: bool = False
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
     ema_decay: float = 0.995
@@ -146,13 +151,13 @@ def _balanced(utterances: Sequence[DigitString]) -> list[DigitString]:
 
 
 def _vary_speed(piece: DigitString, ratio: float) -> DigitString:
-    """Play a piece `ratio` times as fast, pitch included, see `waveform.change_speed`."""
-    waveform = torch.from_numpy(np.ascontiguousarray(piece.samples))[None]  # may be reversed
-    lengths = torch.tensor([len(piece.samples)])
-    changed, _ = change_speed(waveform, lengths, torch.tensor([ratio]))
-    starts, ends = (np.round(x / ratio).astype(np.int64) for x in (piece.starts, piece.ends))
-    ends = ends.clip(max=changed.shape[1])
-    return replace(piece, samples=changed[0].numpy(), starts=starts, ends=ends)
+    """Play a piece `ratio` times as fast, pitch included (speed perturbation, Ko et al. 2015)."""
+    rate = round(SAMPLE_RATE * ratio)
+    samples = resample(np.ascontiguousarray(piece.samples), rate)  # contiguous: may be reversed
+    starts, ends = (
+        np.round(x * (SAMPLE_RATE / rate)).astype(np.int64) for x in (piece.starts, piece.ends)
+    )
+    return replace(piece, samples=samples, starts=starts, ends=ends.clip(max=len(samples)))
 
 
 # How often each source of examples is drawn; those that are not at hand are skipped.
@@ -450,8 +455,9 @@ def train_strings(
         batch = draw_batch(data, config, number)
         with torch.no_grad():
             x = _augment(net, batch, generator, config.strength)
-        logits, edges = net.emit(x, StreamingCache())
-        return string_loss(logits, edges, batch), {}, config.batch_size
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
+            logits, edges = net.emit(x, StreamingCache())
+        return string_loss(logits.float(), edges.float(), batch), {}, config.batch_size
 
     epochs = -(-config.steps // _STEPS_PER_EPOCH)
     trainer = Trainer(config, net, net, epochs, config.steps, run_dir, betas=(0.9, 0.999))

@@ -34,7 +34,7 @@ class TomlConfig:
             value = getattr(self, field.name)
             kind = type(field.default)
             # TOML writes 1 where 1.0 is meant; true and false are never numbers here.
-            if isinstance(value, bool) or not isinstance(
+            if isinstance(value, bool) != (kind is bool) or not isinstance(
                 value, (kind, int) if kind is float else kind
             ):
                 raise ConfigError(f"{field.name} = {value!r}: expected {kind.__name__}")
