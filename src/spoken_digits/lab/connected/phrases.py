@@ -31,6 +31,7 @@ from spoken_digits.lab.tts.flite_festival import (
 from spoken_digits.lab.tts.phonemes import spoken_digits_of, words_of
 from spoken_digits.lab.tts.texts import (
     draw_letters,
+    draw_made_up_words,
     draw_mixed_sentence,
     draw_sentence,
     draw_string,
@@ -123,9 +124,10 @@ def make_espeak_phrases(
     strings: int = 12,
     sentences: int = 4,
     spelled: int = 0,
+    made_up: int = 0,
     seed: int = 0,
 ) -> list[DigitString]:
-    """Synthesize strings of 3 to 9 digits, sentences of 6 to 14 words without any digit, spelling.
+    """Synthesize strings of 3 to 9 digits, and sentences, spelling and words without any digit.
 
     A digit ends where the next word begins, or the phrase ends.
 
@@ -135,8 +137,9 @@ def make_espeak_phrases(
         Voices of espeak-ng; the same voices and seed give the same phrases.
     cache
         Folder where phrases are cached; made if missing.
-    strings, sentences, spelled
-        How many each voice speaks; spelled are 3 to 9 letters, some of which sound like digits.
+    strings, sentences, spelled, made_up
+        How many each voice speaks: sentences of 6 to 14 words; spellings of 3 to 9 letters, some of
+        which sound like digits; 2 to 5 single words, most of them made up, some near words.
     seed
         Key of the words.
 
@@ -160,6 +163,7 @@ def make_espeak_phrases(
                 for text in (
                     *_texts(strings, sentences, _WORDS.split(), rng),
                     *(draw_letters(rng) for _ in range(spelled)),
+                    *(draw_made_up_words(rng) for _ in range(made_up)),
                 )
             ]
         )

@@ -108,8 +108,9 @@ class StringsConfig(StringConfig, TomlConfig):
         people and calls of that fold, a third of the words, and one kind of handling noise.
     kokoro
         Groups of three TTS voices of Kokoro that speak seven phrases each, 54 at most; 0 for none.
-    spelled
-        Spellings, 3 to 9 letters each, by every voice of espeak-ng.
+    spelled, made_up
+        Spellings, 3 to 9 letters each, and groups of single words, most of them made up, by every
+        voice of espeak-ng.
     initial
         Run directory of the network that training begins from; "" for random weights.
     """
@@ -118,6 +119,7 @@ class StringsConfig(StringConfig, TomlConfig):
     fluent: str = NO_FLUENT
     kokoro: int = 0
     spelled: int = 0
+    made_up: int = 0
     initial: str = ""
 
     def __post_init__(self) -> None:
@@ -211,7 +213,7 @@ def prepare_strings(config: StringsConfig, context: RunContext) -> None:
 def _phrases(config: StringsConfig, context: RunContext) -> list[DigitString]:
     voices = draw_voices(PHRASE_VOICES, config.seed)
     phrases = make_espeak_phrases(
-        voices, context.cache, spelled=config.spelled, seed=config.seed
+        voices, context.cache, spelled=config.spelled, made_up=config.made_up, seed=config.seed
     ) + make_flite_festival_phrases(
         context.cache,
         FLITE_FESTIVAL_VOICES,

@@ -21,6 +21,7 @@ __all__ = [
     "NUMBER_WORDS",
     "draw_digits",
     "draw_letters",
+    "draw_made_up_words",
     "draw_mixed_sentence",
     "draw_number",
     "draw_sentence",
@@ -71,6 +72,19 @@ _MORE_WORDS = """
 """
 NEAR_WORDS = tuple(_NEAR_WORDS.split())
 _MORE = tuple(_MORE_WORDS.split())
+# Parts of made-up words. A network that rejects them has learned the digits, not a list of others.
+_ONSETS = """
+    b d f g h j k l m n p r s t v w y z bl br ch dr fl fr gl gr kl kr pl pr sh sk sl sm sn sp st str
+    sw th thr tr tw
+"""
+_NUCLEI = "a e i o u ee ay oa oo ow oy ar er or igh"
+_CODAS = "b ch d f g k l m n nd nk nt ng p s sk st t th v x z"
+_SYLLABLE = ((*_ONSETS.split(), ""), (*_NUCLEI.split(),), (*_CODAS.split(), "", ""))
+# What would be a digit: whole words, and beginnings of "seven" and "zero".
+_LIKE_DIGITS = frozenset(
+    ("o", "oa", "ow", "won", "wun", "two", "twoo", "too", "three", "for", "fighv", "six", "ayt")
+)
+_BEGIN_LIKE_DIGITS = ("nighn", "sev", "zee", "zer", "zi")
 # Homophones of digits, "oh" as an exclamation, and near words in their usual places.
 _NEAR_SENTENCES = (
     "i went to the shop to buy a present for my mother",
@@ -209,6 +223,21 @@ def draw_number(rng: np.random.Generator) -> str:
 def draw_letters(rng: np.random.Generator) -> str:
     """Draw 3 to 9 letters of the alphabet, as a name is spelled."""
     return " ".join(rng.choice(list(ascii_lowercase), int(rng.integers(3, 10))).tolist())
+
+
+def draw_made_up_words(rng: np.random.Generator) -> str:
+    """Draw 2 to 5 words that are none, with pauses between, a third of them near words instead."""
+    chosen: list[str] = []
+    for _ in range(int(rng.integers(2, 6))):
+        if rng.random() < 1 / 3:
+            chosen.append(str(rng.choice((NEAR_WORDS, _MORE)[rng.integers(2)])))
+            continue
+        word = ""
+        while not word or word in _LIKE_DIGITS or word.startswith(_BEGIN_LIKE_DIGITS):
+            syllables = 1 + (rng.random() < 0.4)
+            word = "".join(str(rng.choice(part)) for part in _SYLLABLE * syllables)
+        chosen.append(word)
+    return f"{rng.choice([', ', '. ', '; '])}".join(chosen)
 
 
 def draw_words(rng: np.random.Generator, words: Sequence[str]) -> str:
