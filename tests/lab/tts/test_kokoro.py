@@ -40,6 +40,7 @@ from spoken_digits.lab.tts.texts import (
     draw_number,
     draw_sentence,
     draw_string,
+    draw_made_up_words,
     draw_words,
     labels_of,
 )
@@ -480,3 +481,19 @@ def test_the_published_model_speaks_the_same_and_where_it_says(real):
         assert inside > 0.9 * power.sum()
     mixture = replace(HEART, mixture=(("af_heart", 0.5), ("am_puck", 0.5)))
     assert not np.array_equal(real.synthesize(mixture, prompts)[0].samples, first[0].samples)
+
+
+def test_made_up_words_sound_like_no_digit():
+    pytest.importorskip("espeakng_loader", reason="needs the extra synth")
+    rng = np.random.default_rng(0)
+    lists = [draw_made_up_words(rng) for _ in range(400)]
+    words = {part for text in lists for part in re.split("[,.;] ", text)}
+    assert len(words) > 800
+    assert not words & {*DIGIT_WORDS, "oh"}
+    spoken = ["for", "0", *DIGIT_WORDS]
+    # As espeak-ng pronounces them, without stress marks.
+    said = [p.letters.translate({ord(c): None for c in "ˈˌ"}) for p in to_phonemes(spoken, "us")]
+    asked = sorted(words)
+    for word, phonemes in zip(asked, to_phonemes(asked, "us"), strict=True):
+        sound = phonemes.letters.translate({ord(c): None for c in "ˈˌ"})
+        assert sound not in said, word

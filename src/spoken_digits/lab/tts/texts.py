@@ -65,7 +65,7 @@ _MORE_WORDS = """
     thread tray fry frame throw threw ford fort force form forth flour flower
     floor more door file find fire fight life alive dive drive sit sticks sixes fix
     mix kicks kiss several settle savage late gate date
-    weight state ate it aid edge line mine sign shine nice night nigh knife none noon one's
+    weight state great it aid edge line mine sign shine nice night nigh knife none noon one's
     run gun fun son done once wonder want was what when zeros zebra euro narrow pharaoh row
     go no know so low home open over own old alone hello yes yeah okay stop start cancel help
     operator repeat please thanks goodbye right left up down on off back forward wow
