@@ -355,6 +355,8 @@ def test_the_shipped_model_describes_itself_and_recognizes_digits():
     assert json.loads(recognizer.metadata["front_end"])["sample_rate_hz"] == 8_000
     assert recognizer.metadata["licence"]
     assert SHIPPED_MODEL.stat().st_size <= 1e6
-    files = sorted((SHIPPED_MODEL.parent / "voices").glob("[0-9]/*"))[::7]
-    correct = [recognizer(file).label == file.parent.name for file in files]
-    assert np.mean(correct) >= 0.98
+    files = sorted((SHIPPED_MODEL.parent / "voices").glob("[0-9]/*"))[::3]
+    # It was not trained on Kokoro's voices.
+    for kokoro, lowest in ((False, 0.98), (True, 0.75)):
+        own = [file for file in files if file.name.startswith("kokoro-") == kokoro]
+        assert np.mean([recognizer(file).label == file.parent.name for file in own]) >= lowest

@@ -1,5 +1,6 @@
 """A made-up corpus, small enough to train on in a second."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from spoken_digits.lab.data.corpora import DIGIT_WORDS, DIGITS
+from spoken_digits.lab.data.corpora import DIGIT_WORDS, DIGITS, CorpusError
 from spoken_digits.lab.data.splits import XSDR_TEST, XSDR_TRAIN
 from spoken_digits.lab.tts.flite_festival import FLITE_FESTIVAL_VOICES, PACKAGES, FliteFestivalVoice
+from spoken_digits.lab.tts.kokoro import Kokoro
 
 SPEAKERS = {"ann": 1.0, "bob": 0.96, "cid": 1.04, "dora": 1.02}  # name: pitch
 
@@ -22,6 +24,16 @@ def flite_festival_voices() -> tuple[FliteFestivalVoice, ...]:
     if not (shutil.which("flite") and shutil.which("festival")):
         pytest.skip(f"needs flite and festival: apt-get install {PACKAGES}")
     return FLITE_FESTIVAL_VOICES
+
+
+@pytest.fixture(scope="session")
+def published_kokoro() -> Kokoro:
+    """Kokoro's published model: installed, or in the folders that two variables name."""
+    packages, voices = (os.environ.get(f"KOKORO_{name}") for name in ("PACKAGES", "VOICES"))
+    try:
+        return Kokoro(packages, voices)
+    except CorpusError as error:
+        pytest.skip(f"needs Kokoro's model and voices: {error}")
 
 
 @pytest.fixture(scope="session")

@@ -39,14 +39,15 @@ def add_verbs(verbs: Any) -> None:
     verb.add_argument("output", metavar="DIR", type=Path, help="folder to make; must not exist")
     verb.add_argument("--seed", type=whole(0), default=0, help="key of its draws (%(default)s)")
     text = (
-        "TTS voices: those of espeak-ng that ship; all of espeak-ng that the shipped model is "
-        "trained on, with other words too; or those of flite and festival (%(default)s)"
+        "TTS voices: some of espeak-ng; all of espeak-ng that the shipped model is trained on, "
+        "with other words too; those of flite and festival; or the corpus that ships, which needs "
+        "Kokoro as well (%(default)s)"
     )
-    choices = ["shipped", "all", "flite-festival"]
-    verb.add_argument("--set", choices=choices, default="shipped", help=text)
+    choices = ["espeak-ng", "all", "flite-festival", "shipped"]
+    verb.add_argument("--set", choices=choices, default="espeak-ng", help=text)
     text = "synthesizer (default: espeak-ng for voices; strings are then made of recordings)"
     verb.add_argument("--engine", choices=["espeak-ng", "kokoro"], help=text)
-    neural = verb.add_argument_group("of --engine kokoro")
+    neural = verb.add_argument_group("of --engine kokoro and --set shipped")
     text = "folder of the model's Python packages (default: those installed)"
     neural.add_argument("--kokoro-packages", metavar="DIR", type=Path, help=text)
     text = "folder of its voices, *.bin (default: web/node_modules/kokoro-js/voices)"
@@ -134,6 +135,8 @@ def _corpus_make(arguments: argparse.Namespace) -> int:
         return complain("sentences: expected --engine kokoro, which synthesizes them", 2)
     if arguments.kind == "strings":
         return _make_strings(arguments)
+    if arguments.set == "shipped":
+        return _make_shipped(arguments)
     from spoken_digits.lab.tts.espeak import ALL_VOICES, make_voices
     from spoken_digits.lab.tts.flite_festival import make_flite_festival
 
@@ -144,6 +147,15 @@ def _corpus_make(arguments: argparse.Namespace) -> int:
         print(make_voices(output, ALL_VOICES, takes=4, oov_words=40, seed=seed))
     else:
         print(make_voices(output, seed=seed))
+    return 0
+
+
+def _make_shipped(arguments: argparse.Namespace) -> int:
+    from spoken_digits.lab.tts.kokoro import Kokoro
+    from spoken_digits.lab.tts.shipped import make_shipped
+
+    engine = Kokoro(arguments.kokoro_packages, arguments.kokoro_voices)
+    print(make_shipped(arguments.output, engine=engine, seed=arguments.seed))
     return 0
 
 

@@ -109,15 +109,20 @@ def test_only_the_ten_words_are_digits_whatever_their_case(tmp_path):
     assert labels == {word: word for word in ("oh", "o", "ten", "nil", "for")}
 
 
-def test_synthetic_speech_is_two_corpora_wherever_its_files_lie(tmp_path):
+def test_synthetic_speech_is_three_corpora_wherever_its_files_lie(tmp_path):
     shipped = read_synthetic()
-    assert Counter(clip.corpus for clip in shipped) == {"voices": 880, "flite-festival": 400}
-    engines = {clip.speaker.partition("-")[0] for clip in shipped if clip.corpus != "voices"}
-    assert engines == {"flite", "festival"}
+    count = Counter((clip.corpus, clip.speaker.partition("-")[0]) for clip in shipped)
+    accents = {"us", "gb", "rp", "scotland", "nyc", "midlands", "caribbean", "lancaster"}
+    assert count == {
+        **{("voices", accent): 20 for accent in accents},
+        ("flite-festival", "flite"): 160,
+        ("flite-festival", "festival"): 40,
+        ("kokoro", "kokoro"): 640,
+    }
     write(tmp_path / "made" / "tree" / "us-x_0.wav")
     made = read_synthetic(tmp_path / "made")
     assert [(c.label, c.corpus) for c in made[:1]] == [("tree", "voices")]
-    assert made[1:] == [clip for clip in shipped if clip.corpus == "flite-festival"]
+    assert made[1:] == [clip for clip in shipped if clip.corpus != "voices"]
 
 
 def test_audiomnist_has_a_folder_a_speaker(tmp_path):

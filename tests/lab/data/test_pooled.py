@@ -24,7 +24,8 @@ from spoken_digits.lab.data.pooled import (
 from spoken_digits.lab.data.splits import SplitError
 
 WORDS = ("cat", "dog", "go", "up")
-FLITE_FESTIVAL = 5 * 10 * 8  # clips that ship, and are always there
+# Clips that ship, and are always there.
+FLITE_FESTIVAL, KOKORO = 5 * 10 * 4, 32 * 10 * 2
 SPLITS = ("pooled", *(f"pooled:{fold}" for fold in (*range(FOLDS), "xsdr", "fsdd")))
 
 
@@ -45,7 +46,7 @@ def test_pooled_trains_on_everything_and_a_corpus_is_held_out_whole(
     pooled_corpora: Path, tmp_path: Path
 ) -> None:
     everything = gather(pooled_corpora, "pooled", tmp_path)
-    assert len(everything.clips) == 60 + 6 * 14 + 24 + FLITE_FESTIVAL
+    assert len(everything.clips) == 60 + 6 * 14 + 24 + FLITE_FESTIVAL + KOKORO
     assert everything.test == everything.test_noises == ()
     without = gather(pooled_corpora, "pooled:fsdd", tmp_path)
     assert {clip.corpus for clip in without.test} == {"fsdd"}
@@ -54,12 +55,13 @@ def test_pooled_trains_on_everything_and_a_corpus_is_held_out_whole(
 
 def test_the_set_describes_what_it_trains_on(pooled_corpora: Path, tmp_path: Path) -> None:
     described = gather(pooled_corpora, "pooled", tmp_path).describe().to_dict()
-    assert described["clips"] == 168 + FLITE_FESTIVAL
+    assert described["clips"] == 168 + FLITE_FESTIVAL + KOKORO
     assert described["corpora"] == {
         "fsdd": {"digits": 60, "other_words": 0, "speakers": 6},
         "speech_commands": {"digits": 60, "other_words": 24, "speakers": 6},
         "voices": {"digits": 20, "other_words": 4, "speakers": 2},
         "flite-festival": {"digits": FLITE_FESTIVAL, "other_words": 0, "speakers": 5},
+        "kokoro": {"digits": KOKORO, "other_words": 0, "speakers": 32},
     }
     assert len(str(described["hash"])) == 64
     assert str(described["licence"]).startswith("CC BY-SA 4.0; CC BY 4.0; as the package")
@@ -195,7 +197,7 @@ def test_oov_is_other_words_noise_and_fragments_in_the_proportion_asked_for(
     assert 0.2 <= seconds.min() < 0.22
     assert 0.98 < seconds.max() <= 1.0
     # A fragment is the beginning or the end of one digit, a quarter to two fifths of it.
-    assert fragments.sum() == (60 + 60 + 20 + FLITE_FESTIVAL) // 4
+    assert fragments.sum() == (60 + 60 + 20 + FLITE_FESTIVAL + KOKORO) // 4
     at_the_start = 0
     for start, end in zip(starts[fragments], ends[fragments], strict=True):
         whole = int(np.searchsorted(dataset.starts[: len(dataset.clips)], start, "right")) - 1
@@ -206,7 +208,7 @@ def test_oov_is_other_words_noise_and_fragments_in_the_proportion_asked_for(
         assert end - start == 400 or 0.249 < (end - start) / (last - first) < 0.401
     assert 0.3 < at_the_start / fragments.sum() < 0.7
     digits_alone = gather(pooled_corpora, "pooled", tmp_path, 0.0)
-    assert len(digits_alone.indices) == 60 + 60 + 20 + FLITE_FESTIVAL
+    assert len(digits_alone.indices) == 60 + 60 + 20 + FLITE_FESTIVAL + KOKORO
     assert (digits_alone.dataset.targets[digits_alone.indices] < 10).all()
 
 
@@ -269,12 +271,13 @@ def test_digits_are_balanced_by_speaker_and_other_words_by_word(
         group = clip.speaker if clip.label in DIGITS else "all"
         p_of[clip.corpus, clip.label, group] += p
         n_of[clip.corpus, clip.label, group] += 1
-    # The five voices of flite and festival have eight clips of a digit each, all others one: a
-    # group weighs by the square root of its clips, and the groups of a corpus sum to its share.
+    # The voices of flite and festival have four clips of a digit each, Kokoro's two, all others one:
+    # a group weighs by the square root of its clips, and the groups of a corpus sum to its share.
+    speakers_of = {"fsdd": 6, "speech_commands": 6, "flite-festival": 5, "kokoro": 32}
     for digit in DIGITS:
-        for corpus, speakers in (("fsdd", 6), ("speech_commands", 6), ("flite-festival", 5)):
+        for corpus, speakers in speakers_of.items():
             shares = [p for (c, d, _), p in p_of.items() if (c, d) == (corpus, digit)]
-            assert shares == pytest.approx([0.075 / 4 / speakers] * speakers)
+            assert shares == pytest.approx([0.075 / 5 / speakers] * speakers)
     # One clip by each of six speakers: four words of Speech Commands weigh alike.
     words = [p for (c, label, _), p in p_of.items() if c == "speech_commands" and label in WORDS]
     assert words == pytest.approx([0.25 / 2.6 / 4] * 4)

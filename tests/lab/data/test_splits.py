@@ -136,8 +136,8 @@ def test_synthetic_holds_out_every_fourth_tts_voice():
     names = sorted({clip.speaker for clip in read_corpus("voices")})
     assert split.name == "synthetic"
     assert split.test_speakers == tuple(names[3::4])
-    assert len(split.test_speakers) == 12
-    assert len(split.train_speakers) == 37
+    assert len(split.test_speakers) == 13
+    assert len(split.train_speakers) == 40
     accents = {name.partition("-")[0] for name in split.test_speakers}
     assert len(accents) >= 6
 

@@ -162,7 +162,8 @@ def _vary_speed(piece: DigitString, ratio: float) -> DigitString:
 
 # How often each source of examples is drawn; those that are not at hand are skipped.
 _KINDS = {
-    **{"fsdd": 0.17, "speech_commands": 0.17, "voices": 0.05, "flite-festival": 0.05},
+    **{"fsdd": 0.17, "speech_commands": 0.17},
+    **{"voices": 0.05, "flite-festival": 0.05, "kokoro": 0.05},
     **{"phrases": 0.3, "sentences": 0.2, "utterances": 0.26, "other speech": 0.26, "words": 0.1},
     **{"handling": 0.04, "none": 0.1},
 }

@@ -45,8 +45,8 @@ SUFFIXES = (
 OWN_LAYOUT = "<label>/<speaker>_<take>.*"
 SHIPPED_VOICES = Path(__file__).parents[2] / "assets" / "voices"
 FSDD_MANIFEST = Path(__file__).with_name("fsdd.sha256")
-# Prefixes of the speakers whose TTS voices were made from recordings of people.
-RECORDED_ENGINES = ("flite-", "festival-")
+# Engines of synthetic speech, by the prefix of a speaker's name; all other names are espeak-ng's.
+ENGINES = {"flite-": "flite-festival", "festival-": "flite-festival", "kokoro-": "kokoro"}
 _MANIFEST_DIGITS = 4  # of a file's SHA-256, in hexadecimal
 
 
@@ -229,9 +229,9 @@ def best_corpus(data: Path | str | None = None) -> tuple[str, tuple[Clip, ...]]:
 
 
 def read_synthetic(folder: Path | str | None = None) -> list[Clip]:
-    """Read synthetic speech as two corpora: ``voices`` of espeak-ng, then ``flite-festival``.
+    """Read synthetic speech as three corpora: ``voices`` of espeak-ng, ``flite-festival``, ``kokoro``.
 
-    Both ship in one folder; the prefix of a speaker's name tells them apart.
+    All ship in one folder; the prefix of a speaker's name tells them apart.
 
     Parameters
     ----------
@@ -243,13 +243,14 @@ def read_synthetic(folder: Path | str | None = None) -> list[Clip]:
     CorpusError
         When `folder` is missing, empty or malformed.
     """
-    shipped = read_corpus("voices")
-    recorded = [clip for clip in shipped if clip.speaker.startswith(RECORDED_ENGINES)]
-    formant = [clip for clip in shipped if not clip.speaker.startswith(RECORDED_ENGINES)]
-    return [
-        *(replace(clip, corpus="voices") for clip in (read_corpus(folder) if folder else formant)),
-        *(replace(clip, corpus="flite-festival") for clip in recorded),
-    ]
+    clips: dict[str, list[Clip]] = {"voices": [], "flite-festival": [], "kokoro": []}
+    for clip in read_corpus("voices"):
+        prefix = clip.speaker.partition("-")[0] + "-"
+        corpus = ENGINES.get(prefix, "voices")
+        clips[corpus].append(replace(clip, corpus=corpus))
+    if folder:
+        clips["voices"] = [replace(clip, corpus="voices") for clip in read_corpus(folder)]
+    return [clip for own in clips.values() for clip in own]
 
 
 class Recording(Protocol):
@@ -584,9 +585,9 @@ CORPORA: dict[str, Corpus] = {
         layout="<digit>/<speaker>_<take>.flac",
         mark="[0-9]/*.flac",
         licence="as the package: made by its authors with espeak-ng, a program under GPL 3.0 whose "
-        "output it does not cover, and with free voices of flite and festival",
+        "output it does not cover, and with free voices of flite, festival and Kokoro",
         citation="spoken-digits: synthetic speech",
         read=_read_folder,
-        clips=1_280,
+        clips=1_000,
     ),
 }

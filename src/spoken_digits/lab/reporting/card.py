@@ -32,6 +32,7 @@ CORPORA = {
     "speech_commands": "Speech Commands",
     "voices": "eSpeak NG (synthetic)",
     "flite-festival": "flite and festival (synthetic)",
+    "kokoro": "Kokoro (synthetic)",
 }
 
 

@@ -1,8 +1,8 @@
-"""TTS voices of espeak-ng: the corpus ``voices`` that ships, used where no recordings are at hand.
+"""TTS voices of espeak-ng; some ship in the corpus ``voices``, see `shipped`.
 
 A voice is an accent of English times a vocal tract ("variant") times pitch and rate. The same call
 gives the same samples; for that, espeak-ng needs a fresh process for each voice, its random numbers
-seeded, and the words in one order. `VOICES` ship; `ALL_VOICES`, three times as many, train the
+seeded, and the words in one order. `ALL_VOICES`, three times as many as `VOICES`, train the
 recognizer that ships.
 
 Shapes: L samples.

@@ -1,8 +1,8 @@
 """English TTS voices of flite and festival: recordings of people, concatenated or modelled.
 
 espeak-ng's voices are formant synthesis; these are made from people's recordings, and few. They
-ship beside espeak-ng's in the corpus ``voices``, and to train on they count as a corpus of their
-own, ``flite-festival`` (`corpora.read_synthetic`). Both programs and the voices are Debian
+ship in the corpus ``voices``, see `shipped`, and to train on they count as a corpus of their own,
+``flite-festival`` (`corpora.read_synthetic`). Both programs and the voices are Debian
 packages. These voices may be used and passed on by anyone, unlike those of other languages, which
 are under GPL: their output holds parts of their recordings.
 
@@ -38,7 +38,7 @@ __all__ = [
     "synthesize",
 ]
 
-TAKES = 8
+TAKES = 4
 PACKAGES = "flite festival festvox-kdlpc16k"
 _TEMPO_SPREAD = 0.3  # a take's tempo lies within +- this of the voice's, in natural logarithm
 _PITCH_SPREAD = 0.15  # likewise its pitch, for a voice whose pitch can be set

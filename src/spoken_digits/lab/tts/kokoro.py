@@ -15,7 +15,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -322,14 +322,18 @@ def make_kokoro_voices(
 
 def _plan(takes: int, near_words: int, oh: bool, key: list[int]) -> list[tuple[str, int, Prompt]]:
     """Return label, take and prompt of every clip of a voice."""
-    rng = np.random.default_rng(key)
-    words = [*zip(DIGITS, DIGIT_WORDS, strict=True), *([("oh", "0")] if oh else [])]
     plan = []
-    for take, (label, word) in product(range(takes), words):
-        # Each take draws from its own part of the range of rates, so that no two are alike.
-        part = (take + rng.uniform(0.2, 0.8)) / takes
-        plan.append((label, take, Prompt(word, _rate(part))))
-    # A random stream of its own: the digits are the same, however many words follow them.
+
+    def say(labels: Iterable[tuple[str, str]], rng: np.random.Generator) -> None:
+        for take, (label, word) in product(range(takes), labels):
+            # Each take draws from its own part of the range of rates, so that no two are alike.
+            part = (take + rng.uniform(0.2, 0.8)) / takes
+            plan.append((label, take, Prompt(word, _rate(part))))
+
+    say(zip(DIGITS, DIGIT_WORDS, strict=True), np.random.default_rng(key))
+    # Random streams of their own: the digits are the same, whatever words follow them.
+    if oh:
+        say([("oh", "0")], np.random.default_rng([*key, 2]))
     rng = np.random.default_rng([*key, 1])
     for index in rng.choice(len(NEAR_WORDS), near_words, replace=False):
         plan.append((NEAR_WORDS[index], 0, Prompt(NEAR_WORDS[index], draw_rate(rng))))
