@@ -119,7 +119,7 @@ def test_the_wheel_holds_nothing_but_the_package(names: set[str]) -> None:
 def test_the_wheel_is_small(wheel: Path) -> None:
     runtime = PACKAGE / "page" / "runtime"  # what `make web` brings, already compressed
     brought = sum(path.stat().st_size for path in runtime.glob("*"))
-    assert wheel.stat().st_size - brought < 8e6  # of which both networks are less than 3 MB
+    assert wheel.stat().st_size - brought < 7e6
 
 
 def test_the_base_installation_asks_for_four_packages(requirements: list[Requirement]) -> None:

@@ -1,10 +1,13 @@
 """The network of strings: what it keeps, its loss, its batches, and that it learns."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import helper, numpy_helper
 from torch.nn import functional
 
 from spoken_digits.audio import SAMPLE_RATE
@@ -16,6 +19,7 @@ from spoken_digits.lab.connected.network import (
     StreamingCache,
     StringNet,
     export_strings,
+    round_weights,
 )
 from spoken_digits.lab.connected.pipeline import DECODING
 from spoken_digits.lab.connected.strings import DigitString, read_words
@@ -273,3 +277,16 @@ def test_training_killed_in_the_middle_ends_as_training_that_was_not(
     again = train_strings(material, config, tmp_path / "cut")
     for one, two in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(one, two)
+
+
+def test_weights_are_rounded_to_the_nearest_of_12_bits():
+    value = numpy_helper.from_array(np.float32([1 + 2**-11, 1 + 0.49 * 2**-11, -np.pi, 0]), "w")
+    whole = numpy_helper.from_array(np.array([4_097]), "n")
+    graph = helper.make_graph([], "toy", [], [], [value, whole])
+    content = helper.make_model(graph).SerializeToString()
+    stored = onnx.load_from_string(round_weights(content)).graph.initializer
+    rounded = {tensor.name: numpy_helper.to_array(tensor) for tensor in stored}
+    # math.frexp's mantissa, as a whole number of 12 bits.
+    nearest = math.ldexp(round(math.ldexp(math.pi, 10)), -10)
+    assert rounded["w"].tolist() == [1 + 2**-11, 1, -nearest, 0]
+    assert rounded["n"].tolist() == [4_097]

@@ -271,7 +271,7 @@ def test_digits_are_balanced_by_speaker_and_other_words_by_word(
         group = clip.speaker if clip.label in DIGITS else "all"
         p_of[clip.corpus, clip.label, group] += p
         n_of[clip.corpus, clip.label, group] += 1
-    # The voices of flite and festival have four clips of a digit each, Kokoro's two, all others one:
+    # The voices of flite and festival have four clips of a digit, Kokoro's two, all others one:
     # a group weighs by the square root of its clips, and the groups of a corpus sum to its share.
     speakers_of = {"fsdd": 6, "speech_commands": 6, "flite-festival": 5, "kokoro": 32}
     for digit in DIGITS:

@@ -229,7 +229,7 @@ def best_corpus(data: Path | str | None = None) -> tuple[str, tuple[Clip, ...]]:
 
 
 def read_synthetic(folder: Path | str | None = None) -> list[Clip]:
-    """Read synthetic speech as three corpora: ``voices`` of espeak-ng, ``flite-festival``, ``kokoro``.
+    """Read synthetic speech: corpora ``voices`` of espeak-ng, ``flite-festival`` and ``kokoro``.
 
     All ship in one folder; the prefix of a speaker's name tells them apart.
 
