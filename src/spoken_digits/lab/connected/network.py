@@ -126,7 +126,7 @@ def _pairs(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     if torch.onnx.is_in_onnx_export():  # unflatten would fix the number of frames
         return (x[:, :, ::2], x[:, :, 1::2]) if dim == 2 else (x[..., ::2], x[..., 1::2])
     # Its gradient is put together in one pass; that of a slice with steps is filled with zeros.
-    first, second = x.unflatten(dim, (-1, 2)).unbind(dim + 1)
+    first, second = torch.unflatten(x, dim, (-1, 2)).unbind(dim + 1)
     return first, second
 
 
