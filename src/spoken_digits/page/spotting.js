@@ -55,6 +55,7 @@ const DEFAULTS = { context_penalty: "0", context_s: "0" };
  * @returns {Decoding | null} null where an entry is missing, or no number
  */
 export function readDecoding(metadata) {
+  /** @type {Record<string, string>} */
   const named = { ...DEFAULTS, ...metadata };
   const entries = CONSTANTS.map((name) => [name, parseFloat(named[name])]);
   if (entries.some(([, value]) => Number.isNaN(value))) return null;
