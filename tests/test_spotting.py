@@ -207,29 +207,45 @@ def test_penalties_of_other_words_are_told():
 FINE = 80  # samples of a step of 10 ms
 
 
-def probability_beside(*parts, penalty: float = 2.0, context_s: float = 0.5, **options) -> float:
-    """Return the probability of the only digit, at steps of 10 ms; 0 where there is none."""
-    decoding = replace(
-        DECODING, number_after_s=0.0, context_penalty=penalty, context_s=context_s,
-        emission_threshold=-9.0, word_threshold=9.0,
-    )  # fmt: skip
-    segments = spot(Spotter(decoding, FINE, **options), *parts)
+def probability_beside(*parts, context_s: float = 0.5, word_threshold: float = 9.0) -> float:
+    """Return the probability of the only digit, at steps of 10 ms; 0 where there is none.
+
+    Number words do not reject it, and nothing repeats it.
+    """
+    decoding = Decoding(
+        emission_threshold=-9.0,
+        word_threshold=word_threshold,
+        other_weight=0.0,
+        min_step_probability=0.1,
+        number_before_s=-9.0,
+        number_after_s=-9.0,
+        double_s=0.0,
+        context_penalty=2.0,
+        context_s=context_s,
+    )
+    segments = spot(Spotter(decoding, FINE, doubles=False), *parts)
     assert len(segments) <= 1
     return segments[0].probability if segments else 0.0
 
 
-@pytest.mark.parametrize("word", [OTHER, NUMBER])
-def test_a_digit_between_other_words_loses_on_each_side(word):
+@pytest.mark.parametrize(("word", "threshold"), [(OTHER, 0.0), (NUMBER, 9.0), (NUMBER, 0.0)])
+def test_a_digit_between_other_words_loses_on_each_side(word, threshold):
     digit, other = steps((7, 0.8, 0.03, 0)), steps((word, 0.6, 0, 0))
     once, twice = (4 * math.exp(-2 * sides) for sides in (1, 2))  # odds of 4 to 1
     near, rest = silence(48), silence(100)
     assert probability_beside(digit, rest) == pytest.approx(0.8)
     for parts in ((other, near, digit, rest), (digit, near, other, rest)):
-        assert probability_beside(*parts) == pytest.approx(once / (1 + once), abs=1e-6)
+        assert probability_beside(*parts, word_threshold=threshold) == pytest.approx(
+            once / (1 + once), abs=1e-6
+        )
     parts = (other, near, digit, near, other, near, other, rest)
-    assert probability_beside(*parts) == pytest.approx(twice / (1 + twice), abs=1e-6)
+    assert probability_beside(*parts, word_threshold=threshold) == pytest.approx(
+        twice / (1 + twice), abs=1e-6
+    )
     parts = (other, other, near, digit, rest)  # a word of two steps begins at its first
-    assert probability_beside(*parts, context_s=0.49) == pytest.approx(0.8)
+    assert probability_beside(*parts, context_s=0.49, word_threshold=threshold) == pytest.approx(
+        0.8
+    )
 
 
 @pytest.mark.parametrize(("apart", "loses"), [(49, True), (50, True), (51, False)])
@@ -256,7 +272,7 @@ def test_what_lies_between_is_the_neighbour():
     digit, rest = steps((7, 0.8, 0.03, 0)), silence(100)
     for between, loses in ((double, False), (weak_double, True), (number, True)):
         for parts in ((other, between, digit), (digit, between, other)):
-            found = probability_beside(*parts, rest, doubles=False)
+            found = probability_beside(*parts, rest)
             assert (found < 0.4) == loses
             assert not loses or found > 0.3  # on one side, so once
     # A digit is the neighbour where it would itself be emitted, if nothing were beside it.
@@ -348,6 +364,16 @@ def test_a_digit_waits_for_a_number_only_while_it_may_come():
         emitted = [step for step in range(14, 30) if one.add(*silence(1))]
         # Alone it is final at the first step after 0.63 s; another digit makes it final at once.
         assert (emitted or [13])[0] == expected
+
+
+@pytest.mark.parametrize(("word", "digits"), [(DOUBLE, [7]), (NUMBER, [])])
+def test_a_digit_is_final_when_double_or_a_number_follows(word, digits):
+    one = spotter(0.5, CONTEXT)
+    one.add(*steps((7, 0.9, 0.03, 0.0)))
+    one.add(*silence(3))
+    assert one.add(*steps((word, 0.9, 0.0, 0.0))) == []
+    assert [segment.digit for segment in one.add(*silence(1))] == digits
+    assert one.partial is None
 
 
 def test_a_digit_that_is_part_of_a_number_is_not_shown():
