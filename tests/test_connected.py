@@ -256,6 +256,14 @@ def test_a_digit_beside_other_words_is_less_probable_in_a_search_too(toy, said, 
     assert toy(samples, SAMPLE_RATE, grammar=Grammar("d" * len(sure + "0"))).digits == sure + "0"
 
 
+def test_a_number_leaves_no_other_digit_in_a_search(toy):
+    # Half-way between "1" (0.1) and "2" (0.15), a little nearer to "2".
+    unsure = np.repeat(np.float32([0.126, 0]), [STEP, 4 * STEP])
+    samples = np.concatenate([spoken("33"), unsure, spoken("n")])
+    assert toy(samples, SAMPLE_RATE).digits == "33"
+    assert toy(samples, SAMPLE_RATE, nbest=1).digits == "33"
+
+
 def test_every_segment_comes_once(toy):
     stream = toy.stream()
     samples = spoken("12345")

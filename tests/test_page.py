@@ -369,7 +369,17 @@ def test_a_digit_beside_other_words_is_as_probable_as_in_python(browser, tmp_pat
     model = write_toy_strings(tmp_path / "toy.onnx", emission_threshold="-4")
     monkeypatch.setattr(serve, "SHIPPED_STRINGS", model)
     # x is another word, n a number word; of a "0" the toy is not sure, whose level is 0.026.
-    said = {"x0": 1, "0x": 1, "x0x": 2, "x..0": 0, "0..x": 0, "x70": 0, "0d7x": 0, "0n": None}
+    said = {
+        "x0": 1,
+        "0x": 1,
+        "x0x": 2,
+        "x..0": 0,
+        "0..x": 0,
+        "x70": 0,
+        "0d7x": 0,
+        "0n": None,
+        "n.0": 1,
+    }
     transcriber = connected.Transcriber(model)
     with served() as here:
         for page in watched(browser, here):
