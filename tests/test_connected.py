@@ -282,6 +282,15 @@ def test_a_digit_that_the_end_cuts_off_is_recognized(toy):
     assert toy(samples, SAMPLE_RATE).digits == "8"
 
 
+def test_silence_after_a_recording_is_what_the_network_looks_ahead_in_whole_blocks(tmp_path):
+    network = Transcriber(write_toy_strings(tmp_path / "toy.onnx", lookahead="500")).network
+    for count in (0, 1, 459, 460, 461, BLOCK, 10 * BLOCK - 1):
+        silence = network.silence_after(count)
+        assert 500 <= len(silence) < 500 + BLOCK
+        assert (count + len(silence)) % BLOCK == 0
+        assert not silence.any()
+
+
 def test_no_digit_ends_after_the_recording(shipped):
     for name in ("0/us-f1_0.flac", "1/us-f1_0.flac", "6/rp-m7_0.flac"):
         file = Path(spoken_digits.__file__).parent / "assets" / "voices" / name
