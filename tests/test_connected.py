@@ -111,7 +111,7 @@ def test_a_digit_appears_before_it_is_final(toy):
     assert update.partial is not None
     assert update.partial.digit == 6
     update = stream.feed(samples[6 * STEP : 10 * STEP])
-    assert update.segments == ()  # it has ended, but another may still be emitted in its place
+    assert update.segments == ()  # it has ended, but other words may still follow
     assert update.partial is not None
     assert update.partial.digit == 6
     update = stream.feed(np.zeros(10 * STEP))  # 300 ms
@@ -208,14 +208,61 @@ def test_a_grammar_counts_the_digits_of_a_double(toy):
         toy(samples, SAMPLE_RATE, grammar=Grammar("9ddd"))
 
 
-@pytest.mark.parametrize(("apart", "digits"), [(0, "8"), (3, "58")])
-def test_of_two_digits_in_one_place_the_more_probable_is_kept(toy, apart, digits):
+@pytest.mark.parametrize("apart", [0, 3])
+def test_digits_whose_places_overlap_are_two(toy, apart):
     # Nearly between "5" (0.3) and "6" (0.35), then surely "8"; each claims 60 ms before its step.
     steps = np.array([4, 1, apart, 1, 12])
     signal = np.repeat(np.float32([0, 0.3235, 0, 0.45, 0]), steps * STEP)
     whole = toy(signal, SAMPLE_RATE)
-    assert whole.digits == digits
+    assert whole.digits == "58"
+    assert (whole.segments[0].end_s > whole.segments[1].start_s) == (apart == 0)
     assert in_chunks(toy.stream(), signal, [100]) == list(whole.segments)
+
+
+def beside(said: str, level: float, steps: int) -> tuple[np.ndarray, float]:
+    """Replace "?" by a "0" that the toy is not sure of; also return the probability of the "0".
+
+    At each step the level is between blank (0) and "0" (0.05), and far from all other words.
+    """
+    samples = spoken(said.replace("?", "0"))
+    begin = next(i for i in range(len(samples)) if samples[i] == np.float32(0.05))
+    samples[begin : begin + 4 * STEP] = np.repeat(
+        np.float32([level, 0]), [steps * STEP, (4 - steps) * STEP]
+    )
+    p = 1 / (1 + math.exp(8_000 * ((level - 0.05) ** 2 - level**2)))
+    return samples, 1 - (1 - p) ** steps
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize(
+    ("said", "sides"), [("?", 0), ("x?", 1), ("?x", 1), ("x?x", 2), ("x..?", 0), ("x7?", 0)]
+)
+def test_a_digit_beside_other_words_is_less_probable_in_a_search_too(toy, said, sides, steps):
+    samples, p = beside(said, 0.0265 if steps == 1 else 0.0255, steps)
+    odds = p / (1 - p) * math.exp(-2 * sides)
+    sure = "7" if "7" in said else ""
+    expected = {sure + "0": odds / (1 + odds), sure: 1 / (1 + odds)}
+    best = max(expected, key=expected.get)
+    for options in ({}, {"nbest": 2}):
+        answer = toy(samples, SAMPLE_RATE, **options)
+        assert answer.digits == best
+        for sizes in ([100], [1, 777, 2_000]):
+            segments = in_chunks(toy.stream(), samples, sizes)
+            assert "".join(str(s.digit) for s in segments) == best
+            if best.endswith("0"):
+                assert segments[-1].probability == pytest.approx(expected[best], abs=1e-3)
+    assert dict(answer.alternatives) == pytest.approx(expected, abs=1e-3)
+    # A grammar that wants a digit finds it all the same.
+    assert toy(samples, SAMPLE_RATE, grammar=Grammar("d" * len(sure + "0"))).digits == sure + "0"
+
+
+def test_a_number_leaves_no_other_digit_in_a_search(toy):
+    # Half-way between "1" (0.1) and "2" (0.15), a little nearer to "2".
+    unsure = np.repeat(np.float32([0.126, 0]), [STEP, 4 * STEP])
+    samples = np.concatenate([spoken("33"), unsure, spoken("n")])
+    assert toy(samples, SAMPLE_RATE).digits == "33"
+    (best, *_) = toy(samples, SAMPLE_RATE, nbest=2).alternatives
+    assert best == ("33", pytest.approx(1, abs=1e-3))
 
 
 def test_every_segment_comes_once(toy):
@@ -234,6 +281,15 @@ def test_every_segment_comes_once(toy):
 def test_a_digit_that_the_end_cuts_off_is_recognized(toy):
     samples = spoken("8", pause=1)[: -2 * STEP]
     assert toy(samples, SAMPLE_RATE).digits == "8"
+
+
+def test_silence_after_a_recording_is_what_the_network_looks_ahead_in_whole_blocks(tmp_path):
+    network = Transcriber(write_toy_strings(tmp_path / "toy.onnx", lookahead="500")).network
+    for count in (0, 1, 459, 460, 461, BLOCK, 10 * BLOCK - 1):
+        silence = network.silence_after(count)
+        assert 500 <= len(silence) < 500 + BLOCK
+        assert (count + len(silence)) % BLOCK == 0
+        assert not silence.any()
 
 
 def test_no_digit_ends_after_the_recording(shipped):

@@ -311,13 +311,13 @@ def test_chunks_of_one_sample_give_the_same(page, address):
 
 OTHER = {  # than those that ship: the page has none of its own
     "min_step_probability": "0.3",
-    "min_overlap": "0.2",
-    "settling_s": "0.4",
     "word_threshold": "1.5",
     "other_weight": "0.5",
     "number_before_s": "0.2",
     "number_after_s": "0.1",
     "double_s": "0.2",
+    "context_penalty": "1.5",
+    "context_s": "0.2",
 }
 
 
@@ -363,6 +363,43 @@ def test_words_of_any_probability_are_decoded_as_in_python(
             assert "oh" in everything
             assert "oh" not in without_oh
             assert len(without_doubles) < len(everything)
+
+
+def test_a_digit_beside_other_words_is_as_probable_as_in_python(browser, tmp_path, monkeypatch):
+    model = write_toy_strings(tmp_path / "toy.onnx", emission_threshold="-4")
+    monkeypatch.setattr(serve, "SHIPPED_STRINGS", model)
+    # x is another word, n a number word; of a "0" the toy is not sure, whose level is 0.026.
+    said = {
+        "x0": 1,
+        "0x": 1,
+        "x0x": 2,
+        "x..0": 0,
+        "0..x": 0,
+        "x70": 0,
+        "0d7x": 0,
+        "0n": None,
+        "n.0": 1,
+    }
+    transcriber = connected.Transcriber(model)
+    with served() as here:
+        for page in watched(browser, here):
+            for words, sides in said.items():
+                samples = toy_spoken(words)
+                begin = int(np.flatnonzero(samples == np.float32(0.05))[0])
+                samples[begin : begin + 240] = 0.026
+                samples[begin + 240 : begin + 960] = 0
+                # The recording may end with the word, before the pause after it.
+                for end in (len(samples), int(np.flatnonzero(samples)[-1]) + 1):
+                    transcript = transcriber(samples[:end], 8_000)
+                    if sides is None:
+                        assert transcript.digits == ""
+                    else:
+                        zero = next(s for s in transcript.segments if s.digit == 0)
+                        p = 1 / (1 + np.exp(8_000 * (0.024**2 - 0.026**2) + 2 * sides))
+                        assert zero.probability == pytest.approx(p, abs=1e-3)
+                    answer = segments(page, here, samples[:end], [end, 333, 7])
+                    for found in answer["found"]:
+                        assert_as_in_python(found, transcript, 1e-3)
 
 
 @pytest.mark.parametrize(("end", "digits"), [("", "40077"), ("?no-oh", "4077")])
@@ -433,6 +470,17 @@ def test_a_single_digit_of_both_networks_is_that_of_python(browser, tmp_path, mo
                 status(page, "result")
                 assert string(page) == ("?" if expected.digit is None else str(expected.digit))
                 assert probability(page) == pytest.approx(expected.probability, abs=0.002), clip
+
+
+def test_a_model_without_a_context_has_no_penalty(browser, tmp_path, monkeypatch):
+    old = {"context_penalty": None, "context_s": None, "min_overlap": "0.5"}
+    model = write_toy_strings(tmp_path / "toy.onnx", **old)
+    monkeypatch.setattr(serve, "SHIPPED_STRINGS", model)
+    with served() as here:
+        for page in watched(browser, here):
+            decoding = segments(page, here, toy_spoken("7"), [999])["decoding"]
+    assert decoding == asdict(StringNetwork(model).decoding)
+    assert decoding["context_penalty"] == 0
 
 
 @pytest.mark.parametrize("key", ["number_after_s", "min_margin"])

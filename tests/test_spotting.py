@@ -28,8 +28,6 @@ DECODING = Decoding(
     word_threshold=0.0,
     other_weight=0.0,
     min_step_probability=0.1,
-    min_overlap=0.5,
-    settling_s=0.25,
     number_before_s=0.35,
     number_after_s=0.25,
     double_s=0.5,
@@ -84,11 +82,90 @@ def random_steps(seed: int, count: int = 400) -> tuple[np.ndarray, np.ndarray]:
     return np.log(p).astype(np.float32), edges.astype(np.float32)
 
 
+def decode_whole(log_p, edges, d: Decoding, oh: bool = True, doubles: bool = True) -> list[tuple]:
+    """Digits, their words and probabilities, by the rules, each looked up in the whole recording.
+
+    With `other_weight` 0.
+    """
+    p = np.exp(log_p.astype(float))
+    oh_alone, into = p[:, OH].copy(), 0 if oh else OTHER
+    p[:, into] += p[:, OH]
+    p[:, OH] = 0
+    best = [
+        int(k) if row[k] >= d.min_step_probability else None
+        for row, k in zip(p, p[:, :BLANK].argmax(axis=1), strict=True)
+    ]
+    runs, at = [], 0
+    for word, group in groupby(best):
+        steps = slice(at, at := at + len(list(group)))
+        if word is not None:
+            peak = steps.start + int(p[steps, word].argmax())
+            here = 1 - np.prod(1 - p[steps, word])
+            with np.errstate(divide="ignore"):
+                odds = np.log(here / (1 - here))
+            threshold = d.emission_threshold if word < OH else d.word_threshold
+            now_s = (peak + 1) * STEP / 8_000
+            start_s = max(0, now_s - float(edges[peak, 0]))
+            end_s = max(start_s, now_s - float(edges[peak, 1]))
+            runs.append((word, steps, odds, word != OTHER and odds >= threshold, start_s, end_s))
+    found = []
+    for i, (digit, steps, odds, counts, start_s, end_s) in enumerate(runs):
+        if digit >= OH or not counts:
+            continue
+        score = odds
+        for side in (runs[:i][::-1], runs[i + 1 :]):
+            for word, other, _, shields, *_ in side:
+                if word in (NUMBER, OTHER):
+                    apart_s = abs(other.start - steps.start) * STEP / 8_000
+                    score -= d.context_penalty * (apart_s <= d.context_s)
+                    break
+                if shields:
+                    break
+        before = next((run for run in runs[:i][::-1] if run[3]), None)
+        after = next((run for run in runs[i + 1 :] if run[3]), None)
+        emitted_s = before and (before[1].start + 1) * STEP / 8_000
+        if score < d.emission_threshold:
+            continue
+        if before and before[0] == NUMBER and start_s - emitted_s <= d.number_before_s:
+            continue
+        after_s = after and (after[1].start + 1) * STEP / 8_000
+        if after and after[0] == NUMBER and after_s - end_s <= d.number_after_s:
+            continue
+        times = 1
+        if doubles and before and before[0] in (DOUBLE, TRIPLE):
+            times = before[0] - DOUBLE + 2 if start_s - emitted_s <= d.double_s else 1
+        zero = np.prod(1 - (p[steps, 0] - oh_alone[steps]))
+        is_oh = oh and digit == 0 and np.prod(1 - oh_alone[steps]) < zero
+        found += [(digit, is_oh, 1 / (1 + np.exp(-score)))] * times
+    return found
+
+
+CONTEXT = replace(DECODING, context_penalty=1.5, context_s=0.3)
+
+
+@pytest.mark.parametrize("options", [{}, {"oh": False}, {"doubles": False}])
+@pytest.mark.parametrize("seed", range(5))
+def test_digits_are_those_of_the_whole_recording(seed, options):
+    for context_s, number_after_s in ((0.3, 0.25), (0.06, 0.25), (0.6, 0.1)):
+        decoding = replace(CONTEXT, context_s=context_s, number_after_s=number_after_s)
+        log_p, edges = random_steps(seed)
+        expected = decode_whole(log_p, edges, decoding, **options)
+        found = spot(Spotter(decoding, STEP, **options), (log_p, edges))
+        assert [(s.digit, s.word == "oh") for s in found] == [each[:2] for each in expected]
+        probabilities = [each[2] for each in expected]
+        assert [s.probability for s in found] == pytest.approx(probabilities, abs=1e-6)
+        assert len(found) > 15
+        free = spot(
+            Spotter(replace(decoding, context_penalty=0.0), STEP, **options), (log_p, edges)
+        )
+        assert len(found) < len(free) - 3
+
+
 @pytest.mark.parametrize("options", [{}, {"oh": False}, {"doubles": False}])
 @pytest.mark.parametrize("seed", range(5))
 def test_portions_make_no_difference(seed, options):
     log_p, edges = random_steps(seed)
-    decoding = replace(DECODING, other_weight=0.3)
+    decoding = replace(CONTEXT, other_weight=0.3)
     whole = spot(spotter(0.3, decoding, **options), (log_p, edges))
     rng, parts, position = np.random.default_rng(seed), [], 0
     while position < len(log_p):
@@ -101,16 +178,170 @@ def test_portions_make_no_difference(seed, options):
 
 
 def test_what_is_taken_back_is_told():
-    told: list[tuple[int, int, int]] = []
-    one = spotter(0.5, on_rejected=lambda *word: told.append(word))
+    told: list[tuple[int, int, int, float]] = []
+    one = spotter(0.5, on_penalty=lambda *word: told.append(word))
     words = [silence(2), steps((DOUBLE, 0.9, 0, 0)), silence(3)]
     words += [steps((7, 0.9, 0.09, 0.03), (7, 0.9, 0.12, 0.06)), silence(4)]
     assert spot(one, *words, steps((NUMBER, 0.9, 0, 0)), silence(40)) == []
-    assert told == [(DOUBLE, 2, 3), (7, 6, 8)]
+    assert told == [(DOUBLE, 2, 3, math.inf), (7, 6, 8, math.inf)]
     told.clear()
-    one = spotter(0.5, on_rejected=lambda *word: told.append(word))
+    one = spotter(0.5, on_penalty=lambda *word: told.append(word))
     assert len(spot(one, *words, silence(40), steps((TRIPLE, 0.9, 0, 0)), silence(1))) == 2
-    assert told == [(TRIPLE, 52, 53)]  # no digit follows
+    assert told == [(TRIPLE, 52, 53, math.inf)]  # no digit follows
+
+
+def test_penalties_of_other_words_are_told():
+    told: list[tuple[int, int, int, float]] = []
+    other = steps((OTHER, 0.9, 0, 0))
+    one = spotter(0.5, CONTEXT, on_penalty=lambda *word: told.append(word))
+    parts = [steps((DOUBLE, 0.9, 0, 0)), steps((7, 0.9, 0.03, 0)), other, silence(20)]
+    assert len(spot(one, *parts)) == 2  # of odds 9 to 1, 2 to 1 are left
+    assert told == [(7, 1, 2, 1.5)]
+    told.clear()
+    one = spotter(0.5, CONTEXT, on_penalty=lambda *word: told.append(word))
+    parts = [other, steps((DOUBLE, 0.9, 0, 0)), steps((7, 0.8, 0.03, 0)), other, silence(20)]
+    assert spot(one, *parts) == []  # of odds 4 to 1, 0.9 to 1 are left: nothing to be repeated
+    assert told == [(DOUBLE, 1, 2, math.inf), (7, 2, 3, 1.5)]
+
+
+FINE = 80  # samples of a step of 10 ms
+
+
+def probability_beside(*parts, context_s: float = 0.5, word_threshold: float = 9.0) -> float:
+    """Return the probability of the only digit, at steps of 10 ms; 0 where there is none.
+
+    Number words do not reject it, and nothing repeats it.
+    """
+    decoding = Decoding(
+        emission_threshold=-9.0,
+        word_threshold=word_threshold,
+        other_weight=0.0,
+        min_step_probability=0.1,
+        number_before_s=-9.0,
+        number_after_s=-9.0,
+        double_s=0.0,
+        context_penalty=2.0,
+        context_s=context_s,
+    )
+    segments = spot(Spotter(decoding, FINE, doubles=False), *parts)
+    assert len(segments) <= 1
+    return segments[0].probability if segments else 0.0
+
+
+@pytest.mark.parametrize(("word", "threshold"), [(OTHER, 0.0), (NUMBER, 9.0), (NUMBER, 0.0)])
+def test_a_digit_between_other_words_loses_on_each_side(word, threshold):
+    digit, other = steps((7, 0.8, 0.03, 0)), steps((word, 0.6, 0, 0))
+    once, twice = (4 * math.exp(-2 * sides) for sides in (1, 2))  # odds of 4 to 1
+    near, rest = silence(48), silence(100)
+    assert probability_beside(digit, rest) == pytest.approx(0.8)
+    for parts in ((other, near, digit, rest), (digit, near, other, rest)):
+        assert probability_beside(*parts, word_threshold=threshold) == pytest.approx(
+            once / (1 + once), abs=1e-6
+        )
+    parts = (other, near, digit, near, other, near, other, rest)
+    assert probability_beside(*parts, word_threshold=threshold) == pytest.approx(
+        twice / (1 + twice), abs=1e-6
+    )
+    parts = (other, other, near, digit, rest)  # a word of two steps begins at its first
+    assert probability_beside(*parts, context_s=0.49, word_threshold=threshold) == pytest.approx(
+        0.8
+    )
+
+
+@pytest.mark.parametrize(("apart", "loses"), [(49, True), (50, True), (51, False)])
+@pytest.mark.parametrize("before", [0, 37, 1_003])  # in floating point 0.5 s is not always 50 steps
+def test_only_a_near_word_makes_a_digit_less_probable(apart, loses, before):
+    digit, other = steps((7, 0.8, 0.03, 0)), steps((OTHER, 0.9, 0, 0))
+    left, between, right = silence(before), silence(apart - 1), silence(100)
+    for a, b in ((digit, other), (other, digit)):
+        found = probability_beside(left, a, between, b, right)
+        assert (found < 0.4) == loses
+        assert loses or found == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(("p", "loses"), [(0.09, False), (0.11, True)])
+def test_another_word_is_as_improbable_as_a_run_may_be(p, loses):
+    digit, other = steps((7, 0.8, 0.03, 0)), steps((OTHER, p, 0, 0))
+    for parts in ((digit, other), (other, digit)):
+        assert (probability_beside(*parts, silence(100)) < 0.4) == loses
+
+
+def test_what_lies_between_is_the_neighbour():
+    other, double = steps((OTHER, 0.9, 0, 0)), steps((DOUBLE, 1 - 1e-6, 0, 0))
+    weak_double, number = steps((DOUBLE, 0.9, 0, 0)), steps((NUMBER, 0.9, 0, 0))
+    digit, rest = steps((7, 0.8, 0.03, 0)), silence(100)
+    for between, loses in ((double, False), (weak_double, True), (number, True)):
+        for parts in ((other, between, digit), (digit, between, other)):
+            found = probability_beside(*parts, rest)
+            assert (found < 0.4) == loses
+            assert not loses or found > 0.3  # on one side, so once
+    # A digit is the neighbour where it would itself be emitted, if nothing were beside it.
+    for p, count in ((0.6, 2), (0.4, 1)):
+        other_digit = steps((3, p, 0.03, 0))
+        parts = [silence(9), digit, other_digit, other, rest]
+        kept = [s for s in spot(Spotter(CONTEXT, FINE), *parts) if s.digit == 7]
+        assert [s.probability > 0.7 for s in kept] == [True] * (count - 1)
+        parts = [other, other_digit, digit, rest]
+        kept = [s for s in spot(Spotter(CONTEXT, FINE), *parts) if s.digit == 7]
+        assert [s.probability > 0.7 for s in kept] == [True] * (count - 1)
+
+
+def test_at_the_end_of_a_stream_the_words_so_far_count():
+    digit, other = steps((7, 0.8, 0.03, 0)), steps((OTHER, 0.15, 0, 0))
+    assert probability_beside(digit) == pytest.approx(0.8)
+    assert probability_beside(digit, silence(3), other) < 0.4
+    assert probability_beside(other, digit) < 0.4
+    one = Spotter(replace(CONTEXT, emission_threshold=-9.0), STEP)
+    spot(one, other)
+    assert spot(one, digit)[0].probability == pytest.approx(0.8)  # what is ended is no neighbour
+
+
+def test_a_digit_waits_for_its_neighbour_and_is_less_probable_from_its_first_step():
+    decoding = replace(CONTEXT, number_after_s=0.06, emission_threshold=-9.0)
+    one = Spotter(decoding, STEP)
+    one.add(*steps((7, 0.8, 0.03, 0.0)))
+    emitted = [step for step in range(1, 20) if one.add(*silence(1))]
+    assert emitted == [11]  # the tenth step after it is 0.3 s later, and may be a neighbour's
+    one = Spotter(decoding, STEP)
+    one.add(*steps((7, 0.8, 0.03, 0.0)))
+    one.add(*silence(9))
+    assert one.partial is not None
+    assert one.partial.probability == pytest.approx(0.8)
+    one.add(*steps((OTHER, 0.15, 0.0, 0.0)))
+    assert one.partial is not None
+    assert one.partial.probability == pytest.approx(0.4716, abs=1e-3)  # 4 / (4 + e ** 1.5)
+    one = Spotter(replace(decoding, emission_threshold=0.0), STEP)
+    one.add(*steps((7, 0.8, 0.03, 0.0)))
+    assert one.partial is not None
+    one.add(*steps((OTHER, 0.15, 0.0, 0.0)))
+    assert one.partial is None
+    assert one.add(*silence(20)) == one.end() == []
+
+
+def test_oh_is_an_exclamation_among_other_words():
+    oh, other, seven = (steps((word, 0.85, 0.03, 0)) for word in (OH, OTHER, 7))
+    decoding, rest = replace(CONTEXT, context_penalty=2.0), silence(40)
+    for parts, said in (
+        ((oh, rest), "0"),
+        ((oh, silence(5), other, rest), ""),
+        ((other, silence(5), oh, silence(5), other, rest), ""),
+        ((seven, silence(5), oh, silence(5), seven, rest), "707"),
+        ((other, silence(20), seven, silence(5), oh, silence(20), other, rest), "70"),
+    ):
+        segments = spot(Spotter(decoding, STEP), *parts)
+        assert "".join(str(segment.digit) for segment in segments) == said
+        assert {s.word for s in segments if s.digit == 0} <= {"oh"}
+
+
+def test_files_without_a_context_have_no_penalty_and_old_entries_are_left_aside():
+    entries = CONTEXT.to_metadata()
+    assert Decoding.from_metadata(entries) == CONTEXT
+    old = {key: value for key, value in entries.items() if not key.startswith("context")}
+    assert Decoding.from_metadata(old | {"min_overlap": "0.5", "settling_s": "x"}) == DECODING
+    with pytest.raises(KeyError, match="double_s"):
+        Decoding.from_metadata({key: old[key] for key in old if key != "double_s"})
+    with pytest.raises(ValueError, match="near"):
+        Decoding.from_metadata(old | {"context_s": "near"})
 
 
 @pytest.mark.parametrize(("p", "counts"), [(0.45, 0), (0.55, 1)])
@@ -133,6 +364,16 @@ def test_a_digit_waits_for_a_number_only_while_it_may_come():
         emitted = [step for step in range(14, 30) if one.add(*silence(1))]
         # Alone it is final at the first step after 0.63 s; another digit makes it final at once.
         assert (emitted or [13])[0] == expected
+
+
+@pytest.mark.parametrize(("word", "digits"), [(DOUBLE, [7]), (NUMBER, [])])
+def test_a_digit_is_final_when_double_or_a_number_follows(word, digits):
+    one = spotter(0.5, CONTEXT)
+    one.add(*steps((7, 0.9, 0.03, 0.0)))
+    one.add(*silence(3))
+    assert one.add(*steps((word, 0.9, 0.0, 0.0))) == []
+    assert [segment.digit for segment in one.add(*silence(1))] == digits
+    assert one.partial is None
 
 
 def test_a_digit_that_is_part_of_a_number_is_not_shown():
@@ -216,11 +457,11 @@ def test_labels_have_the_indices_that_are_named():
     assert LABELS.index("blank") == BLANK == len(LABELS) - 1
 
 
-def test_a_digit_is_final_when_nothing_can_claim_its_place_any_more():
+def test_a_digit_is_final_when_no_number_can_reject_it_any_more():
     one = spotter(0.5)
     assert one.add(*steps((7, 0.9, 0.03, 0.0))) == []
     emitted = [step for step in range(2, 20) if one.add(*silence(1))]
-    # It ends at 0.03 s and settles for 0.25 s: the first step after 0.28 s is the tenth, 0.30 s.
+    # It ends at 0.03 s, and waits for 0.25 s: the first step after 0.28 s is the tenth, 0.30 s.
     assert emitted == [10]
 
 
@@ -228,7 +469,7 @@ def test_a_digit_is_not_final_while_a_run_may_still_become_one():
     one = spotter(0.5)
     one.add(*steps((7, 0.9, 0.03, 0.0)))
     one.add(*silence(5))
-    # A faint run far behind: improbable, so that it claims nothing yet, and holds the other back.
+    # A faint run far behind: improbable, so that it is no digit yet, and holds the other back.
     for _ in range(3):
         assert one.add(*steps((2, 0.15, 0.03, 0.0))) == []
     (segment,) = one.add(*steps((2, 0.9, 0.03, 0.0)))

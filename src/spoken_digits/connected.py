@@ -46,6 +46,7 @@ __all__ = ["SHIPPED_STRINGS", "Segment", "Stream", "Transcriber", "Transcript", 
 FloatArray = NDArray[np.float32]
 
 MAX_SEARCH_S = 300.0  # of a recording in which more than the best string is looked for
+_MIN_ABSENT = 1e-9  # probability that a step emits no digit; single precision can make it 0
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Update:
         Digits that are final: they do not come again.
     partial : Segment or None
         A digit whose probability and end may still change. It can also vanish, where a number word
-        follows it, and is one digit even if "double" will repeat it.
+        or another word follows it, and is one digit even if "double" will repeat it.
     """
 
     segments: tuple[Segment, ...]
@@ -206,7 +207,8 @@ class Stream:
     memory than seconds.
 
     A digit that another follows is final then. The last one is final only when a number word, which
-    rejects it, would come too late (`Decoding.number_after_s`); until then it is `Update.partial`.
+    rejects it, or another word, which makes it less probable, would come too late
+    (`Decoding.number_after_s`, `Decoding.context_s`); until then it is `Update.partial`.
 
     Parameters
     ----------
@@ -245,7 +247,7 @@ class Stream:
             self._network.step,
             oh=oh,
             doubles=doubles,
-            on_rejected=self._on_rejected,
+            on_penalty=self._on_penalty,
         )
         self._resampler = Resampler(sample_rate) if sample_rate != SAMPLE_RATE else None
         self._count = 0  # samples fed, at 8 kHz
@@ -274,10 +276,7 @@ class Stream:
         rest = self._resampler.finish() if self._resampler else np.empty(0, np.float32)
         update = self._process(rest)
         end_s = self._count / SAMPLE_RATE
-        # The network emits a digit up to `lookahead` after its end: silence follows the recording.
-        block = self._network.block
-        waiting = len(self._blocks) + self._network.lookahead
-        silence = np.zeros(-(-waiting // block) * block - len(self._blocks), np.float32)
+        silence = self._network.silence_after(len(self._blocks))
         segments = (*update.segments, *self._process(silence).segments, *self._spotter.end())
         self._finished = True
         # The network predicts the end of a digit before it comes; now the last end is known.
@@ -293,9 +292,9 @@ class Stream:
             segments += self._spotter.add(log_p, edges)
         return Update(tuple(segments), self._spotter.partial)
 
-    def _on_rejected(self, word: int, first: int, stop: int) -> None:
+    def _on_penalty(self, word: int, first: int, stop: int, penalty: float) -> None:
         if self.lattice:
-            self.lattice.reject(word, first, stop)
+            self.lattice.weaken(word, first, stop, penalty)
 
 
 class _Blocks:
@@ -331,16 +330,16 @@ class _Lattice:
             self._ignored += [DOUBLE, TRIPLE]
         self._outputs: list[FloatArray] = []
         self._edges: list[FloatArray] = []
-        self._rejected: list[tuple[int, int, int]] = []
+        self._penalties: list[tuple[int, int, int, float]] = []
 
     def add(self, log_p: FloatArray, edges: FloatArray) -> None:
         """Take the next steps, (U, C) and (U, 2)."""
         self._outputs.append(log_p)
         self._edges.append(edges)
 
-    def reject(self, word: int, first: int, stop: int) -> None:
-        """Count a word, at the steps from first to stop, as a blank."""
-        self._rejected.append((word, first, stop))
+    def weaken(self, word: int, first: int, stop: int, penalty: float) -> None:
+        """Lower the log-odds that the steps from first to stop emit a word; a digit: that any."""
+        self._penalties.append((word, first, stop, penalty))
 
     @cached_property
     def log_p(self) -> FloatArray:
@@ -353,10 +352,10 @@ class _Lattice:
         blank = np.logaddexp.reduce(log_p[:, self._ignored], axis=1)
         if self._oh:
             log_p[:, 0] = np.logaddexp(log_p[:, 0], log_p[:, OH])
-        for word, first, stop in self._rejected:
-            if word in self._words:
-                blank[first:stop] = np.logaddexp(blank[first:stop], log_p[first:stop, word])
-                log_p[first:stop, word] = -np.inf
+        for word, first, stop, penalty in self._penalties:
+            words = slice(OH) if word < OH else slice(word, word + 1)
+            if word < OH or word in self._words:
+                _weaken(log_p[first:stop, words], blank[first:stop], penalty)
         return np.column_stack([log_p[:, self._words], blank])
 
     def segment(self, digit: int, u: int, step: int) -> Segment:
@@ -368,6 +367,22 @@ class _Lattice:
         end_s = max(start_s, now_s - float(edges[1]))
         word = "oh" if is_oh else DIGIT_WORDS[digit]
         return Segment(digit, word, start_s, end_s, float(np.exp(self.log_p[u, digit])))
+
+
+def _weaken(log_p: FloatArray, blank: FloatArray, penalty: float) -> None:
+    """Lower, in place, the log-odds that any of the steps emits a word, (U, words); (U,) blanks.
+
+    That no step emits one is the product of their probabilities of none, 1 - p. All of these are
+    raised to the same power, so that the product becomes the one that is wanted.
+    """
+    p = np.minimum(np.exp(log_p.astype(np.float64)).sum(axis=1), 1 - _MIN_ABSENT)
+    log_absent = np.log1p(-p)
+    total = log_absent.sum()  # its log-odds against any step are log(1 - exp(total)) - total
+    power = -np.logaddexp(0, np.log(-np.expm1(total)) - total - penalty) / total
+    weaker = -np.expm1(power * log_absent)
+    with np.errstate(divide="ignore"):
+        blank[:] = np.logaddexp(blank, np.log(p - weaker))
+        log_p += np.log(weaker / p)[:, None]
 
 
 def _ended(segment: Segment, end_s: float) -> Segment:

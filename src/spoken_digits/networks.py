@@ -227,15 +227,21 @@ class StringNetwork:
         names = (_STATE + n.removeprefix(_NEW_STATE) for n in self._wanted[len(_STRING_OUTPUTS) :])
         return log_softmax(scores[0]), edges[0], dict(zip(names, news, strict=True))
 
+    def silence_after(self, count: int) -> FloatArray:
+        """Make the silence to run after the last `count` samples: (L,).
+
+        In it the network may emit the last word. So it is of `lookahead` or more, and both together
+        are of whole blocks.
+        """
+        return np.zeros(self.lookahead + -(count + self.lookahead) % self.block, np.float32)
+
     def score_clip(self, clip: FloatArray) -> NDArray[np.float64]:
-        """Score a clip (L,) at 8 kHz, followed by silence: (C,), as `single_word` does.
+        """Score a clip (L,) at 8 kHz, and silence after it: (C,), as `single_word` does.
 
         That is the log-probability that each word is said in it once, and nothing else; last, that
-        none is. Silence of the length of `lookahead` follows, in which the last may be emitted.
+        none is.
         """
-        length = -(-(len(clip) + self.lookahead) // self.block) * self.block
-        samples = np.zeros(length, np.float32)
-        samples[: len(clip)] = clip
+        samples = np.concatenate([clip, self.silence_after(len(clip))])
         log_p, _, _ = self.run(samples, self.first_state())
         return single_word(log_p)
 

@@ -3,8 +3,9 @@
 Shapes: U steps, C = 16 classes, those of `LABELS`.
 """
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
 
 import numpy as np
@@ -55,10 +56,6 @@ class Decoding:
         Of other words against a digit, 0 or more, in `score_run`.
     min_step_probability : float
         Of a word at a step; below, the word's run has ended.
-    min_overlap : float
-        Fraction of the shorter of two segments; with so much in common, both claim one word.
-    settling_s : float
-        After a digit's end, in seconds, no other claims its place any more.
     number_before_s : float
         Seconds from a number word's emission to a digit's start: in less, the digit is rejected.
     number_after_s : float
@@ -68,28 +65,35 @@ class Decoding:
     double_s : float
         Seconds from the emission of "double" or "triple" to a digit's start: in more, it does
         nothing.
+    context_penalty : float
+        Log-odds, 0 or more, that a digit loses for each side, before and after, on which its
+        neighbour is a number word or another word.
+    context_s : float
+        Seconds between the emissions of a digit and of its neighbour, 0 or more: if they are
+        further apart, the digit loses nothing.
     """
 
     emission_threshold: float
     word_threshold: float
     other_weight: float
     min_step_probability: float
-    min_overlap: float
-    settling_s: float
     number_before_s: float
     number_after_s: float
     double_s: float
+    context_penalty: float = 0.0
+    context_s: float = 0.0
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Decoding":
-        """Read the metadata of a model file.
+        """Read the metadata of a model file; one without the context's entries has no penalty.
 
         Raises
         ------
         KeyError, ValueError
-            When an entry is missing, or no number.
+            When another entry is missing, or one is no number.
         """
-        return cls(*(float(metadata[field.name]) for field in fields(cls)))
+        named = (f.name for f in fields(cls) if f.default is MISSING or f.name in metadata)
+        return cls(**{name: float(metadata[name]) for name in named})
 
     def to_metadata(self) -> dict[str, str]:
         """Write the entries that `from_metadata` reads."""
@@ -109,7 +113,7 @@ class Segment:
         Where in the recording it is spoken, to some hundredths of a second. Where "double" or
         "triple" repeats a digit, equal parts of the time of the digit's word.
     probability : float
-        That it is there and is this digit, 0 to 1.
+        That it is there and is this digit, 0 to 1; other words beside it make it less.
     """
 
     digit: int
@@ -161,6 +165,12 @@ def score_run(p: float, p_other: float, other_weight: float) -> float:
         return float(np.log(p) - np.log(against))
 
 
+def _weaken(p: float, penalty: float) -> float:
+    """Return the probability whose log-odds are less by the penalty than those of p."""
+    left = p * np.exp(-penalty)
+    return float(left / (left + 1 - p)) if p < 1 else p
+
+
 class _Run:
     """Consecutive steps at which one word is the most probable.
 
@@ -172,10 +182,13 @@ class _Run:
         Its first step, and the step after its last.
     emitted_s
         When its first step ended.
+    is_after_other, is_before_other
+        Whether its neighbour on this side is a number word or another word, and near.
     """
 
     def __init__(self, word: int, first: int, now_s: float) -> None:
         self.word, self.first, self.stop, self.emitted_s = word, first, first, now_s
+        self.is_after_other = self.is_before_other = False
         self.start_s = self.end_s = self._peak = 0.0
         self._absent = np.ones(BLANK)  # probability of each word that no step emits it
         self._absent_oh = self._absent_zero = self._absent_other = 1.0
@@ -208,11 +221,12 @@ class _Run:
         """Probability that any of the steps emits a word that is no digit."""
         return float(1 - self._absent_other)
 
-    @property
-    def segment(self) -> Segment:
+    def segment(self, penalty: float) -> Segment:
+        """Make the segment of a digit that loses some of its log-odds."""
         is_oh = self.word == 0 and self._absent_oh < self._absent_zero
         word = "oh" if is_oh else DIGIT_WORDS[self.word]
-        return Segment(self.word, word, self.start_s, self.end_s, self.probability)
+        probability = _weaken(self.probability, penalty)
+        return Segment(self.word, word, self.start_s, self.end_s, probability)
 
 
 class Spotter:
@@ -223,14 +237,17 @@ class Spotter:
     three steps the blank is more probable. Therefore a run lasts while its word has a probability
     of `min_step_probability`, and the run's probability is that any of its steps emits the word.
 
-    A digit's place is what the network's edges say. Where it emits two digits for one word, their
-    places overlap, and the more probable is kept. Of words that are no digits the network does not
-    tell the place, only the order: "double" and "triple" repeat the digit after them, and a number
-    word rejects the digits before and after it, if they are near. Any other word only takes its
-    steps, and enters the score of a digit.
+    A digit's place is what the network's edges say. Of words that are no digits the network does
+    not tell the place, only the order: "double" and "triple" repeat the digit after them, and a
+    number word rejects the digits before and after it, if they are near.
 
-    A digit is final when no other can claim its place, and when the next word is known, or a number
-    word would come too late. So the answers do not depend on how the steps arrive.
+    What seems a digit in the middle of other speech is seldom one. So a digit loses
+    `context_penalty` of its score for each side on which its neighbour is a number word or another
+    word. Its neighbour is the next of these words, however improbable, unless a digit that reaches
+    the emission threshold without its own penalty, or "double" or "triple", lies between.
+
+    A digit is final when the next word is known, or would come too late to be its neighbour, or a
+    number that rejects it. So the answers do not depend on how the steps arrive.
 
     Parameters
     ----------
@@ -242,9 +259,10 @@ class Spotter:
         Whether "oh" is zero; if not, it is another word.
     doubles
         Whether "double" and "triple" repeat digits; if not, they do nothing.
-    on_rejected
-        Is called with each word that is taken back: the index of its label, its first step, and the
-        step after its last. These are digits beside numbers, and "double" without a digit.
+    on_penalty
+        Is called with each word that loses log-odds: the index of its label, its first step, the
+        step after its last, and how many it loses. These are digits beside other words and, with an
+        infinite penalty, digits beside numbers, and "double" without a digit.
     """
 
     def __init__(
@@ -254,18 +272,19 @@ class Spotter:
         *,
         oh: bool = True,
         doubles: bool = True,
-        on_rejected: Callable[[int, int, int], None] = lambda *_: None,
+        on_penalty: Callable[[int, int, int, float], None] = lambda *_: None,
     ) -> None:
-        self._decoding, self._step, self._on_rejected = decoding, step, on_rejected
+        self._decoding, self._step, self._on_penalty = decoding, step, on_penalty
         self._oh, self._doubles = oh, doubles
         self._steps = 0
         self._run: _Run | None = None
-        self._held: _Run | None = None  # a digit that may still be replaced, or rejected
+        self._held: _Run | None = None  # a digit that may still be rejected
         # Words that are neither digits nor of the kind "other": the last before the digit that is
         # held, the first after it, and the last that was emitted.
         self._before: _Run | None = None
         self._after: _Run | None = None
         self._last: _Run | None = None
+        self._other: _Run | None = None  # a number or other word, the next digit's neighbour
 
     @property
     def partial(self) -> Segment | None:
@@ -274,12 +293,13 @@ class Spotter:
         It may also turn out to be no digit; and it is one, even if "double" will repeat it.
         """
         candidates = []
-        if self._held and not self._is_rejected(self._held, self._before, self._after):
+        if self._held and self._is_kept(self._held, self._before, self._after):
             candidates.append(self._held)
         run = self._run
-        if run and run.is_digit and self._counts(run) and not self._is_rejected(run, self._last):
+        if run and run.is_digit and self._is_kept(run, self._last):
             candidates.append(run)
-        return max(candidates, key=lambda run: run.probability).segment if candidates else None
+        segments = [run.segment(self._penalty(run)) for run in candidates]
+        return max(segments, key=lambda segment: segment.probability, default=None)
 
     def add(self, log_p: FloatArray, edges: FloatArray) -> list[Segment]:
         """Take the next steps, (U, C) and (U, 2); return the segments that are final now."""
@@ -293,7 +313,7 @@ class Spotter:
             if self._run and not (is_emitted and word == self._run.word):
                 segments += self._end_run()
             if is_emitted:
-                self._run = self._run or _Run(word, self._steps - 1, now_s)
+                self._run = self._run or self._begin_run(word, now_s)
                 self._run.add(merged, row[OH] if self._oh else 0.0, now_s, edge)
             if self._held and self._is_settled(self._held, now_s):
                 segments += self._release()
@@ -303,67 +323,92 @@ class Spotter:
         """End the current run; return the segments that were not final yet."""
         segments = [*self._end_run(), *self._release()]
         self._drop_double(self._last)
-        self._last = None
+        self._last = self._other = None
         return segments
 
+    def _score(self, digit: _Run) -> float:
+        return score_run(digit.probability, digit.p_other, self._decoding.other_weight)
+
+    def _penalty(self, digit: _Run) -> float:
+        return self._decoding.context_penalty * (digit.is_after_other + digit.is_before_other)
+
     def _counts(self, run: _Run) -> bool:
-        d = self._decoding
+        """Whether a digit, without a penalty, or a word that is none has an effect."""
         if run.is_digit:
-            return score_run(run.probability, run.p_other, d.other_weight) >= d.emission_threshold
-        return bool(log_odds(run.probability) >= d.word_threshold)
+            return self._score(run) >= self._decoding.emission_threshold
+        return bool(log_odds(run.probability) >= self._decoding.word_threshold)
+
+    def _is_kept(self, digit: _Run, before: _Run | None, after: _Run | None = None) -> bool:
+        """Whether a digit is emitted, by its score and the words beside it."""
+        threshold = self._decoding.emission_threshold
+        is_probable = self._score(digit) - self._penalty(digit) >= threshold
+        return is_probable and not self._is_rejected(digit, before, after)
+
+    def _begin_run(self, word: int, now_s: float) -> _Run:
+        """Begin a run of the word; see whether it is a digit's neighbour, or has one."""
+        run = _Run(word, self._steps - 1, now_s)
+        if run.is_digit and self._other:
+            run.is_after_other = self._is_near(self._other, run.first)
+        if word in (NUMBER, OTHER):
+            self._other = run
+            if self._held and self._after is None and self._is_near(self._held, run.first):
+                self._held.is_before_other = True
+        return run
+
+    def _is_near(self, before: _Run, step: int) -> bool:
+        """Whether a word that begins at this step is the neighbour of the one before."""
+        return (step - before.first) * self._step / SAMPLE_RATE <= self._decoding.context_s
 
     def _is_settled(self, held: _Run, now_s: float) -> bool:
-        """Whether nothing can claim the place of the digit, or reject it."""
+        """Whether nothing that comes can change what becomes of the digit."""
         run = self._run
         if run and run.is_digit:
-            return self._counts(run) and not self._is_one_word(held, run)
-        if run and run.word == NUMBER and self._after is None:
+            return self._counts(run)
+        if self._after:
+            return True
+        if run and run.word == NUMBER:
             return False
-        d = self._decoding
-        wait_s = d.settling_s if self._after else max(d.settling_s, d.number_after_s)
-        return now_s > held.end_s + wait_s
+        is_past = now_s > held.end_s + self._decoding.number_after_s
+        return is_past and not self._is_near(held, self._steps - 1)
 
     def _end_run(self) -> list[Segment]:
         """End the current run; return the segments that are final by it."""
         run, self._run = self._run, None
         if not run or run.word == OTHER or not self._counts(run):
             return []
+        if run.word != NUMBER:
+            self._other = None
         if run.is_digit:
-            return self._place(run)
+            segments = self._release()
+            self._held, self._before, self._last = run, self._last, None
+            return segments
         self._drop_double(self._last)
         self._last = run
         if self._held and self._after is None:
             self._after = run
         return []
 
-    def _place(self, run: _Run) -> list[Segment]:
-        """Hold a digit; return the one before it, if that is another word."""
-        if self._held and self._is_one_word(self._held, run):
-            if run.probability > self._held.probability:
-                self._held = run
-            return []
-        segments = self._release()
-        self._held, self._before, self._last = run, self._last, None
-        return segments
-
     def _release(self) -> list[Segment]:
-        """Release the digit that is held, unless a number rejects it; repeat it after "double"."""
-        held, before = self._held, self._before
+        """Release the digit that is held, if it is kept; repeat it after "double"."""
+        held, before, after = self._held, self._before, self._after
+        self._held = self._before = self._after = None
         if held is None:
             return []
-        is_rejected = self._is_rejected(held, before, self._after)
-        self._held = self._before = self._after = None
-        times = 1
+        is_kept, times = self._is_kept(held, before, after), 1
         if before and before.word in (DOUBLE, TRIPLE):
             is_near = held.start_s - before.emitted_s <= self._decoding.double_s
-            if is_near and not is_rejected and self._doubles:
+            if is_near and is_kept and self._doubles:
                 times = 2 if before.word == DOUBLE else 3
             else:
                 self._drop_double(before)
-        if is_rejected:
-            self._on_rejected(held.word, held.first, held.stop)
+        is_rejected = self._is_rejected(held, before, after)
+        penalty = math.inf if is_rejected else self._penalty(held)
+        if penalty:
+            self._on_penalty(held.word, held.first, held.stop, penalty)
+        if not is_kept:
             return []
-        return held.segment.divided(times) if times > 1 else [held.segment]
+        segment = held.segment(penalty)
+        return segment.divided(times) if times > 1 else [segment]
 
     def _is_rejected(self, digit: _Run, before: _Run | None, after: _Run | None = None) -> bool:
         """Whether a digit is part of a number, by the words beside it."""
@@ -379,12 +424,7 @@ class Spotter:
     def _drop_double(self, word: _Run | None) -> None:
         """Take back a "double" or "triple" that repeats no digit."""
         if word and word.word in (DOUBLE, TRIPLE):
-            self._on_rejected(word.word, word.first, word.stop)
-
-    def _is_one_word(self, a: _Run, b: _Run) -> bool:
-        common_s = min(a.end_s, b.end_s) - max(a.start_s, b.start_s)
-        shorter_s = min(a.end_s - a.start_s, b.end_s - b.start_s)
-        return common_s >= self._decoding.min_overlap * shorter_s
+            self._on_penalty(word.word, word.first, word.stop, math.inf)
 
 
 def single_word(log_p: FloatArray) -> NDArray[np.float64]:

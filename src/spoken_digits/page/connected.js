@@ -60,11 +60,9 @@ export class Stream {
 
   /** @returns {Promise<Segment[]>} digits that are final only now that there are no more samples */
   async finish() {
-    const { block, lookahead } = this.#network;
     const end = this.#fed / SAMPLE_RATE;
-    // The network emits a digit up to `lookahead` after its end: silence follows the recording.
-    const length = Math.ceil((this.#count + lookahead) / block) * block;
-    const segments = await this.feed(new Float32Array(length - this.#count));
+    const silence = new Float32Array(this.#network.silenceAfter(this.#count));
+    const segments = await this.feed(silence);
     // The network predicts the end of a digit before it comes; now the last end is known.
     return [...segments, ...this.#spotter.end()].map((segment) => ({
       ...segment,

@@ -173,13 +173,21 @@ export class StringNetwork {
   }
 
   /**
-   * Score a clip, followed by silence, in which the network may emit the last word.
+   * How much silence to run after the last samples: in it the network may emit the last word, and
+   * both together are of whole blocks.
+   * @param {number} count of these samples
+   */
+  silenceAfter(count) {
+    return Math.ceil((count + this.lookahead) / this.block) * this.block - count;
+  }
+
+  /**
+   * Score a clip, and silence after it.
    * @param {Float32Array} clip (L,) at 8 kHz
    * @returns {Promise<number[]>} (C,) as of `singleWord`
    */
   async scoreClip(clip) {
-    const length = Math.ceil((clip.length + this.lookahead) / this.block) * this.block;
-    const samples = new Float32Array(length);
+    const samples = new Float32Array(clip.length + this.silenceAfter(clip.length));
     samples.set(clip);
     const { scores } = await this.run(samples, this.firstState());
     return singleWord(scores.map(logSoftmax));

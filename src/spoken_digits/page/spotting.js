@@ -22,7 +22,7 @@ const [DOUBLE, TRIPLE, NUMBER, OTHER, BLANK] = [11, 12, 13, 14, 15];
  * @property {string} word as which it was said: "zero" to "nine", or "oh"
  * @property {number} start in seconds
  * @property {number} end in seconds
- * @property {number} probability that it is there and is this digit
+ * @property {number} probability that it is there and is this digit; other words beside it make it less
  * @property {number[]} probabilities the same of each of the ten digits
  */
 
@@ -39,12 +39,14 @@ const CONSTANTS = /** @type {const} */ ([
   "word_threshold",
   "other_weight",
   "min_step_probability",
-  "min_overlap",
-  "settling_s",
   "number_before_s",
   "number_after_s",
   "double_s",
+  "context_penalty",
+  "context_s",
 ]);
+/** Of a file that does not name them. */
+const DEFAULTS = { context_penalty: "0", context_s: "0" };
 
 /** @typedef {Record<typeof CONSTANTS[number], number>} Decoding see `Decoding` in spotting.py */
 
@@ -53,7 +55,9 @@ const CONSTANTS = /** @type {const} */ ([
  * @returns {Decoding | null} null where an entry is missing, or no number
  */
 export function readDecoding(metadata) {
-  const entries = CONSTANTS.map((name) => [name, parseFloat(metadata[name])]);
+  /** @type {Record<string, string>} */
+  const named = { ...DEFAULTS, ...metadata };
+  const entries = CONSTANTS.map((name) => [name, parseFloat(named[name])]);
   if (entries.some(([, value]) => Number.isNaN(value))) return null;
   return Object.fromEntries(entries);
 }
@@ -79,6 +83,12 @@ function scoreRun(p, other, weight) {
   return Math.log(p) - Math.log(1 - p + weight * other);
 }
 
+/** @param {number} p @param {number} penalty by which its log-odds become less */
+function weaken(p, penalty) {
+  const left = p * Math.exp(-penalty);
+  return p < 1 ? left / (left + 1 - p) : p;
+}
+
 /**
  * Score how probable it is that one word is said, once, and nothing else.
  * @param {number[][]} logP (U, C) log-probabilities, the blank last
@@ -100,6 +110,9 @@ export function singleWord(logP) {
 
 /** Consecutive steps at which one word is the most probable. */
 class Run {
+  /** Whether its neighbour on this side is a number word or another word, and near. */
+  isAfterOther = false;
+  isBeforeOther = false;
   start = 0;
   end = 0;
   #peak = 0;
@@ -109,9 +122,14 @@ class Run {
   #absentZero = 1;
   #absentOther = 1;
 
-  /** @param {number} word index of its label @param {number} emitted when its first step ended */
-  constructor(word, emitted) {
+  /**
+   * @param {number} word index of its label
+   * @param {number} first its first step
+   * @param {number} emitted when that step ended
+   */
+  constructor(word, first, emitted) {
     this.word = word;
+    this.first = first;
     this.emitted = emitted;
   }
 
@@ -147,11 +165,12 @@ class Run {
     return 1 - this.#absentOther;
   }
 
-  /** @returns {Segment} */
-  get segment() {
-    const { word: digit, start, end, probability } = this;
+  /** @param {number} penalty log-odds that it loses @returns {Segment} */
+  segment(penalty) {
+    const { word: digit, start, end } = this;
     const isOh = digit === 0 && this.#absentOh < this.#absentZero;
-    const probabilities = this.#absent.slice(0, OH).map((absent) => 1 - absent);
+    const probabilities = this.#absent.slice(0, OH).map((absent) => weaken(1 - absent, penalty));
+    const probability = probabilities[digit];
     return { digit, word: isOh ? "oh" : DIGIT_WORDS[digit], start, end, probability, probabilities };
   }
 }
@@ -165,7 +184,7 @@ export class Spotter {
   #steps = 0;
   /** @type {Run | null} */
   #run = null;
-  /** @type {Run | null} a digit that may still be replaced, or rejected */
+  /** @type {Run | null} a digit that may still be rejected */
   #held = null;
   // Words that are neither digits nor of the kind "other": the last before the digit that is held,
   // the first after it, and the last that was emitted.
@@ -175,6 +194,8 @@ export class Spotter {
   #after = null;
   /** @type {Run | null} */
   #last = null;
+  /** @type {Run | null} a number or other word, the next digit's neighbour */
+  #other = null;
 
   /** @param {Decoding} decoding @param {number} step samples @param {Options} options */
   constructor(decoding, step, { oh = true, doubles = true } = {}) {
@@ -186,15 +207,17 @@ export class Spotter {
 
   /** @returns {Segment | null} the most probable digit that is not final yet */
   get partial() {
-    /** @type {Run[]} */
+    /** @type {Segment[]} */
     const open = [];
     const [held, run] = [this.#held, this.#run];
-    if (held && !this.#isRejected(held, this.#before, this.#after)) open.push(held);
-    if (run?.isDigit && this.#counts(run) && !this.#isRejected(run, this.#last, null)) {
-      open.push(run);
+    if (held && this.#isKept(held, this.#before, this.#after)) {
+      open.push(held.segment(this.#penalty(held)));
+    }
+    if (run?.isDigit && this.#isKept(run, this.#last, null)) {
+      open.push(run.segment(this.#penalty(run)));
     }
     if (!open.length) return null;
-    return open.reduce((a, b) => (b.probability > a.probability ? b : a)).segment;
+    return open.reduce((a, b) => (b.probability > a.probability ? b : a));
   }
 
   /**
@@ -214,7 +237,7 @@ export class Spotter {
       const isEmitted = p >= this.#decoding.min_step_probability;
       if (this.#run && !(isEmitted && word === this.#run.word)) segments.push(...this.#endRun());
       if (isEmitted) {
-        this.#run ??= new Run(word, now);
+        this.#run ??= this.#beginRun(word, now);
         this.#run.add(words, this.#oh ? row[OH] : 0, now, edges[u]);
       }
       if (this.#held && this.#isSettled(this.#held, now)) segments.push(...this.#release());
@@ -225,24 +248,59 @@ export class Spotter {
   /** @returns {Segment[]} those that were not final yet; the current run ends */
   end() {
     const segments = [...this.#endRun(), ...this.#release()];
-    this.#last = null;
+    this.#last = this.#other = null;
     return segments;
   }
 
-  /** @param {Run} run */
+  /** @param {Run} digit */
+  #score(digit) {
+    return scoreRun(digit.probability, digit.other, this.#decoding.other_weight);
+  }
+
+  /** @param {Run} digit */
+  #penalty(digit) {
+    const sides = Number(digit.isAfterOther) + Number(digit.isBeforeOther);
+    return sides * this.#decoding.context_penalty;
+  }
+
+  /** @param {Run} run whether a digit, without a penalty, or a word that is none has an effect */
   #counts(run) {
     const d = this.#decoding;
     if (!run.isDigit) return logOdds(run.probability) >= d.word_threshold;
-    return scoreRun(run.probability, run.other, d.other_weight) >= d.emission_threshold;
+    return this.#score(run) >= d.emission_threshold;
+  }
+
+  /** @param {Run} digit @param {Run | null} before @param {Run | null} after */
+  #isKept(digit, before, after) {
+    const score = this.#score(digit) - this.#penalty(digit);
+    return score >= this.#decoding.emission_threshold && !this.#isRejected(digit, before, after);
+  }
+
+  /** @param {number} word @param {number} now @returns {Run} */
+  #beginRun(word, now) {
+    const run = new Run(word, this.#steps - 1, now);
+    if (run.isDigit && this.#other) run.isAfterOther = this.#isNear(this.#other, run.first);
+    if (word === NUMBER || word === OTHER) {
+      this.#other = run;
+      const held = this.#held;
+      if (held && !this.#after && this.#isNear(held, run.first)) held.isBeforeOther = true;
+    }
+    return run;
+  }
+
+  /** @param {Run} before @param {number} step at which its neighbour would begin */
+  #isNear(before, step) {
+    return ((step - before.first) * this.#step) / SAMPLE_RATE <= this.#decoding.context_s;
   }
 
   /** @param {Run} held @param {number} now @returns {boolean} */
   #isSettled(held, now) {
     const run = this.#run;
-    if (run?.isDigit) return this.#counts(run) && !this.#isOneWord(held, run);
-    if (run?.word === NUMBER && !this.#after) return false;
-    const { settling_s: settling, number_after_s: number } = this.#decoding;
-    return now > held.end + (this.#after ? settling : Math.max(settling, number));
+    if (run?.isDigit) return this.#counts(run);
+    if (this.#after) return true;
+    if (run?.word === NUMBER) return false;
+    const isPast = now > held.end + this.#decoding.number_after_s;
+    return isPast && !this.#isNear(held, this.#steps - 1);
   }
 
   /** @returns {Segment[]} those that are final by the end of the current run */
@@ -250,33 +308,28 @@ export class Spotter {
     const run = this.#run;
     this.#run = null;
     if (!run || run.word === OTHER || !this.#counts(run)) return [];
-    if (run.isDigit) return this.#place(run);
+    if (run.word !== NUMBER) this.#other = null;
+    if (run.isDigit) {
+      const segments = this.#release();
+      this.#held = run;
+      this.#before = this.#last;
+      this.#last = null;
+      return segments;
+    }
     this.#last = run;
     if (this.#held) this.#after ??= run;
     return [];
   }
 
-  /** @param {Run} run @returns {Segment[]} */
-  #place(run) {
-    if (this.#held && this.#isOneWord(this.#held, run)) {
-      if (run.probability > this.#held.probability) this.#held = run;
-      return [];
-    }
-    const segments = this.#release();
-    this.#held = run;
-    this.#before = this.#last;
-    this.#last = null;
-    return segments;
-  }
-
-  /** @returns {Segment[]} the digit that is held, unless a number rejects it */
+  /** @returns {Segment[]} the digit that is held, if it is kept */
   #release() {
     const [held, before, after] = [this.#held, this.#before, this.#after];
     this.#held = this.#before = this.#after = null;
-    if (!held || this.#isRejected(held, before, after)) return [];
+    if (!held || !this.#isKept(held, before, after)) return [];
+    const segment = held.segment(this.#penalty(held));
     const isNear = before && held.start - before.emitted <= this.#decoding.double_s;
-    if (!this.#doubles || !isNear) return [held.segment];
-    return divided(held.segment, before.word === DOUBLE ? 2 : before.word === TRIPLE ? 3 : 1);
+    if (!this.#doubles || !isNear) return [segment];
+    return divided(segment, before.word === DOUBLE ? 2 : before.word === TRIPLE ? 3 : 1);
   }
 
   /** @param {Run} digit @param {Run | null} before @param {Run | null} after */
@@ -286,13 +339,6 @@ export class Spotter {
       (before?.word === NUMBER && digit.start - before.emitted <= d.number_before_s) ||
       (after?.word === NUMBER && after.emitted - digit.end <= d.number_after_s)
     );
-  }
-
-  /** @param {Run} a @param {Run} b */
-  #isOneWord(a, b) {
-    const common = Math.min(a.end, b.end) - Math.max(a.start, b.start);
-    const shorter = Math.min(a.end - a.start, b.end - b.start);
-    return common >= this.#decoding.min_overlap * shorter;
   }
 }
 

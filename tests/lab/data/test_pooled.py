@@ -312,7 +312,7 @@ def test_speakers_and_words_weigh_by_the_square_root_of_their_clips(tmp_path: Pa
             shares["word", clip.label] += p
     # Three corpora have a seven; george counts twice, so that all six count seven times.
     assert shares["7", "george"] == pytest.approx(0.075 / 4 * 2 / 7)
-    assert shares["7", "theo"] == pytest.approx(0.075 / 3 * 1 / 7)
+    assert shares["7", "theo"] == pytest.approx(0.075 / 4 * 1 / 7)
     # Beside words there are noise and fragments, which weigh 0.3 each.
     assert shares["word", "cat"] == pytest.approx(0.25 / 1.6 * 2 / 3)
     assert shares["word", "dog"] == pytest.approx(0.25 / 1.6 * 1 / 3)

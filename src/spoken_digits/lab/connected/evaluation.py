@@ -172,12 +172,10 @@ class Transcribed:
 
 def run_network(network: StringNetwork, samples: FloatArray) -> Outputs:
     """Run a network over (L,) samples, followed by as much silence as it looks ahead."""
-    length = -(-(len(samples) + network.lookahead) // network.block) * network.block
-    padded = np.zeros(length, np.float32)
-    padded[: len(samples)] = samples
+    padded = np.concatenate([samples, network.silence_after(len(samples))])
     at_once = max(1, round(_RUN_S * SAMPLE_RATE / network.block)) * network.block
     state, log_p, edges = network.first_state(), [], []
-    for begin in range(0, length, at_once):
+    for begin in range(0, len(padded), at_once):
         step_log_p, step_edges, state = network.run(padded[begin : begin + at_once], state)
         log_p.append(step_log_p)
         edges.append(step_edges)

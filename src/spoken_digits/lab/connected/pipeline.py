@@ -77,11 +77,11 @@ DECODING = Decoding(
     word_threshold=2.0,
     other_weight=0.0,
     min_step_probability=0.1,
-    min_overlap=2.0,  # never: in fluent speech, places of neighbours overlap
-    settling_s=0.25,
     number_before_s=0.35,
     number_after_s=0.7,
     double_s=1.0,
+    context_penalty=2.0,
+    context_s=0.5,
 )
 HANDLING_HOURS = 0.1  # of each kind, after a training; `strings score` takes an hour
 PHRASE_VOICES = 90
