@@ -31,8 +31,11 @@ from IPython.display import SVG, Audio, display
 
 import spoken_digits as sd
 from spoken_digits.audio import SAMPLE_RATE, read_audio, to_clip
+from spoken_digits.connected import Transcriber
 from spoken_digits.lab.augmentation import waveform as waveforms
 from spoken_digits.lab.augmentation.policies import POLICIES, augmented_log_mel
+from spoken_digits.lab.connected.evaluation import run_network
+from spoken_digits.lab.connected.strings import StringStyle, make_strings, read_words
 from spoken_digits.lab.data.corpora import best_corpus
 from spoken_digits.lab.data.dataset import prepare
 from spoken_digits.lab.data.splits import XSDR_TRAIN, split_by_speaker
@@ -44,6 +47,7 @@ from spoken_digits.lab.reporting import figures
 from spoken_digits.lab.training.config import TrainConfig
 from spoken_digits.lab.training.contrastive import PretrainConfig, fit_probe, pretrain
 from spoken_digits.lab.training.supervised import build_network, predict, train
+from spoken_digits.spotting import LABELS
 
 torch.set_num_threads(1)
 plt.rcParams["figure.dpi"] = 72
@@ -252,6 +256,35 @@ drawn = map_embeddings(
     "pre-trained", embeddings, [c.label for c in chosen], [c.speaker for c in chosen]
 )
 display(SVG(figures.embedding_map(drawn)))
+
+# %% [markdown]
+# ## A string of digits, and what is none
+#
+# The network for strings emits a word when it has ended, or up to 240 ms later. Five digits of one
+# speaker are joined; the picture shows the probability of each class at each step of 20 ms. Played
+# backwards, the same sound holds no digit, and none should be transcribed.
+
+# %%
+transcriber = Transcriber()  # the network for strings that ships
+spoken = read_words([clip for clip in clips if clip.speaker == speakers[1]])
+string = make_strings(spoken, 1, StringStyle(min_digits=5, max_digits=5), seed=3)[0]
+backwards = np.ascontiguousarray(string.samples[::-1])
+figure, axes = plt.subplots(2, 1, figsize=(10, 5), sharex=True, layout="constrained")
+for ax, samples, title in zip(
+    axes, (string.samples, backwards), (f"said: {string.digits}", "backwards"), strict=True
+):
+    play(samples, title)
+    found = transcriber(samples, SAMPLE_RATE).digits
+    outputs = run_network(transcriber.network, samples)
+    ax.imshow(
+        np.exp(outputs.log_p.T), origin="lower", aspect="auto", cmap="cividis",
+        extent=(0, len(outputs.log_p) * 0.02, -0.5, len(LABELS) - 0.5),
+    )  # fmt: skip
+    ax.set(
+        yticks=range(len(LABELS)), yticklabels=LABELS, title=f"{title}; found: {found or 'none'}"
+    )
+axes[-1].set_xlabel("time, s")
+plt.show()
 
 # %% [markdown]
 # ## Your own recording
