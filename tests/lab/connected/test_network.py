@@ -26,6 +26,7 @@ from spoken_digits.lab.connected.strings import DigitString, read_words
 from spoken_digits.lab.connected.training import (
     StringConfig,
     TrainingData,
+    _spliced,
     draw_batch,
     string_loss,
     train_strings,
@@ -158,13 +159,15 @@ def test_of_a_fluent_recording_the_words_are_known_and_not_their_times():
     material = TrainingData([fluent_digit()], [], [], [], [fluent])
     material.kinds = ["utterances"]
     batch = draw_batch(material, replace(TINY, batch_size=16), 0)
-    said = [LABELS[k] for k in batch.targets[: batch.counts[0]]]
-    assert "other 7 double oh" in " ".join(said)
+    said = [
+        " ".join(LABELS[k] for k in labels) for labels in batch.targets.split(batch.counts.tolist())
+    ]
+    i = next(i for i, words in enumerate(said) if "other 7 double oh" in words)
     assert batch.edge_mask.sum() == 0  # nothing is learned of times that are not known
-    seven, oh = (batch.allowed[0, :, LABELS.index(label)] for label in ("7", "oh"))
-    assert seven.sum() * STEP / SAMPLE_RATE > 8_000 / SAMPLE_RATE / float(batch.tempo[0])
+    seven, oh = (batch.allowed[i, :, LABELS.index(label)] for label in ("7", "oh"))
+    assert seven.sum() * STEP / SAMPLE_RATE > 8_000 / SAMPLE_RATE / float(batch.tempo[i])
     assert torch.equal(seven, oh)
-    assert batch.allowed[0, :, LABELS.index("3")].sum() == 0
+    assert batch.allowed[i, :, LABELS.index("3")].sum() == 0
 
 
 def fluent_digit() -> DigitString:
@@ -290,3 +293,24 @@ def test_weights_are_rounded_to_the_nearest_of_12_bits():
     nearest = math.ldexp(round(math.ldexp(math.pi, 10)), -10)
     assert rounded["w"].tolist() == [1 + 2**-11, 1, -nearest, 0]
     assert rounded["n"].tolist() == [4_097]
+
+
+def test_halves_of_two_digits_are_another_word():
+    a, b = (
+        DigitString(
+            np.full(n, level, np.float32), digit, np.array([0]), np.array([n]), "ann", "fsdd"
+        )
+        for n, level, digit in ((1_000, 0.1, "4"), (2_000, 0.2, "9"))
+    )
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        spliced = _spliced(a, b, rng)
+        assert (spliced.digits, spliced.labels) == ("", ("other",))
+        n_first = int((spliced.samples == np.float32(0.1)).sum())
+        assert 350 <= n_first <= 650
+        assert 700 <= len(spliced.samples) - n_first <= 1_300
+        assert (np.diff(spliced.samples) >= 0).all()  # the first, then the last part
+    # The end of "one" makes "nine" of its beginning: no such halves are joined.
+    ramp = replace(b, samples=np.arange(2_000, dtype=np.float32))
+    one = replace(a, digits="1")
+    assert np.array_equal(_spliced(one, ramp, rng).samples, ramp.samples[::-1])
