@@ -165,10 +165,8 @@ _KINDS = {
     **{"fsdd": 0.17, "speech_commands": 0.17},
     **{"voices": 0.05, "flite-festival": 0.05, "kokoro": 0.05},
     **{"phrases": 0.3, "sentences": 0.2, "utterances": 0.26, "other speech": 0.26, "words": 0.1},
-    **{"handling": 0.04, "none": 0.2},
+    **{"handling": 0.04, "none": 0.1},
 }
-_SPLICED_AT = (0.35, 0.65)  # of a word
-_END_ALIKE = frozenset("179")  # in "n": the end of one for that of another leaves the digit
 _FRAGMENT = (0.2, 0.4)  # of a digit: too short to be recognized as that
 _LOG_TEMPO = float(np.log(0.68)), float(np.log(1.65))
 _P_ROOM = 0.3
@@ -182,15 +180,6 @@ def _trimmed(piece: DigitString, below_loudest_db: float) -> DigitString:
     waveform = torch.from_numpy(piece.samples)[None]
     cut, lengths = trim(waveform, length, torch.tensor([below_loudest_db]))
     return replace(piece, samples=cut[0].numpy(), starts=np.array([0]), ends=lengths.numpy())
-
-
-def _spliced(a: DigitString, b: DigitString, rng: np.random.Generator) -> DigitString:
-    """Join the first part of one word to the last part of another: no word, but half a digit."""
-    if a.digits == b.digits or (a.digits and {*a.digits, *b.digits} <= _END_ALIKE):
-        return DigitString.without_digits(b.samples[::-1], ("other",))
-    first, last = (round(rng.uniform(*_SPLICED_AT) * len(each.samples)) for each in (a, b))
-    samples = np.concatenate([a.samples[:first], b.samples[last:]])
-    return DigitString.without_digits(samples, ("other",))
 
 
 def _source(material: TrainingData, rng: np.random.Generator) -> Callable[[], DigitString]:
@@ -233,11 +222,8 @@ def _source(material: TrainingData, rng: np.random.Generator) -> Callable[[], Di
             return pick(material.whole["words"])
         if material.whole["sentences"] and roll < 0.75:
             return pick(material.whole["sentences"])
-        if roll < 0.9:
-            other = pick(material.whole["words"]) if material.whole["words"] else digit()
-            return _spliced(other if rng.random() < 0.3 else digit(), digit(), rng)
         piece = digit()
-        if roll < 0.96:  # no word, but like one
+        if roll < 0.9:  # no word, but like one
             return DigitString.without_digits(piece.samples[::-1], ("other",))
         stop = round(rng.uniform(*_FRAGMENT) * len(piece.samples))
         return DigitString.without_digits(piece.samples[:stop])
