@@ -26,7 +26,6 @@ from spoken_digits.lab.connected.strings import DigitString, read_words
 from spoken_digits.lab.connected.training import (
     StringConfig,
     TrainingData,
-    _spliced,
     draw_batch,
     string_loss,
     train_strings,
@@ -293,24 +292,3 @@ def test_weights_are_rounded_to_the_nearest_of_12_bits():
     nearest = math.ldexp(round(math.ldexp(math.pi, 10)), -10)
     assert rounded["w"].tolist() == [1 + 2**-11, 1, -nearest, 0]
     assert rounded["n"].tolist() == [4_097]
-
-
-def test_halves_of_two_digits_are_another_word():
-    a, b = (
-        DigitString(
-            np.full(n, level, np.float32), digit, np.array([0]), np.array([n]), "ann", "fsdd"
-        )
-        for n, level, digit in ((1_000, 0.1, "4"), (2_000, 0.2, "9"))
-    )
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        spliced = _spliced(a, b, rng)
-        assert (spliced.digits, spliced.labels) == ("", ("other",))
-        n_first = int((spliced.samples == np.float32(0.1)).sum())
-        assert 350 <= n_first <= 650
-        assert 700 <= len(spliced.samples) - n_first <= 1_300
-        assert (np.diff(spliced.samples) >= 0).all()  # the first, then the last part
-    # The end of "one" makes "nine" of its beginning: no such halves are joined.
-    ramp = replace(b, samples=np.arange(2_000, dtype=np.float32))
-    one = replace(a, digits="1")
-    assert np.array_equal(_spliced(one, ramp, rng).samples, ramp.samples[::-1])
