@@ -4,7 +4,6 @@ Shapes: U steps, C = 16 classes, those of `LABELS`.
 """
 
 import math
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
@@ -67,10 +66,11 @@ class Decoding:
         Seconds from the emission of "double" or "triple" to a digit's start: in more, it does
         nothing.
     context_penalty : float
-        Log-odds, 0 or more, that a digit loses, times the probability that a number word or another
-        word is before it, and once more times the probability that one is after it.
+        Log-odds, 0 or more, that a digit loses for each side, before and after, on which its
+        neighbour is a number word or another word.
     context_s : float
-        Seconds before a digit's emission, 0 or more, in which these words are before it.
+        Seconds between the emissions of a digit and of its neighbour, 0 or more: if they are
+        further apart, the digit loses nothing.
     """
 
     emission_threshold: float
@@ -182,14 +182,13 @@ class _Run:
         Its first step, and the step after its last.
     emitted_s
         When its first step ended.
-    others
-        Of number words and other words before its first step, and of those from that step on: the
-        probability that there is any, added up, 0 to 2.
+    is_after_other, is_before_other
+        Whether its neighbour on this side is a number word or another word, and near.
     """
 
-    def __init__(self, word: int, first: int, now_s: float, p_before: float) -> None:
+    def __init__(self, word: int, first: int, now_s: float) -> None:
         self.word, self.first, self.stop, self.emitted_s = word, first, first, now_s
-        self._p_before, self._absent_after = p_before, 1.0
+        self.is_after_other = self.is_before_other = False
         self.start_s = self.end_s = self._peak = 0.0
         self._absent = np.ones(BLANK)  # probability of each word that no step emits it
         self._absent_oh = self._absent_zero = self._absent_other = 1.0
@@ -208,17 +207,9 @@ class _Run:
             self.start_s = max(0.0, now_s - float(edges[0]))
             self.end_s = max(self.start_s, now_s - float(edges[1]))
 
-    def follow(self, p_other: float) -> None:
-        """Take the probability of number words and other words at a step, its own or a later."""
-        self._absent_after *= 1 - p_other
-
     @property
     def is_digit(self) -> bool:
         return self.word < OH
-
-    @property
-    def others(self) -> float:
-        return self._p_before + 1 - self._absent_after
 
     @property
     def probability(self) -> float:
@@ -251,12 +242,12 @@ class Spotter:
     number word rejects the digits before and after it, if they are near.
 
     What seems a digit in the middle of other speech is seldom one. So a digit loses
-    `context_penalty` of its score, times the probability that a number word or another word was
-    emitted in the `context_s` before, and again times the probability of one from then on until the
-    digit is final.
+    `context_penalty` of its score for each side on which its neighbour is a number word or another
+    word. Its neighbour is the next of these words, however improbable, unless a digit that reaches
+    the emission threshold without its own penalty, or "double" or "triple", lies between.
 
-    A digit is final when the next word is known, or would come too late to be a number that rejects
-    it. So the answers do not depend on how the steps arrive.
+    A digit is final when the next word is known, or would come too late to be its neighbour, or a
+    number that rejects it. So the answers do not depend on how the steps arrive.
 
     Parameters
     ----------
@@ -293,8 +284,7 @@ class Spotter:
         self._before: _Run | None = None
         self._after: _Run | None = None
         self._last: _Run | None = None
-        # Of the last steps: the probability that none emits a number word or another word.
-        self._absent_others = deque[float](maxlen=round(decoding.context_s * SAMPLE_RATE / step))
+        self._other: _Run | None = None  # a number or other word, the next digit's neighbour
 
     @property
     def partial(self) -> Segment | None:
@@ -323,15 +313,8 @@ class Spotter:
             if self._run and not (is_emitted and word == self._run.word):
                 segments += self._end_run()
             if is_emitted:
-                if self._run is None:
-                    p_before = 1 - math.prod(self._absent_others)
-                    self._run = _Run(word, self._steps - 1, now_s, p_before)
+                self._run = self._run or self._begin_run(word, now_s)
                 self._run.add(merged, row[OH] if self._oh else 0.0, now_s, edge)
-            p_other = min(1.0, float(merged[NUMBER] + merged[OTHER]))
-            for digit in (self._held, self._run):
-                if digit:
-                    digit.follow(p_other)
-            self._absent_others.append(1 - p_other)
             if self._held and self._is_settled(self._held, now_s):
                 segments += self._release()
         return segments
@@ -340,15 +323,14 @@ class Spotter:
         """End the current run; return the segments that were not final yet."""
         segments = [*self._end_run(), *self._release()]
         self._drop_double(self._last)
-        self._last = None
-        self._absent_others.clear()
+        self._last = self._other = None
         return segments
 
     def _score(self, digit: _Run) -> float:
         return score_run(digit.probability, digit.p_other, self._decoding.other_weight)
 
     def _penalty(self, digit: _Run) -> float:
-        return self._decoding.context_penalty * digit.others
+        return self._decoding.context_penalty * (digit.is_after_other + digit.is_before_other)
 
     def _counts(self, run: _Run) -> bool:
         """Whether a digit, without a penalty, or a word that is none has an effect."""
@@ -362,6 +344,21 @@ class Spotter:
         is_probable = self._score(digit) - self._penalty(digit) >= threshold
         return is_probable and not self._is_rejected(digit, before, after)
 
+    def _begin_run(self, word: int, now_s: float) -> _Run:
+        """Begin a run of the word; see whether it is a digit's neighbour, or has one."""
+        run = _Run(word, self._steps - 1, now_s)
+        if run.is_digit and self._other:
+            run.is_after_other = self._is_near(self._other, run.first)
+        if word in (NUMBER, OTHER):
+            self._other = run
+            if self._held and self._after is None and self._is_near(self._held, run.first):
+                self._held.is_before_other = True
+        return run
+
+    def _is_near(self, before: _Run, step: int) -> bool:
+        """Whether a word that begins at this step is the neighbour of the one before."""
+        return (step - before.first) * self._step / SAMPLE_RATE <= self._decoding.context_s
+
     def _is_settled(self, held: _Run, now_s: float) -> bool:
         """Whether nothing that comes can change what becomes of the digit."""
         run = self._run
@@ -371,13 +368,16 @@ class Spotter:
             return True
         if run and run.word == NUMBER:
             return False
-        return now_s > held.end_s + self._decoding.number_after_s
+        is_past = now_s > held.end_s + self._decoding.number_after_s
+        return is_past and not self._is_near(held, self._steps - 1)
 
     def _end_run(self) -> list[Segment]:
         """End the current run; return the segments that are final by it."""
         run, self._run = self._run, None
         if not run or run.word == OTHER or not self._counts(run):
             return []
+        if run.word != NUMBER:
+            self._other = None
         if run.is_digit:
             segments = self._release()
             self._held, self._before, self._last = run, self._last, None

@@ -110,6 +110,9 @@ export function singleWord(logP) {
 
 /** Consecutive steps at which one word is the most probable. */
 class Run {
+  /** Whether its neighbour on this side is a number word or another word, and near. */
+  isAfterOther = false;
+  isBeforeOther = false;
   start = 0;
   end = 0;
   #peak = 0;
@@ -118,28 +121,16 @@ class Run {
   #absentOh = 1;
   #absentZero = 1;
   #absentOther = 1;
-  #before;
-  #absentAfter = 1;
 
   /**
    * @param {number} word index of its label
-   * @param {number} emitted when its first step ended
-   * @param {number} before probability of a number word or another word before it
+   * @param {number} first its first step
+   * @param {number} emitted when that step ended
    */
-  constructor(word, emitted, before) {
+  constructor(word, first, emitted) {
     this.word = word;
+    this.first = first;
     this.emitted = emitted;
-    this.#before = before;
-  }
-
-  /** @param {number} other probability of number and other words at a step, its own or a later */
-  follow(other) {
-    this.#absentAfter *= 1 - other;
-  }
-
-  /** @returns {number} the probabilities of such words before and after it, added up, 0 to 2 */
-  get others() {
-    return this.#before + 1 - this.#absentAfter;
   }
 
   /**
@@ -188,7 +179,6 @@ class Run {
 export class Spotter {
   #decoding;
   #step;
-  #contextSteps;
   #oh;
   #doubles;
   #steps = 0;
@@ -204,14 +194,13 @@ export class Spotter {
   #after = null;
   /** @type {Run | null} */
   #last = null;
-  /** @type {number[]} of the last steps, the probability of no number word or other word */
-  #absentOthers = [];
+  /** @type {Run | null} a number or other word, the next digit's neighbour */
+  #other = null;
 
   /** @param {Decoding} decoding @param {number} step samples @param {Options} options */
   constructor(decoding, step, { oh = true, doubles = true } = {}) {
     this.#decoding = decoding;
     this.#step = step;
-    this.#contextSteps = Math.round((decoding.context_s * SAMPLE_RATE) / step);
     this.#oh = oh;
     this.#doubles = doubles;
   }
@@ -248,15 +237,9 @@ export class Spotter {
       const isEmitted = p >= this.#decoding.min_step_probability;
       if (this.#run && !(isEmitted && word === this.#run.word)) segments.push(...this.#endRun());
       if (isEmitted) {
-        const before = this.#absentOthers.reduce((a, b) => a * b, 1);
-        this.#run ??= new Run(word, now, 1 - before);
+        this.#run ??= this.#beginRun(word, now);
         this.#run.add(words, this.#oh ? row[OH] : 0, now, edges[u]);
       }
-      const other = Math.min(1, words[NUMBER] + words[OTHER]);
-      this.#held?.follow(other);
-      this.#run?.follow(other);
-      this.#absentOthers.push(1 - other);
-      if (this.#absentOthers.length > this.#contextSteps) this.#absentOthers.shift();
       if (this.#held && this.#isSettled(this.#held, now)) segments.push(...this.#release());
     }
     return segments;
@@ -265,8 +248,7 @@ export class Spotter {
   /** @returns {Segment[]} those that were not final yet; the current run ends */
   end() {
     const segments = [...this.#endRun(), ...this.#release()];
-    this.#last = null;
-    this.#absentOthers = [];
+    this.#last = this.#other = null;
     return segments;
   }
 
@@ -277,7 +259,8 @@ export class Spotter {
 
   /** @param {Run} digit */
   #penalty(digit) {
-    return this.#decoding.context_penalty * digit.others;
+    const sides = Number(digit.isAfterOther) + Number(digit.isBeforeOther);
+    return sides * this.#decoding.context_penalty;
   }
 
   /** @param {Run} run whether a digit, without a penalty, or a word that is none has an effect */
@@ -293,13 +276,31 @@ export class Spotter {
     return score >= this.#decoding.emission_threshold && !this.#isRejected(digit, before, after);
   }
 
+  /** @param {number} word @param {number} now @returns {Run} */
+  #beginRun(word, now) {
+    const run = new Run(word, this.#steps - 1, now);
+    if (run.isDigit && this.#other) run.isAfterOther = this.#isNear(this.#other, run.first);
+    if (word === NUMBER || word === OTHER) {
+      this.#other = run;
+      const held = this.#held;
+      if (held && !this.#after && this.#isNear(held, run.first)) held.isBeforeOther = true;
+    }
+    return run;
+  }
+
+  /** @param {Run} before @param {number} step at which its neighbour would begin */
+  #isNear(before, step) {
+    return ((step - before.first) * this.#step) / SAMPLE_RATE <= this.#decoding.context_s;
+  }
+
   /** @param {Run} held @param {number} now @returns {boolean} */
   #isSettled(held, now) {
     const run = this.#run;
     if (run?.isDigit) return this.#counts(run);
     if (this.#after) return true;
     if (run?.word === NUMBER) return false;
-    return now > held.end + this.#decoding.number_after_s;
+    const isPast = now > held.end + this.#decoding.number_after_s;
+    return isPast && !this.#isNear(held, this.#steps - 1);
   }
 
   /** @returns {Segment[]} those that are final by the end of the current run */
@@ -307,6 +308,7 @@ export class Spotter {
     const run = this.#run;
     this.#run = null;
     if (!run || run.word === OTHER || !this.#counts(run)) return [];
+    if (run.word !== NUMBER) this.#other = null;
     if (run.isDigit) {
       const segments = this.#release();
       this.#held = run;

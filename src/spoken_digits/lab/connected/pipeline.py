@@ -80,8 +80,8 @@ DECODING = Decoding(
     number_before_s=0.35,
     number_after_s=0.7,
     double_s=1.0,
-    context_penalty=3.0,
-    context_s=1.0,
+    context_penalty=2.0,
+    context_s=0.5,
 )
 HANDLING_HOURS = 0.1  # of each kind, after a training; `strings score` takes an hour
 PHRASE_VOICES = 90
