@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from spoken_digits.audio import find_speech
 from spoken_digits.lab import export as exporting
+from spoken_digits.lab.data.corpora import DIGITS, CorpusError
 from spoken_digits.lab.data.pooled import FOLDS, held_out
 from spoken_digits.lab.evaluation.metrics import Predictions
 from spoken_digits.lab.evaluation.schema import Condition
@@ -36,11 +37,12 @@ ONE_WORKER = pytest.mark.xdist_group("shipped")  # which makes the study
 
 
 def context_in(folder: Path, corpora: Path, name: str = "run") -> RunContext:
-    """A run below a folder in which the TTS voices have been made before."""
+    """A run below a folder in which TTS voices and excerpts have been made before."""
     cache = folder / "cache"
     if not cache.exists():
         cache.mkdir(parents=True)
         (cache / "voices").symlink_to(corpora / "made")
+        (cache / "excerpts").symlink_to(corpora / "excerpts")
     return RunContext(folder / name, cache, corpora, command="made up")
 
 
@@ -61,7 +63,8 @@ def studied(
     """The folder of the study, done as any other one, but with a small recipe."""
     folder = tmp_path_factory.mktemp("study") / "shipped"
     (folder / ".prepared").mkdir(parents=True)
-    (folder / ".prepared" / "voices").symlink_to(pooled_corpora / "made")
+    for name, made in (("voices", "made"), ("excerpts", "excerpts")):
+        (folder / ".prepared" / name).symlink_to(pooled_corpora / made)
     small = {key: getattr(TINY, key) for key in SMALL}
     study = replace(STUDY, sections={**STUDY.sections, "defaults": small})
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -80,6 +83,9 @@ def test_one_task_makes_the_file_that_ships_and_weights_to_start_from(
     path = ship(context.directory, tmp_path / "digits.onnx")
     recognizer = Recognizer(path)
     assert recognizer.rejects
+    assert recognizer.knows_oh
+    assert recognizer.labels == DIGITS
+    assert (recognizer.decision.string_weight, recognizer.decision.min_oh) == (0.5, 0.0)
     assert recognizer.threshold == pytest.approx(1 / (1 + np.e), abs=1e-6)
     assert recognizer.metadata["command"] == "made up"
     data = json.loads(recognizer.metadata["training_data"])
@@ -94,6 +100,32 @@ def test_one_task_makes_the_file_that_ships_and_weights_to_start_from(
     assert (context.directory / "model.safetensors").stat().st_mtime_ns == before
     with pytest.raises(RunError, match="finished with another recipe"):
         run_task("pooled", replace(TINY, seed=1), context)
+
+
+def test_synthetic_speech_and_excerpts_are_made_once_without_words_of_the_corpora(
+    pooled_corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def make(folder: Path, *arguments: object, **options: object) -> Path:
+        calls.append((folder.name, arguments, options))
+        folder.mkdir()
+        return folder
+
+    def missing() -> None:
+        raise CorpusError("not at hand")
+
+    for name in ("make_voices", "make_excerpts"):
+        monkeypatch.setattr(shipping, name, make)
+    monkeypatch.setattr(shipping, "Kokoro", missing)
+    (tmp_path / "cache").mkdir()
+    context = RunContext(tmp_path / "run", tmp_path / "cache", pooled_corpora, command="made up")
+    for _ in range(2):
+        shipping.prepare_pooled(TINY, context)
+    (_, _, options), (_, (data, without, engine), _) = calls
+    assert [call[0] for call in calls] == ["voices", "excerpts"]
+    assert options["oh"]
+    assert (data, without, engine) == (pooled_corpora, {"cat", "dog", "go", "up"}, None)
 
 
 @ONE_WORKER
