@@ -219,9 +219,8 @@ def _unseen_words(shipped: Result) -> Table:
 
 def _default(shipped: Result, threshold: float) -> dict[str, float] | None:
     """Return error rates at a model's threshold, the mean over folds; None without these."""
-    points = [row["metrics"]["default"] for row in shipped["rejection_by_fold"]]
-    points = [point for point in points if abs(point["threshold"] - threshold) < 1e-6]
-    if len(points) < len(shipped["rejection_by_fold"]) or not points:
+    points = [row["metrics"]["default"] for row in shipped.get("rejection_by_fold", ())]
+    if not points or any(abs(point["threshold"] - threshold) > 1e-6 for point in points):
         return None
     rates = ("false_reject_rate", "false_accept_rate")
     return {rate: sum(point[rate] for point in points) / len(points) for rate in rates}
