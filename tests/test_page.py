@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from toy_model import DIGITS as TOY_DIGITS
 from toy_model import write_toy_model
 from toy_strings import spoken as toy_spoken
 from toy_strings import write_toy_strings
@@ -26,7 +27,7 @@ import spoken_digits as sd
 from spoken_digits import connected, serve
 from spoken_digits.audio import Resampler, find_utterance, read_audio, resample, to_clip
 from spoken_digits.networks import StringNetwork
-from spoken_digits.recognize import combine
+from spoken_digits.recognize import rescore, with_oh
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: extra dev")
 expect = playwright.expect
@@ -417,11 +418,15 @@ def test_oh_is_zero_unless_the_address_says_no(browser, tmp_path, monkeypatch, e
 COMBINED = """
 async ([address, clips, answers]) => {
   const { loadNetworks } = await import(address + "networks.js");
-  const { combine } = await import(address + "recognize.js");
+  const { rescore, withOh } = await import(address + "recognize.js");
   const { strings } = await loadNetworks(() => {});
   const scored = [];
   for (const clip of clips) scored.push(await strings.scoreClip(Float32Array.from(clip)));
-  return [scored, answers.map((answer) => combine(...answer))];
+  return [
+    scored,
+    answers.map(([logP, , , words]) => rescore(logP, words, 0.8)),
+    answers.map(([logP, isDigit, isOh]) => withOh(logP, isDigit, isOh)),
+  ];
 }"""
 
 
@@ -434,31 +439,40 @@ def test_two_networks_are_combined_as_in_python(browser, tmp_path, monkeypatch):
     for i in range(12):
         log_p = np.log(rng.dirichlet(0.2 * np.ones(10)) + 1e-12)
         words = np.log(rng.dirichlet(0.2 * np.ones(17))[:16] + 1e-12)
-        words[10] += 3.0 * (i % 2)
-        answers.append([log_p.tolist(), 3 * rng.normal(), words.tolist(), 0.8, i % 3 > 0])
+        p = rng.dirichlet([5, 1, 1 + 9 * (i % 2)])  # a digit, anything else, "oh"
+        odds = np.log(p[[0, 2]] / (1 - p[[0, 2]]))
+        answers.append([log_p.tolist(), *odds.tolist(), words.tolist()])
     with served() as here:
         for page in watched(browser, here):
-            scored, combined = page.evaluate(
+            scored, rescored, counted = page.evaluate(
                 COMBINED, [here, [clip.astype(np.float32).tolist() for clip in clips], answers]
             )
     network = StringNetwork(strings)
     for clip, found in zip(clips, scored, strict=True):
         expected = network.score_clip(clip.astype(np.float32))
         np.testing.assert_allclose(found, expected, atol=1e-2, rtol=1e-4)
-    for (log_p, *rest), found in zip(answers, combined, strict=True):
-        expected = combine(np.array(log_p), rest[0], np.array(rest[1]), *rest[2:])
-        np.testing.assert_allclose(found["logP"], expected[0], rtol=1e-9, atol=1e-9)
-        assert found["logOdds"] == pytest.approx(expected[1])
-        assert found["isOh"] == expected[2]
-    assert {found["isOh"] for found in combined} == {True, False}
+    for (log_p, is_digit, is_oh, words), found, found_oh in zip(
+        answers, rescored, counted, strict=True
+    ):
+        expected = rescore(np.array(log_p), np.array(words), 0.8)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+        expected_p, expected_odds, expected_oh = with_oh(np.array(log_p), is_digit, is_oh)
+        np.testing.assert_allclose(found_oh["logP"], expected_p, rtol=1e-9, atol=1e-9)
+        assert found_oh["logOdds"] == pytest.approx(expected_odds)
+        assert found_oh["isOh"] == expected_oh
+    assert {found["isOh"] for found in counted} == {True, False}
 
 
 @pytest.mark.parametrize("weight", ["0.5", "1"])
-def test_a_single_digit_of_both_networks_is_that_of_python(browser, tmp_path, monkeypatch, weight):
+@pytest.mark.parametrize("labels", [TOY_DIGITS, (*TOY_DIGITS, "oh")])
+def test_a_single_digit_of_both_networks_is_that_of_python(
+    browser, tmp_path, monkeypatch, weight, labels
+):
     digits = write_toy_model(
         tmp_path / "digits.onnx",
+        labels,
         **{"rejection": True, "rejection_threshold": "-12", "min_probability": "0"},
-        **{"min_margin": "0", "string_weight": weight},
+        **{"min_margin": "0", "string_weight": weight, "min_oh": "-9"},
     )
     strings = write_toy_strings(tmp_path / "toy.onnx", emission_threshold="50")
     monkeypatch.setattr(serve, "SHIPPED_STRINGS", strings)

@@ -8,12 +8,12 @@ import onnx
 import pytest
 import soundfile
 from toy_model import DIGITS, toy_rejection, toy_scores, write_toy_model
-from toy_strings import LABELS, LOOKAHEAD, spoken, write_toy_strings
+from toy_strings import LOOKAHEAD, spoken, write_toy_strings
 
 from spoken_digits import networks
-from spoken_digits.audio import AudioError, cut_clip, find_utterance
+from spoken_digits.audio import AudioError, cut_clip
 from spoken_digits.networks import StringNetwork
-from spoken_digits.recognize import SHIPPED_MODEL, ModelError, Recognizer, combine, load
+from spoken_digits.recognize import SHIPPED_MODEL, ModelError, Recognizer, load, rescore, with_oh
 from spoken_digits.spotting import single_word
 
 
@@ -170,9 +170,9 @@ def test_a_model_that_names_no_such_threshold_is_refused(tmp_path, named):
         load(path)
 
 
-@pytest.mark.parametrize("key", ["min_probability", "min_margin", "string_weight"])
+@pytest.mark.parametrize("key", ["min_probability", "min_margin", "string_weight", "min_oh"])
 def test_a_model_without_its_thresholds_is_refused(tmp_path, key):
-    for named in ("much", None) if key != "string_weight" else ("much",):
+    for named in ("much",) if key in ("string_weight", "min_oh") else ("much", None):
         path = write_toy_model(tmp_path / "a.onnx", **{key: named})
         with pytest.raises(ModelError, match=rf"a.onnx: {key} {named or ''}; expected a number"):
             load(path)
@@ -223,51 +223,39 @@ def test_several_digits_are_counted(recognizer):
 
 def test_two_answers_are_multiplied():
     rng = np.random.default_rng(0)
-    for weight, oh in ((1.0, True), (0.5, True), (0.5, False)):
-        p = rng.dirichlet(np.ones(10))
-        log_odds = rng.normal()
-        said = rng.dirichlet(np.ones(17))  # each word once, nothing, and several words
-        words = np.log(said[:16])
-        is_there = 1 / (1 + np.exp(-log_odds))
-        digits = is_there * p * said[:10] ** weight
-        letter = (1 - is_there) * said[LABELS.index("oh")] ** weight
-        nothing = (1 - is_there) * (1 - said[:11].sum()) ** weight
-        if oh:
-            digits[0] += letter
-        else:
-            nothing += letter
-        log_p, is_digit, _ = combine(np.log(p), log_odds, words, weight, oh)
-        np.testing.assert_allclose(np.exp(log_p), digits / digits.sum(), rtol=1e-9)
-        assert is_digit == pytest.approx(np.log(digits.sum() / nothing))
-
-
-@pytest.mark.parametrize("word", ["oh", "0", "7", "other"])
-def test_of_two_networks_the_one_for_strings_alone_knows_oh(word):
-    # The network for single digits takes it for no digit, and if at all for 7.
-    p = np.full(10, 0.02)
-    p[7] = 0.82
-    words = np.full(16, -20.0)
-    words[LABELS.index(word)] = -1e-4
-    log_p, is_digit, is_oh = combine(np.log(p), -1.0, words, 1.0)
-    assert is_oh == (word == "oh")
-    assert (is_digit > 0) == (word != "other")
-    assert log_p.argmax() == {"oh": 0, "0": 0, "7": 7, "other": 7}[word]
-    log_p, is_digit, is_oh = combine(np.log(p), -1.0, words, 1.0, oh=False)
-    assert not is_oh
-    assert (is_digit > 0) == (word in ("0", "7"))
+    for weight in (1.0, 0.5):
+        p, said = rng.dirichlet(np.ones(10)), rng.dirichlet(np.ones(16))
+        expected = p * said[:10] ** weight
+        found = rescore(np.log(p), np.log(said), weight)
+        np.testing.assert_allclose(np.exp(found), expected / expected.sum(), rtol=1e-9)
+    # Of what the network for strings is certain not to hear, it grants exp(-10).
+    words = np.full(16, -np.inf)
+    words[3] = 0.0
+    p = np.exp(rescore(np.log(np.full(10, 0.1)), words, 1.0))
+    assert p[4] / p[3] == pytest.approx(np.exp(-10))
 
 
 @pytest.mark.filterwarnings("error")
-def test_answers_that_are_certain_are_combined():
-    certain = np.log(np.full(10, 1e-300))
-    certain[3] = 0.0
-    words = np.full(16, -np.inf)
-    words[3] = 0.0
-    for log_odds in (40.0, -40.0, 800.0):
-        log_p, is_digit, _ = combine(certain, log_odds, words, 1.0)
-        assert log_p.argmax() == 3
-        # Of what the network for strings is certain not to hear, it grants exp(-10).
-        assert is_digit == pytest.approx(log_odds + 10)
+@pytest.mark.parametrize("certain", [0.0, 30.0])
+def test_oh_is_one_class_of_twelve_and_counts_as_zero(certain):
+    rng = np.random.default_rng(0)
+    for most_probable in (0, 4, 10, 11):
+        logits = rng.normal(size=12)  # the digits, "oh", anything else
+        logits[most_probable] += 5 + certain
+        p = np.exp(logits) / np.exp(logits).sum()
+        digits = p[:10] / p[:10].sum()
+        odds = [np.log(x / y) for x, y in ((p[:10].sum(), p[10] + p[11]), (p[10], 1 - p[10]))]
+        if certain:  # 1 - p[10] is rounded there
+            odds[1] = np.log(p[10] / np.delete(p, 10).sum())
+        log_p, is_digit, is_oh = with_oh(np.log(digits), *odds)
+        expected = np.append(p[0] + p[10], p[1:10])
+        np.testing.assert_allclose(np.exp(log_p), expected / expected.sum(), rtol=1e-6)
+        if certain and most_probable == 10:  # what is left for anything else is rounded
+            assert is_digit > 15
+        else:
+            assert is_digit == pytest.approx(np.log(expected.sum() / p[11]), rel=1e-6, abs=1e-6)
+        assert is_oh == (p[10] > p[0] and expected.argmax() == 0)
+        assert is_oh or most_probable != 10
 
 
 def test_a_clip_is_scored_by_the_network_for_strings_with_silence_behind_it(tmp_path):
@@ -282,34 +270,73 @@ def test_a_clip_is_scored_by_the_network_for_strings_with_silence_behind_it(tmp_
     assert np.exp(network.score_clip(spoken("77"))).max() < 1e-3
 
 
-@pytest.mark.parametrize(
-    ("said", "word", "without_oh"),
-    [("o", "oh", None), ("0", "zero", "zero"), ("8", "eight", "eight"), ("x", None, None)],
-)
-def test_oh_alone_is_zero(tmp_path, monkeypatch, said, word, without_oh):
-    toy = {"rejection": True, "rejection_threshold": "0", "min_probability": "0"}
-    model = write_toy_model(tmp_path / "d.onnx", string_weight="1", **toy)
-    strings = write_toy_strings(tmp_path / "s.onnx")
-    # What the toys take for words is no sound to the end pointer.
-    found = dataclasses.replace(find_utterance(voice(), 8_000), clip=spoken(said))
-    monkeypatch.setattr("spoken_digits.recognize.find_utterance", lambda *_: found)
-    recognizer = load(model, strings_path=strings)
-    answer = recognizer(voice(), 8_000)
-    assert answer.word == word
-    assert answer.digit == {"oh": 0, "zero": 0, "eight": 8, None: None}[word]
-    assert answer.reason == (None if word else "not a digit")
-    assert recognizer(voice(), 8_000, oh=False).word == without_oh
-    scores = toy_scores(found.clip[None])[0]
-    log_p, is_digit, _ = combine(
-        scores - np.log(np.exp(scores).sum()),
-        float(toy_rejection(found.clip[None])[0]),
-        StringNetwork(strings).score_clip(found.clip),
-        1.0,
-    )
-    np.testing.assert_allclose(np.log(answer.probabilities), log_p, atol=1e-4)
-    assert answer.score == pytest.approx(1 / (1 + np.exp(-is_digit)), abs=1e-4)
+@pytest.mark.parametrize("gain", [0.1, 3.0, 6.0])
+def test_oh_alone_is_zero(tmp_path, gain):
+    labels, samples = (*DIGITS, "oh"), voice(gain=gain)
+    toy = {"rejection": True, "rejection_threshold": "-2", "min_probability": "0"}
+    toy |= {"min_margin": "0", "min_oh": "-99"}
+    model = load(write_toy_model(tmp_path / "d.onnx", labels, **toy))
+    assert model.labels == DIGITS
+    clip, *_ = cut_clip(samples, 8_000)
+    p = np.exp(toy_scores(clip[None], 11)[0])
+    p *= 1 / (1 + np.exp(-toy_rejection(clip[None])[0])) / p.sum()  # of twelve classes
+    digits, nothing = p[:10], 1 - p.sum()
+    rejects = model(samples, 8_000, oh=False)
+    np.testing.assert_allclose(rejects.probabilities, digits / digits.sum(), rtol=1e-4)
+    assert rejects.score == pytest.approx(digits.sum(), rel=1e-4)
+    answer = model(samples, 8_000)
+    as_zero = np.append(p[0] + p[10], p[1:10])
+    np.testing.assert_allclose(answer.probabilities, as_zero / as_zero.sum(), rtol=1e-4)
+    assert answer.score == pytest.approx(1 - nothing, rel=1e-4)
+    assert len(answer.labels) == len(answer.probabilities) == 10
+
+
+def test_a_model_says_oh_only_where_that_is_the_most_probable_word(tmp_path):
+    # Class c scores c / 10 + (c % 3) mean(x^2): where it is quiet, the last is the most probable.
+    toy = {"rejection": True, "rejection_threshold": "-2", "min_probability": "0"}
+    toy["min_margin"] = "0"
+    path = write_toy_model(tmp_path / "d.onnx", (*DIGITS, "oh"), min_oh="-4", **toy)
+    for gain, digit, word in ((0.1, 0, "oh"), (6.0, 8, "eight")):
+        answer = load(path)(voice(gain=gain), 8_000)
+        assert (answer.digit, answer.word) == (digit, word)
+    assert load(path)(voice(gain=0.1), 8_000, oh=False).word == "nine"
+    # Below what the file names, it is like any other word: by default, below even odds.
+    for entries in ({"min_oh": "-1"}, {}):
+        path = write_toy_model(tmp_path / "e.onnx", (*DIGITS, "oh"), **entries, **toy)
+        assert load(path)(voice(gain=0.1), 8_000).word == "nine"
+
+
+@pytest.mark.parametrize("labels", [DIGITS, ("no", "oh", "yes")])
+def test_a_model_that_has_no_oh_beside_the_digits_takes_none_for_zero(tmp_path, labels):
+    path = write_toy_model(tmp_path / "d.onnx", labels, rejection=True, rejection_threshold="-9")
+    answer = load(path)(voice(gain=4.0), 8_000)
+    assert answer == load(path)(voice(gain=4.0), 8_000, oh=False)
+    assert answer.labels == labels
+
+
+@pytest.mark.parametrize("gain", [0.1, 6.0])
+def test_the_network_for_strings_is_asked_where_the_other_is_not_sure(tmp_path, monkeypatch, gain):
+    toy = {"rejection": True, "rejection_threshold": "-9", "min_probability": "0"}
+    toy["min_margin"] = "0"
+    model = write_toy_model(tmp_path / "d.onnx", string_weight="0.5", **toy)
     alone = load(write_toy_model(tmp_path / "e.onnx", **toy), strings_path=tmp_path / "none.onnx")
-    assert alone(voice(), 8_000).reason == "not a digit"  # the other is not even opened
+    asked = []
+
+    def score_clip(self, clip):
+        asked.append(clip)
+        return np.log(np.full(16, 0.01)) + 4 * (np.arange(16) == 2)
+
+    monkeypatch.setattr(StringNetwork, "score_clip", score_clip)
+    monkeypatch.setattr("spoken_digits.recognize._SURE_LOG_P", np.log(0.35))
+    both = load(model, strings_path=write_toy_strings(tmp_path / "s.onnx"))
+    first, second = alone(voice(gain=gain), 8_000), both(voice(gain=gain), 8_000)
+    is_sure = first.probability > 0.35
+    assert is_sure == (gain == 6.0)
+    assert len(asked) == (not is_sure)
+    assert first.score == pytest.approx(second.score)  # whether it is a digit, one network says
+    expected = np.array(first.probabilities) * np.where(np.arange(10) == 2, np.exp(2), 1)
+    expected = np.array(first.probabilities) if is_sure else expected / expected.sum()
+    np.testing.assert_allclose(second.probabilities, expected, rtol=1e-5)
 
 
 def foreign(path) -> None:
@@ -352,7 +379,7 @@ def test_where_the_shipped_model_is_lost_the_remedy_is_another(tmp_path, monkeyp
 def test_the_shipped_model_describes_itself_and_recognizes_digits():
     recognizer = load()
     assert recognizer.labels == DIGITS
-    assert json.loads(recognizer.metadata["front_end"])["sample_rate_hz"] == 8_000
+    assert json.loads(recognizer.metadata["front_end"])["sample_rate"] == 8_000
     assert recognizer.metadata["licence"]
     assert SHIPPED_MODEL.stat().st_size <= 1e6
     files = sorted((SHIPPED_MODEL.parent / "voices").glob("[0-9]/*"))[::3]

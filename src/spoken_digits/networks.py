@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.probability import log_odds, log_softmax
-from spoken_digits.spotting import LABELS, Decoding, single_word
+from spoken_digits.spotting import LABELS, OH, Decoding, single_word
 
 __all__ = [
     "FORMAT_VERSION",
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 FloatArray = NDArray[np.float32]
+Outputs = tuple[FloatArray, FloatArray, FloatArray, FloatArray]  # see `DigitNetwork.analyze`
 
 FORMAT_VERSION = "2"  # of the inputs, outputs and metadata of a model for single digits
 STRINGS_FORMAT_VERSION = "3"  # ... of a model for strings
@@ -65,16 +66,22 @@ class Decision:
     string_weight : float
         Of the answer of the network for strings to the same clip, 0 or more; a file that names
         none, or 0, is not asked together with it.
+    min_oh : float
+        Log-odds of "oh" below which that word is like any other; 0 where a file names none.
     """
 
     rejection_threshold: float
     min_probability: float
     min_margin: float
     string_weight: float = 0.0
+    min_oh: float = 0.0
 
 
 class DigitNetwork:
     """A network for single digits, or other words: (B, L) clips to scores of its labels.
+
+    One that knows "oh" beside the ten digits scores it apart (`analyze`): it is none of the labels,
+    and where these are rejected it is like any other word.
 
     Parameters
     ----------
@@ -94,6 +101,9 @@ class DigitNetwork:
         self._labels = _check_digit_model(self._path, self._session, metadata)
         names = [node.name for node in self._session.get_outputs()]
         self._outputs = [*_DIGIT_OUTPUTS, *(name for name in names if name == _REJECTION)]
+        self._knows_oh = self.rejects and self._labels == LABELS[: OH + 1]
+        if self._knows_oh:
+            self._labels = LABELS[:OH]
         self._decision = _read_decision(self._path, metadata, self.rejects)
 
     @property
@@ -121,6 +131,11 @@ class DigitNetwork:
         """Whether the network estimates if a clip is any of its labels, apart from which one."""
         return _REJECTION in self._outputs
 
+    @property
+    def knows_oh(self) -> bool:
+        """Whether the network scores "oh", zero said as the letter, apart; see `analyze`."""
+        return self._knows_oh
+
     def run(self, waveforms: ArrayLike) -> FloatArray:
         """Score (B, L) clips at 8 kHz: (B, C) logits, of which softmax makes probabilities."""
         return self.analyze(waveforms)[0]
@@ -131,17 +146,24 @@ class DigitNetwork:
         For a network without an output for the latter, they are those of its largest probability:
         that separated digits from other words better than largest logit or energy did.
         """
-        scores, _, log_odds = self.analyze(waveforms)
+        scores, _, log_odds, _ = self.analyze(waveforms)
         return scores, log_odds
 
-    def analyze(self, waveforms: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Score (B, L) clips as `score` does, with the log-mel (B, M, T) between."""
+    def analyze(self, waveforms: ArrayLike) -> Outputs:
+        """Score (B, L) clips as `score` does: scores, log-mel (B, M, T), log-odds, is_oh.
+
+        The last are the log-odds that a clip is "oh", (B,): -inf for a network that does not know
+        it.
+        """
         clips = np.asarray(waveforms, np.float32)
         scores, log_mel, *rejection = self._session.run(self._outputs, {_INPUT: clips})
+        if self._knows_oh:
+            return _without_oh(scores, log_mel, rejection[0])
+        is_oh = np.full(len(clips), -np.inf, np.float32)
         if rejection:
-            return scores, log_mel, rejection[0]
+            return scores, log_mel, rejection[0], is_oh
         largest = np.exp(log_softmax(scores.astype(np.float64))).max(axis=-1)
-        return scores, log_mel, log_odds(largest).astype(np.float32)
+        return scores, log_mel, log_odds(largest).astype(np.float32), is_oh
 
     def embed(self, waveforms: ArrayLike) -> FloatArray:
         """Return the input of the network's last layer for (B, L) clips: (B, D)."""
@@ -275,6 +297,17 @@ def _open_session(path: Path) -> tuple[Any, dict[str, str]]:
     return session, session.get_modelmeta().custom_metadata_map
 
 
+def _without_oh(scores: FloatArray, log_mel: FloatArray, rejection: FloatArray) -> Outputs:
+    """Take "oh" out of the labels: what `DigitNetwork.analyze` returns, from a network's outputs.
+
+    The network's classes are the ten digits, "oh" and anything else.
+    """
+    digits, oh = np.logaddexp.reduce(scores[:, :OH], axis=1), scores[:, OH]
+    other = np.logaddexp(digits, oh) - rejection
+    is_digit, is_oh = digits - np.logaddexp(other, oh), oh - np.logaddexp(other, digits)
+    return scores[:, :OH], log_mel, is_digit, is_oh
+
+
 def _check_digit_model(path: Path, session: Any, metadata: Mapping[str, str]) -> tuple[str, ...]:
     """Check the inputs, outputs and metadata of a model for single digits; return its labels."""
     names = {node.name for node in (*session.get_inputs(), *session.get_outputs())}
@@ -306,6 +339,7 @@ def _read_decision(path: Path, metadata: Mapping[str, str], rejects: bool) -> De
         _number(path, metadata, "min_probability", "0 to 1"),
         _number(path, metadata, "min_margin", "0 to 1"),
         _number(path, {"string_weight": "0"} | dict(metadata), "string_weight", "0 or more"),
+        _number(path, {"min_oh": "0"} | dict(metadata), "min_oh", "log-odds"),
     )
 
 

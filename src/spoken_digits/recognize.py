@@ -15,15 +15,25 @@ from spoken_digits.audio import Source, find_utterance, read_audio
 from spoken_digits.connected import Transcriber, Transcript
 from spoken_digits.networks import SHIPPED_MODEL, DigitNetwork, ModelError
 from spoken_digits.probability import log_odds, log_softmax, sigmoid
-from spoken_digits.spotting import DIGIT_WORDS, OH
+from spoken_digits.spotting import DIGIT_WORDS
 
-__all__ = ["SHIPPED_MODEL", "ModelError", "Reason", "Recognition", "Recognizer", "combine", "load"]
+__all__ = [
+    "SHIPPED_MODEL",
+    "ModelError",
+    "Reason",
+    "Recognition",
+    "Recognizer",
+    "load",
+    "rescore",
+    "with_oh",
+]
 
 FloatArray = NDArray[np.float32]
 Reason = Literal["silence", "not a digit", "unclear"]
 
 _DIGITS = tuple("0123456789")
-_MIN_STRING_LOG_P = -10.0  # of the network for strings, where it does not decide alone
+_SURE_LOG_P = -0.1  # of a digit: from here on, the network for strings is not asked
+_MIN_STRING_LOG_P = -10.0  # of that network, which does not decide alone
 
 
 @dataclass(frozen=True)
@@ -78,8 +88,8 @@ class Recognition:
 class Recognizer(DigitNetwork):
     """Recognizes single digits with a `DigitNetwork`, and strings with a `Transcriber`.
 
-    Where the model's file names a `string_weight`, the network for strings is asked about a single
-    digit, too (`combine`): it is the one that knows "oh".
+    Where the model's file names a `string_weight`, the network for strings is asked as well which
+    digit it is, if the one for single digits is not sure (`rescore`).
 
     Parameters
     ----------
@@ -157,14 +167,14 @@ class Recognizer(DigitNetwork):
         cut = self._log_odds_threshold if threshold is None else _to_log_odds(threshold)
         samples, sample_rate = read_audio(source, sample_rate)
         utterance = find_utterance(samples, sample_rate)
-        scores, log_mel, is_digit = self.analyze(utterance.clip[None])
+        scores, log_mel, is_digit, letter = self.analyze(utterance.clip[None])
         log_p = log_softmax(scores[0].astype(np.float64))
         is_digit_log_odds, is_oh = float(is_digit[0]), False
-        if self._asks_both:
+        if self._asks_both and log_p.max() < _SURE_LOG_P:
             words = self._transcriber().network.score_clip(utterance.clip)
-            log_p, is_digit_log_odds, is_oh = combine(
-                log_p, is_digit_log_odds, words, self.decision.string_weight, oh
-            )
+            log_p = rescore(log_p, words, self.decision.string_weight)
+        if oh and letter[0] >= self.decision.min_oh:
+            log_p, is_digit_log_odds, is_oh = with_oh(log_p, is_digit_log_odds, float(letter[0]))
         utterances = utterance.utterances
         if utterances > 1 and self._asks_both:
             # What is loud twice may be a digit and a cough: the other network counts digits.
@@ -237,31 +247,40 @@ class Recognizer(DigitNetwork):
         return None if is_clear else "unclear"
 
 
-def combine(
-    log_p: NDArray[np.float64],
-    is_digit: float,
-    words: NDArray[np.float64],
-    weight: float,
-    oh: bool = True,
-) -> tuple[NDArray[np.float64], float, bool]:
-    """Combine both networks' answers to one clip: a product of experts.
+def rescore(
+    log_p: NDArray[np.float64], words: NDArray[np.float64], weight: float
+) -> NDArray[np.float64]:
+    """Rescore the digits of one clip by the network for strings: a product of experts.
 
-    There are twelve hypotheses: the ten digits' words, "oh", and anything else. The network for
-    single digits does not know "oh": to it, that is like anything else. Of the network for strings,
-    anything else is what is neither a single digit nor a single "oh".
+    Which digit it is, not whether it is one: there, it is no better than the network for single
+    digits.
 
     Parameters
     ----------
     log_p
         (10,) log-probabilities of the digits, by the network for single digits.
-    is_digit
-        Its log-odds that the clip is a digit at all.
     words
         (C,) log-probabilities of the network for strings, as `StringNetwork.score_clip` gives them.
     weight
         Of these; the others weigh 1.
-    oh
-        Whether "oh" is zero; if not, it is anything else.
+
+    Returns
+    -------
+    (10,) log-probabilities.
+    """
+    return log_softmax(log_p + weight * np.maximum(words[:10], _MIN_STRING_LOG_P))
+
+
+def with_oh(
+    log_p: NDArray[np.float64], is_digit: float, is_oh: float
+) -> tuple[NDArray[np.float64], float, bool]:
+    """Count "oh" as zero.
+
+    Parameters
+    ----------
+    log_p, is_digit, is_oh
+        (10,) log-probabilities of the digits' words, if it is one of them; log-odds that it is one,
+        and that it is "oh".
 
     Returns
     -------
@@ -269,18 +288,19 @@ def combine(
         (10,) log-probabilities of the digits, of which 0 counts both its words; the log-odds that
         the clip is a digit at all; whether the most probable digit was said as "oh".
     """
-    said = np.append(words[:10], words[OH])
-    said = np.append(said, np.log1p(-min(float(np.exp(said).sum()), 1 - 1e-9)))
     there, absent = -np.logaddexp(0, [-is_digit, is_digit])
-    first = np.append(there + log_p, [absent, absent])
-    limits = np.full(len(said), _MIN_STRING_LOG_P)
-    limits[10] = -np.inf  # nothing else speaks for "oh"
-    *digits, letter, nothing = first + weight * np.maximum(said, limits)
-    if not oh:
-        letter, nothing = -np.inf, np.logaddexp(nothing, letter)
-    totals = np.array([np.logaddexp(digits[0], letter), *digits[1:]])
-    is_oh = bool(letter > digits[0] and totals.argmax() == 0)
-    return log_softmax(totals), float(np.logaddexp.reduce(totals) - nothing), is_oh
+    letter = -np.logaddexp(0, -is_oh)
+    totals = there + log_p
+    is_letter = letter > totals[0]
+    totals[0] = np.logaddexp(totals[0], letter)
+    # What is neither: absent counts "oh", which is taken out of it.
+    nothing = absent + np.log1p(-min(float(np.exp(letter - absent)), 1 - 1e-9))
+    is_zero = totals.argmax() == 0
+    return (
+        log_softmax(totals),
+        float(np.logaddexp.reduce(totals) - nothing),
+        bool(is_letter and is_zero),
+    )
 
 
 def load(

@@ -57,7 +57,7 @@ def tone_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pooled_corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made-up tones in the layouts of FSDD, Speech Commands and a folder of TTS voices."""
+    """Made-up tones in the layouts of FSDD, Speech Commands, a folder of TTS voices, excerpts."""
     root = tmp_path_factory.mktemp("corpora")
     rng = np.random.default_rng(0)
 
@@ -79,6 +79,8 @@ def pooled_corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for voice in ("v", "w"):
         for label in (*DIGITS, "cat", "tree"):
             write(root / "made" / label / f"{voice}_0.wav")
+    for label in ("3", "oh", "speech"):
+        write(root / "excerpts" / "an4" / label / "p_0.wav")
     return root
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.interpolate import interp1d
 from torch import nn
+from torch.nn import functional
 
 from spoken_digits.lab.features import FRONT_ENDS
 from spoken_digits.lab.models import (
@@ -148,6 +149,32 @@ def test_clips_side_by_side_train_as_a_padded_batch_does() -> None:
         assert float((a.grad - b.grad).norm()) < 1e-4 * float(b.grad.norm())
     for a, b in zip(packed.buffers(), padded.buffers(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_in_bfloat16_gradients_point_the_same_way_and_statistics_keep_32_bits() -> None:
+    gradients, statistics = [], []
+    for enabled in (False, True):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            backbone = MODELS["cnn-single"].backbone(40).train()
+        log_mel, mask = DigitNet(FRONT_ENDS["ours"], backbone, 10).front_end(*padded_batch())
+        direction = torch.randn(
+            len(LENGTHS), backbone.dimension, generator=torch.Generator().manual_seed(1)
+        )
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            embedding = backbone(log_mel, mask)
+        (embedding.float() * direction).sum().backward()
+        gradients.append([p.grad.flatten() for p in backbone.parameters()])
+        statistics.append(list(backbone.buffers()))
+    for a, b in zip(*gradients, strict=True):
+        assert b.dtype == torch.float32
+        assert not torch.equal(a, b)  # it was computed otherwise
+        assert (
+            float(functional.cosine_similarity(a, b, dim=0)) > 0.9
+        )  # the maximum of near ties may be another
+    for a, b in zip(*statistics, strict=True):
+        assert b.dtype == torch.float32
+        torch.testing.assert_close(a, b, atol=0.01, rtol=0.05)
 
 
 @pytest.mark.parametrize("pools", [((2, 2), (1, 2)), ((1, 1), (2, 1)), ((1, 2), (2, 2))])

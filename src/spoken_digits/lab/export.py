@@ -30,6 +30,7 @@ from spoken_digits.lab.training.config import ConfigError, TrainConfig
 from spoken_digits.lab.training.supervised import load_network
 from spoken_digits.networks import FORMAT_VERSION
 from spoken_digits.recognize import Recognizer
+from spoken_digits.spotting import LABELS, OH
 
 __all__ = [
     "OPSET",
@@ -49,6 +50,9 @@ _CALIBRATED, _COMPARED = slice(0, None, 9), slice(1, None, 3)
 # Of the most probable label, and between it and the second; recognizing reads them in the file.
 # Below them, an answer is unclear: it is wrong more often than right.
 _MIN_PROBABILITY, _MIN_MARGIN = 0.4, 0.1
+# Of a network that knows "oh": the weight of the answer of the network for strings, where the other
+# is not sure, and the log-odds below which "oh" is like any other word.
+_STRING_WEIGHT, _MIN_OH = 0.5, 0.0
 _MIN_AGREEMENT = 0.98
 
 
@@ -163,6 +167,11 @@ def _metadata(config: TrainConfig, net: DigitNet, environment: dict[str, object]
         **({"rejection_threshold": str(config.rejection_threshold)} if net.rejects else {}),
         "min_probability": str(_MIN_PROBABILITY),
         "min_margin": str(_MIN_MARGIN),
+        **(
+            {"string_weight": str(_STRING_WEIGHT), "min_oh": str(_MIN_OH)}
+            if net.rejects and environment["labels"] == [*LABELS[: OH + 1]]
+            else {}
+        ),
         "temperature": str(config.temperature),
         "licence": _licence(environment["data"]),
         "command": str(environment["command"]),

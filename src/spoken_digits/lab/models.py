@@ -128,17 +128,18 @@ class _PoolNormRelu(torch.autograd.Function):
                 x, difference = _halve(x, axis)
                 ctx.axes.append(axis)
                 differences.append(difference)
+        count = mask.sum() * x.shape[2]
+        mask = mask.to(x.dtype)  # of fewer bits under autocast
         x = x.mul_(mask) if ctx.axes else x * mask
         square = x * x
-        count = mask.sum() * x.shape[2]
-        mean = _rows(x).sum(0) / count
-        var = (_rows(square).sum(0) / count - mean * mean).clamp_min(0)
+        mean = _sums(x) / count
+        var = (_sums(square) / count - mean * mean).clamp_min(0)
         norm.update(mean, var)
         inverse = torch.rsqrt(var + norm.eps)
         scale = norm.weight * inverse
         shift = norm.bias - mean * scale
-        y = torch.mul(x, scale[:, None, None], out=square)
-        y.add_(_columns(mask, shift)).relu_()
+        y = torch.mul(x, scale[:, None, None].to(x.dtype), out=square)
+        y.add_(_columns(mask, shift.to(x.dtype))).relu_()
         ctx.save_for_backward(x, y, mask, mean, inverse, scale, count, *differences)
         return y
 
@@ -149,20 +150,25 @@ class _PoolNormRelu(torch.autograd.Function):
         x, y, mask, mean, inverse, scale, count, *differences = ctx.saved_tensors
         gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
         product = gradient * x
-        to_bias = _rows(gradient).sum(0)
-        to_weight = (_rows(product).sum(0) - mean * to_bias) * inverse
+        to_bias = _sums(gradient)
+        to_weight = (_sums(product) - mean * to_bias) * inverse
         slope = -scale * inverse * to_weight / count
         offset = -scale * to_bias / count - slope * mean
-        back = torch.mul(x, slope[:, None, None], out=product)
-        back.add_(_columns(mask, offset)).addcmul_(gradient, scale[:, None, None])
+        back = torch.mul(x, slope[:, None, None].to(x.dtype), out=product)
+        back.add_(_columns(mask, offset.to(x.dtype)))
+        back.addcmul_(gradient, scale[:, None, None].to(x.dtype))
         for axis, difference in zip(reversed(ctx.axes), reversed(differences), strict=True):
             back = _double(back, axis, difference, ctx.shape[axis])
         return back, None, None, None, to_weight, to_bias
 
 
-def _rows(x: Tensor) -> Tensor:
-    """(B, C, bands, T) as it lies in channels-last memory: (B * bands * T, C)."""
-    return x.permute(0, 2, 3, 1).flatten(0, 2)
+def _sums(x: Tensor) -> Tensor:
+    """Sum (B, C, bands, T) for each channel, as it lies in channels-last memory: (C,).
+
+    With 32 bits at least.
+    """
+    rows = x.permute(0, 2, 3, 1).flatten(0, 2)
+    return rows.sum(0, dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def _columns(mask: Tensor, values: Tensor) -> Tensor:

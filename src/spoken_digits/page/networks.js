@@ -6,8 +6,8 @@
  */
 
 import { SAMPLE_RATE, UserError } from "./audio.js";
-import { logOdds, logSoftmax, softmax } from "./probability.js";
-import { LABELS, readDecoding, singleWord } from "./spotting.js";
+import { logAddExp, logOdds, logSoftmax, softmax } from "./probability.js";
+import { LABELS, OH, readDecoding, singleWord } from "./spotting.js";
 
 const RUNTIME = "./runtime/ort.wasm.min.mjs";
 const WASM = "runtime/ort-wasm-simd-threaded.wasm.gz";
@@ -89,34 +89,51 @@ export class DigitNetwork {
     /** @type {string[]} */
     this.labels = JSON.parse(metadata.labels);
     const rejects = session.outputNames.includes("rejection");
+    // "oh" beside the ten digits is scored apart, and is none of the labels.
+    this.knowsOh = rejects && isSame(this.labels, LABELS.slice(0, OH + 1));
+    if (this.knowsOh) this.labels = this.labels.slice(0, OH);
     /** As `Decision` in networks.py: log-odds; probabilities. */
     this.decision = {
       rejectionThreshold: rejects ? parseFloat(metadata.rejection_threshold) : -Infinity,
       minProbability: parseFloat(metadata.min_probability),
       minMargin: parseFloat(metadata.min_margin),
       stringWeight: parseFloat(metadata.string_weight ?? "0"),
+      minOh: parseFloat(metadata.min_oh ?? "0"),
     };
     if (Object.values(this.decision).some(Number.isNaN)) throw notOurs(DIGITS);
   }
 
   /**
    * @param {Float32Array} clip (L,) at 8 kHz
-   * @returns {Promise<{scores: Float32Array, logOdds: number,
+   * @returns {Promise<{scores: Float32Array, logOdds: number, isOh: number,
    *   logMel: import("./recognize.js").LogMel}>} (C,) logits; of being any of the labels, those of
-   *   the largest probability where the network does not estimate it; (M, T)
+   *   the largest probability where the network does not estimate it; log-odds of being "oh",
+   *   -Infinity for a network that does not know it; (M, T)
    */
   async run(clip) {
     const outputs = await this.#session.run({ waveform: this.#makeTensor(clip) });
     const [, bands, frames] = outputs.log_mel.dims;
     const scores = floats(outputs.scores);
+    const rejection = outputs.rejection && floats(outputs.rejection)[0];
     return {
-      scores,
-      logOdds: outputs.rejection
-        ? floats(outputs.rejection)[0]
-        : logOdds(Math.max(...softmax(scores))),
+      scores: this.knowsOh ? scores.slice(0, OH) : scores,
+      ...(this.knowsOh
+        ? withoutOh([...scores], rejection)
+        : { logOdds: rejection ?? logOdds(Math.max(...softmax(scores))), isOh: -Infinity }),
       logMel: { values: floats(outputs.log_mel), bands, frames },
     };
   }
+}
+
+/**
+ * Take "oh" out of the labels, as `_without_oh` in networks.py does.
+ * @param {number[]} scores (11,) of the ten digits and "oh"
+ * @param {number} rejection log-odds of being one of these
+ */
+function withoutOh(scores, rejection) {
+  const [digits, oh] = [scores.slice(0, OH).reduce(logAddExp), scores[OH]];
+  const other = logAddExp(digits, oh) - rejection;
+  return { logOdds: digits - logAddExp(other, oh), isOh: oh - logAddExp(other, digits) };
 }
 
 /** The network for strings of digits, run block by block. */

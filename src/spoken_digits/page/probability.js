@@ -12,13 +12,14 @@ export function softmax(scores) {
 }
 
 /**
- * @param {Float32Array} scores (C,) logits
+ * @param {Iterable<number>} logits (C,)
  * @returns {number[]} (C,) log-probabilities
  */
-export function logSoftmax(scores) {
+export function logSoftmax(logits) {
+  const scores = [...logits];
   const max = Math.max(...scores);
   const sum = scores.reduce((total, score) => total + Math.exp(score - max), 0);
-  return Array.from(scores, (score) => score - max - Math.log(sum));
+  return scores.map((score) => score - max - Math.log(sum));
 }
 
 /**

@@ -7,10 +7,11 @@
 
 import { cutClip, findUtterance, withoutMean } from "./audio.js";
 import { logAddExp, logSoftmax } from "./probability.js";
-import { DIGIT_WORDS, OH } from "./spotting.js";
+import { DIGIT_WORDS } from "./spotting.js";
 
 const DIGITS = "0123456789";
-const MIN_STRING_LOG_P = -10; // of the network for strings, where it does not decide alone
+const SURE_LOG_P = -0.1; // of a digit: from here on, the network for strings is not asked
+const MIN_STRING_LOG_P = -10; // of that network, which does not decide alone
 
 /** @typedef {"silence" | "not a digit" | "unclear"} Reason */
 /** @typedef {{values: Float32Array, bands: number, frames: number}} LogMel (M, T) */
@@ -39,12 +40,14 @@ export async function recognize({ digits: network, strings }, samples, oh = true
   const centered = withoutMean(samples);
   const utterance = findUtterance(centered);
   const clip = cutClip(centered, utterance);
-  const { scores, logOdds, logMel } = await network.run(clip);
+  const { scores, logOdds, isOh, logMel } = await network.run(clip);
   const weight = network.decision.stringWeight;
   let answer = { logP: logSoftmax(scores), logOdds, isOh: false };
-  if (weight > 0 && network.labels.join() === [...DIGITS].join()) {
-    answer = combine(answer.logP, logOdds, await strings.scoreClip(clip), weight, oh);
+  const asksBoth = weight > 0 && network.labels.join() === [...DIGITS].join();
+  if (asksBoth && Math.max(...answer.logP) < SURE_LOG_P) {
+    answer.logP = rescore(answer.logP, await strings.scoreClip(clip), weight);
   }
+  if (oh && isOh >= network.decision.minOh) answer = withOh(answer.logP, logOdds, isOh);
   const probabilities = answer.logP.map(Math.exp);
   const probability = Math.max(...probabilities);
   const label = network.labels[probabilities.indexOf(probability)];
@@ -65,30 +68,35 @@ export async function recognize({ digits: network, strings }, samples, oh = true
 }
 
 /**
- * Combine both networks' answers to one clip, as `combine` in recognize.py describes.
+ * Rescore the digits of one clip by the network for strings, as `rescore` in recognize.py describes.
  * @param {number[]} logP (10,) log-probabilities of the network for single digits
- * @param {number} isDigit its log-odds that the clip is a digit at all
  * @param {number[]} words (C,) log-probabilities of the network for strings
  * @param {number} weight of these
- * @param {boolean} oh
+ * @returns {number[]} (10,) log-probabilities
+ */
+export function rescore(logP, words, weight) {
+  return logSoftmax(logP.map((p, k) => p + weight * Math.max(words[k], MIN_STRING_LOG_P)));
+}
+
+/**
+ * Count "oh" as zero, as `with_oh` in recognize.py describes.
+ * @param {number[]} logP (10,) log-probabilities of the digits' words, if it is one of them
+ * @param {number} isDigit log-odds that it is one
+ * @param {number} isOh log-odds that it is "oh"
  * @returns {{logP: number[], logOdds: number, isOh: boolean}}
  */
-export function combine(logP, isDigit, words, weight, oh) {
-  const known = [...words.slice(0, 10), words[OH]];
-  const sum = known.reduce((total, p) => total + Math.exp(p), 0);
-  const said = [...known, Math.log1p(-Math.min(sum, 1 - 1e-9))];
+export function withOh(logP, isDigit, isOh) {
   const [there, absent] = [-logAddExp(0, -isDigit), -logAddExp(0, isDigit)];
-  const joint = [...logP.map((p) => there + p), absent, absent].map(
-    (p, k) => p + weight * (k === 10 ? said[k] : Math.max(said[k], MIN_STRING_LOG_P)),
-  );
-  const [zero, letter] = [joint[0], oh ? joint[10] : -Infinity];
-  const nothing = oh ? joint[11] : logAddExp(joint[11], joint[10]);
-  const totals = [logAddExp(zero, letter), ...joint.slice(1, 10)];
+  const letter = -logAddExp(0, -isOh);
+  const totals = logP.map((p) => there + p);
+  const isLetter = letter > totals[0];
+  totals[0] = logAddExp(totals[0], letter);
+  const nothing = absent + Math.log1p(-Math.min(Math.exp(letter - absent), 1 - 1e-9));
   const total = totals.reduce(logAddExp);
   return {
     logP: totals.map((p) => p - total),
     logOdds: total - nothing,
-    isOh: letter > zero && Math.max(...totals) === totals[0],
+    isOh: isLetter && Math.max(...totals) === totals[0],
   };
 }
 

@@ -25,6 +25,7 @@ def test_a_recipe_round_trips_through_toml(tmp_path: Path) -> None:
         ('epochs = "many"', "epochs"),
         ("seed = true", "seed"),
         ("seed = -1", "seed = -1: expected 0 or more"),
+        ("bfloat16 = 1", "bfloat16 = 1: expected bool"),
         ("learning_rate = nan", "learning_rate = nan: expected a finite number"),
         ("[study]", "a study, not the recipe of one run"),
         ("label_smoothing = 1", "label_smoothing"),

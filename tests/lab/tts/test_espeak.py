@@ -45,6 +45,13 @@ def test_other_words_leave_the_digits_as_they_are(tmp_path):
     others = {Path(name).parent.name for name in both.keys() - digits.keys()}
     assert len(others) == 3
     assert others <= set(OOV_WORDS)
+    make_voices(tmp_path / "oh", VOICES[:1], takes=2, oov_words=3, oh=True)
+    make_voices(tmp_path / "none", VOICES[:1], takes=2, oov_words=3)
+    without, more = contents(tmp_path / "none"), contents(tmp_path / "oh")
+    assert without.items() < more.items()
+    said = sorted(name for name in more.keys() - without.keys())
+    assert said == [f"oh/{VOICES[0].speaker}_{take}.flac" for take in range(2)]
+    assert len({more[name] for name in said}) == 2
 
 
 @needs_espeak

@@ -364,6 +364,7 @@ def test_the_digits_do_not_depend_on_what_else_is_said():
     plain = kokoro._plan(3, 0, False, [0, 0])
     more = kokoro._plan(3, 5, True, [0, 0])
     assert more[: len(plain)] == plain
+    assert kokoro._plan(3, 5, True, [0, 0], digits=False) == more[len(plain) :]
     rates = [prompt.rate for _, _, prompt in plain]
     assert MIN_RATE <= min(rates) < 0.85
     assert 1.4 < max(rates) <= MAX_RATE

@@ -10,6 +10,7 @@ Shapes: N clips, C classes, L samples.
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,7 +22,14 @@ from torch import Tensor
 
 from spoken_digits.audio import SAMPLE_RATE, find_speech, read_audio, resample, to_clip
 from spoken_digits.lab.augmentation import waveform as waveforms
-from spoken_digits.lab.data.corpora import DIGITS, Clip, data_hash
+from spoken_digits.lab.data.corpora import (
+    DIGITS,
+    Clip,
+    CorpusError,
+    data_hash,
+    find_corpus,
+    read_corpus,
+)
 from spoken_digits.lab.data.noise import read_noise
 from spoken_digits.lab.data.pooled import SYNTHETIC, partition, pooled_set, read_pooled
 from spoken_digits.lab.evaluation.metrics import Predictions, expected_calibration_error
@@ -35,10 +43,14 @@ from spoken_digits.lab.evaluation.schema import (
     save_result,
 )
 from spoken_digits.lab.export import ExportError, export, quantize
+from spoken_digits.lab.release.excerpts import make_excerpts
+from spoken_digits.lab.release.oh import LABELS, add_oh
 from spoken_digits.lab.runs import RunContext, write_environment, write_whole
 from spoken_digits.lab.training.config import TrainConfig
 from spoken_digits.lab.training.supervised import load_network, resolve_device, train
 from spoken_digits.lab.tts.espeak import ALL_VOICES, make_voices
+from spoken_digits.lab.tts.kokoro import Kokoro
+from spoken_digits.probability import sigmoid
 from spoken_digits.recognize import Recognizer
 
 __all__ = [
@@ -98,11 +110,14 @@ def run_pooled(config: TrainConfig, context: RunContext) -> RunEvaluation:
             probabilities=pooled.probabilities,
             background=pooled.background,
         )
+    if config.oov_fraction and net.head.out_features == len(DIGITS) + 1:
+        net = add_oh(config, net, [*pooled.clips, *_read_excerpts(context)], context.cache)
+        write_whole(context.directory / "model.safetensors", save(net.state_dict()))
     write_environment(
         context,
         "pooled",
         pooled.describe(),
-        labels=DIGITS,
+        labels=LABELS if config.oov_fraction else DIGITS,
         device=resolve_device(config.device).type,
         parameters=sum(p.numel() for p in net.parameters()),
     )
@@ -131,16 +146,39 @@ def _read(data: Path | None, voices: Path, oov: bool) -> tuple[Clip, ...]:
 
 
 def prepare_pooled(_: TrainConfig, context: RunContext) -> None:
-    """Make the synthetic speech, unless it has been made before; about a minute."""
+    """Make synthetic speech and excerpts, unless made before; about a minute each."""
     _voices(context)
+    _excerpts(context)
 
 
 def _voices(context: RunContext) -> Path:
     folder = context.cache / "voices"
     if not folder.exists():
         _say(f"making {len(ALL_VOICES)} TTS voices, once; about a minute")
-        make_voices(folder, ALL_VOICES, takes=VOICE_TAKES, oov_words=VOICE_OOV_WORDS)
+        make_voices(folder, ALL_VOICES, takes=VOICE_TAKES, oov_words=VOICE_OOV_WORDS, oh=True)
     return folder
+
+
+def _excerpts(context: RunContext) -> Path:
+    folder = context.cache / "excerpts"
+    if not folder.exists():
+        try:
+            engine = Kokoro()
+        except CorpusError as error:
+            _say(f'WARNING: "oh" without Kokoro: {error}')
+            engine = None
+        _say("cutting excerpts, once; about a minute, with Kokoro ten")
+        name = "speech_commands"
+        known = read_corpus(name, context.data) if find_corpus(name, context.data) else ()
+        words = {clip.label for clip in known} - {*DIGITS}
+        make_excerpts(folder, context.data, words, engine)
+    return folder
+
+
+def _read_excerpts(context: RunContext) -> list[Clip]:
+    """Read what "oh" is learned from beside the pooled set, each folder as a corpus."""
+    folders = sorted(_excerpts(context).iterdir())
+    return [replace(clip, corpus=f.name) for f in folders for clip in read_corpus(f)]
 
 
 def ship(directory: Path, output: Path | str) -> Path:
@@ -243,7 +281,9 @@ def _rejection(
     digits = [clip for clip in clips if clip.label in DIGITS]
     others = [clip for clip in clips if clip.label not in DIGITS]
     scored = score_clips(recognizer, [*digits, *others])
-    return [RejectionResult(corpus, tuple(words), evaluate_rejection(scored, 0.5), precision)]
+    threshold = float(sigmoid(recognizer.decision.rejection_threshold))  # the file's own
+    evaluated = evaluate_rejection(scored, threshold)
+    return [RejectionResult(corpus, tuple(words), evaluated, precision)]
 
 
 def _degraded(

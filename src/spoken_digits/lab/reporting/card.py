@@ -94,6 +94,8 @@ def model_card(results: Path | str, model: Path | str = SHIPPED_MODEL) -> str:
         recall=_recall(shipped) if shipped else None,
         degraded=_degraded(shipped) if shipped else None,
         unseen_words=_unseen_words(shipped) if shipped else None,
+        default=_default(shipped, recognizer.threshold) if shipped else None,
+        knows_oh=recognizer.knows_oh,
         variants=_variants(shipped) if shipped and "variants" in shipped else None,
         endpoints=endpoints,
         troubled=_troubled(endpoints) if endpoints else None,
@@ -213,6 +215,15 @@ def _unseen_words(shipped: Result) -> Table:
             for row in shipped["rejection_of_unseen_words"]
         ),
     )
+
+
+def _default(shipped: Result, threshold: float) -> dict[str, float] | None:
+    """Return error rates at a model's threshold, the mean over folds; None without these."""
+    points = [row["metrics"]["default"] for row in shipped.get("rejection_by_fold", ())]
+    if not points or any(abs(point["threshold"] - threshold) > 1e-6 for point in points):
+        return None
+    rates = ("false_reject_rate", "false_accept_rate")
+    return {rate: sum(point[rate] for point in points) / len(points) for rate in rates}
 
 
 def _thresholds(rejection: Result) -> Table:

@@ -106,6 +106,8 @@ class TrainConfig(TomlConfig):
         speakers.
     device
         ``auto``, or a name torch knows.
+    bfloat16
+        Whether convolutions are computed in bfloat16 (`torch.autocast`) in training.
     clips_per_epoch
         Clips in an epoch where they are drawn by probability; 0 for as many as there are.
     oov_fraction
@@ -131,6 +133,7 @@ class TrainConfig(TomlConfig):
     ema_decay: float = 0.99
     temperature: float = 1.0
     device: str = "auto"
+    bfloat16: bool = False
     clips_per_epoch: int = 0
     oov_fraction: float = 0.0
     rejection_threshold: float = 0.0

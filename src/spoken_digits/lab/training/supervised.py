@@ -183,7 +183,8 @@ class _Supervised:
                 targets = functional.one_hot(labels, self.net.head.out_features).float()
                 alpha = policy.mixup_alpha
                 log_mel, mask, targets = mixup(log_mel, mask, targets, self.draws, alpha)
-        embedding = self.net.backbone(log_mel, mask)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
+            embedding = self.net.backbone(log_mel, mask)
         # Each member of an ensemble has a loss of its own: their errors differ more that way.
         members = self.net.member_scores(embedding)  # (members, B, C or C + 1)
         loss = functional.cross_entropy(

@@ -92,6 +92,7 @@ def make_voices(
     takes: int = TAKES,
     seed: int = 0,
     oov_words: int = 0,
+    oh: bool = False,
 ) -> Path:
     """Synthesize the ten digits with every voice into `output/<digit>/<speaker>_<take>.flac`.
 
@@ -111,6 +112,8 @@ def make_voices(
     oov_words : int
         How many of `OOV_WORDS`, drawn for each voice, to synthesize as well, once each, into
         `output/<word>/<speaker>_0.flac`: 0 to all of them.
+    oh
+        Whether to synthesize zero said as "oh" as well, as often as the digits, into `output/oh`.
 
     Returns
     -------
@@ -139,13 +142,14 @@ def make_voices(
         keys = [[seed, index] for index, _ in enumerate(voices)]
         words_of = [_draw_oov_words(oov_words, key) for key in keys]
         prompts_of = [
-            _prompts(voice, takes, words, key)
+            _prompts(voice, takes, words, key, oh)
             for voice, words, key in zip(voices, words_of, keys, strict=True)
         ]
         speech = pool.map(synthesize, voices, prompts_of)
         for voice, words, clips in zip(voices, words_of, speech, strict=True):
             names = [(digit, take) for take, digit in product(range(takes), DIGITS)]
             names += [(word, 0) for word in words]
+            names += [("oh", take) for take in range(takes * oh)]
             for (label, take), (samples, _) in zip(names, clips, strict=True):
                 file = folder / label / f"{voice.speaker}_{take}.flac"
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -169,13 +173,17 @@ def _draw_oov_words(count: int, key: list[int]) -> list[str]:
     return [OOV_WORDS[i] for i in rng.choice(len(OOV_WORDS), count, replace=False)]
 
 
-def _prompts(voice: Voice, takes: int, oov_words: Sequence[str], key: list[int]) -> list[Prompt]:
-    """Draw pitch and rate of everything a voice is to say: the digits take by take, then words."""
+def _prompts(
+    voice: Voice, takes: int, oov_words: Sequence[str], key: list[int], oh: bool
+) -> list[Prompt]:
+    """Draw pitch and rate of what a voice is to say: digits, other words, "oh", take by take."""
     rng = np.random.default_rng(key)
     # Each take draws from its own part of [-1, 1], so that no two are alike.
     words = [(word, take, takes) for take, word in product(range(takes), DIGIT_WORDS)]
+    words += [(word, 0, 1) for word in oov_words]
+    words += [("oh", take, takes) for take in range(takes * oh)]
     prompts = []
-    for word, part, parts in [*words, *((word, 0, 1) for word in oov_words)]:
+    for word, part, parts in words:
         higher, faster = 2 * (part + rng.uniform(0.2, 0.8, size=2)) / parts - 1
         pitch = round(np.clip(voice.pitch + PITCH_SPREAD * higher, 0, 100))
         prompts.append(Prompt(word, pitch, round(voice.rate_wpm * (1 + RATE_SPREAD * faster))))

@@ -259,6 +259,7 @@ def make_kokoro_voices(
     takes: int = TAKES,
     near_words: int = 0,
     oh: bool = False,
+    digits: bool = True,
     seed: int = 0,
 ) -> Path:
     """Synthesize the ten digits with every voice into `output/<digit>/<speaker>_<take>.flac`.
@@ -281,6 +282,8 @@ def make_kokoro_voices(
         `output/<word>/<speaker>_0.flac`.
     oh
         Whether to synthesize "oh", the digit, into `output/oh/<speaker>_<take>.flac`.
+    digits
+        Whether to synthesize the other digits; without them the rest is the same.
     seed
         Key of the rates and the near words.
 
@@ -300,7 +303,7 @@ def make_kokoro_voices(
     if not 0 <= near_words <= len(NEAR_WORDS):
         raise CorpusError(f"{near_words} near words: expected 0 to {len(NEAR_WORDS)}")
     engine = engine or Kokoro()
-    plans = [_plan(takes, near_words, oh, [seed, index]) for index, _ in enumerate(voices)]
+    plans = [_plan(takes, near_words, oh, [seed, i], digits) for i, _ in enumerate(voices)]
     output.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch,
@@ -320,7 +323,9 @@ def make_kokoro_voices(
     return output
 
 
-def _plan(takes: int, near_words: int, oh: bool, key: list[int]) -> list[tuple[str, int, Prompt]]:
+def _plan(
+    takes: int, near_words: int, oh: bool, key: list[int], digits: bool = True
+) -> list[tuple[str, int, Prompt]]:
     """Return label, take and prompt of every clip of a voice."""
     plan = []
 
@@ -330,7 +335,8 @@ def _plan(takes: int, near_words: int, oh: bool, key: list[int]) -> list[tuple[s
             part = (take + rng.uniform(0.2, 0.8)) / takes
             plan.append((label, take, Prompt(word, _rate(part))))
 
-    say(zip(DIGITS, DIGIT_WORDS, strict=True), np.random.default_rng(key))
+    if digits:
+        say(list(zip(DIGITS, DIGIT_WORDS, strict=True)), np.random.default_rng(key))
     # Random streams of their own: the digits are the same, whatever words follow them.
     if oh:
         say([("oh", "0")], np.random.default_rng([*key, 2]))
