@@ -24,7 +24,7 @@ from spoken_digits.audio import (
     AudioError,
     Resampler,
     Source,
-    read_blocks,
+    open_audio,
     to_mono,
 )
 from spoken_digits.grammar import Grammar, align, repeats, search
@@ -154,23 +154,22 @@ class Transcriber:
             When the recording cannot be read, has no sound, holds no string that the grammar
             allows, or is too long to look for more than the best string in it.
         """
-        name = str(source) if isinstance(source, str | os.PathLike) else "samples"
         lattice = _Lattice(oh, doubles) if grammar or nbest else None
-        stream: Stream | None = None
         segments: list[Segment] = []
-        peak, count, rate = 0.0, 0, float(SAMPLE_RATE)
-        for block, rate in read_blocks(source, sample_rate):
-            if stream is None:
-                stream = self.stream(rate, oh=oh, doubles=doubles)
-                stream.lattice = lattice
-            peak, count = max(peak, float(np.abs(block).max())), count + len(block)
-            if lattice and count > MAX_SEARCH_S * rate:
-                raise AudioError(
-                    f"{name}: longer than {MAX_SEARCH_S:g} s; expected less where a grammar or "
-                    "several answers are wanted: cut it, or leave these out"
-                )
-            segments += stream.feed(block).segments
-        if stream is None or peak <= SILENCE:
+        peak, count = 0.0, 0
+        with open_audio(source, sample_rate) as recording:
+            name, rate = recording.name, recording.sample_rate
+            stream = self.stream(rate, oh=oh, doubles=doubles)
+            stream.lattice = lattice
+            for block in recording:
+                peak, count = max(peak, float(np.abs(block).max())), count + len(block)
+                if lattice and count > MAX_SEARCH_S * rate:
+                    raise AudioError(
+                        f"{name}: longer than {MAX_SEARCH_S:g} s; expected less where a grammar or "
+                        "several answers are wanted: cut it, or leave these out"
+                    )
+                segments += stream.feed(block).segments
+        if peak <= SILENCE:
             raise AudioError(
                 f"{name}: no sound in it; expected speech: check the microphone and its level"
             )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spoken_digits.audio import read_blocks
+from spoken_digits.audio import open_audio
 from spoken_digits.connected import Segment, Transcriber
 
 __all__ = ["MicrophoneError", "from_file", "from_microphone", "level_meter", "listen"]
@@ -84,15 +84,15 @@ def from_file(path: str | os.PathLike[str], wait: Callable[[float], object] = ti
     AudioError
         When the file cannot be read.
     """
-    begin = time.monotonic()
-    yielded_s = 0.0
-    for block, rate in read_blocks(path):
+    with open_audio(path) as recording:
+        begin, yielded_s, rate = time.monotonic(), 0.0, recording.sample_rate
         length = max(1, round(rate * CHUNK_S))
-        for start in range(0, len(block), length):
-            chunk = block[start : start + length]
-            yielded_s += len(chunk) / rate
-            wait(max(0.0, begin + yielded_s - time.monotonic()))
-            yield chunk, rate
+        for block in recording:
+            for start in range(0, len(block), length):
+                chunk = block[start : start + length]
+                yielded_s += len(chunk) / rate
+                wait(max(0.0, begin + yielded_s - time.monotonic()))
+                yield chunk, rate
 
 
 def listen(

@@ -20,7 +20,6 @@ from spoken_digits.audio import (
     AudioError,
     Encoding,
     read_audio,
-    read_headerless,
 )
 from spoken_digits.lab.data.corpora import DIGITS, Clip
 from spoken_digits.lab.data.utterances import MAX_UTTERANCE_S, Content, Fault, TranscribedUtterance
@@ -119,10 +118,7 @@ def check_recording(
     `encoding` is that of a recording without a header.
     """
     try:
-        if encoding:
-            samples, rate = read_headerless(file, encoding, max_duration_s=max_duration_s)
-        else:
-            samples, rate = read_audio(file, max_duration_s=max_duration_s)
+        samples, rate = read_audio(file, encoding=encoding, max_duration_s=max_duration_s)
     except AudioError as error:
         detail = str(error).removeprefix(f"{file}: ")
         kind = "truncated" if detail.startswith("truncated") else "unreadable"

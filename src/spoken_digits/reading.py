@@ -1,0 +1,469 @@
+"""Reading of recordings: from whatever holds one to blocks of mono samples.
+
+`open_audio` is the one way in, for whole recordings and streams alike. Its promise: a recording is
+read to its last sample, or an error says why not; what is odd about it and does not hinder reading
+is a warning. Memory does not grow with its length. Shapes: L samples, C channels.
+"""
+
+import io
+import math
+import os
+import stat
+import tempfile
+import warnings as python_warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spoken_digits.containers import AudioError, Piece, View, find_parts
+
+__all__ = [
+    "MAX_DURATION_S",
+    "MAX_PIPED_BYTES",
+    "MAX_SAMPLE_RATE",
+    "MIN_SAMPLE_RATE",
+    "AudioError",
+    "AudioWarning",
+    "Encoding",
+    "Recording",
+    "Source",
+    "check_duration",
+    "open_audio",
+    "read_audio",
+    "to_mono",
+]
+
+FloatArray = NDArray[np.float32]
+# A file, the bytes of one, or samples (L,) or (L, C).
+Source = str | os.PathLike[str] | IO[bytes] | bytes | bytearray | memoryview | ArrayLike
+
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4_000, 192_000  # Hz
+MAX_DURATION_S = 30.0  # of a recording in which one digit is looked for
+MAX_PIPED_BYTES = 1 << 32  # as much as a WAV holds
+
+_MAX_CHANNELS = 8  # more are samples whose axes were exchanged
+_MAX_AMPLITUDE = 2.0**32  # floats on the scale of integers pass; beyond, powers would overflow
+_INTEGERS = {"uint8": (128, 128), "int16": (0, 2**15), "int32": (0, 2**31)}  # zero, full scale
+_READ_FRAMES = 1 << 16
+_OPEN_LENGTH = 1 << 62  # libsndfile gives 2**63 - 1 frames where a header leaves the length open
+_BLOCK_S = 10  # of samples at hand that one block holds
+_SPOOLED_BYTES = 1 << 24  # of a pipe held in memory; more goes to a temporary file
+
+
+class AudioWarning(UserWarning):
+    """A recording that is odd, and was read all the same."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a recording without a header is encoded; nothing in the file says so. One channel.
+
+    Attributes
+    ----------
+    subtype
+        "ulaw" or "alaw" (ITU-T G.711, 8 bit), or "pcm_16" (16 bit).
+    sample_rate
+        In Hz.
+    byte_order
+        Of 16-bit samples.
+    """
+
+    subtype: Literal["ulaw", "alaw", "pcm_16"]
+    sample_rate: int
+    byte_order: Literal["little", "big"] = "little"
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample."""
+        return 2 if self.subtype == "pcm_16" else 1
+
+
+class Recording:
+    """A recording that is open: iterate over it, once, for blocks of (L,) float32.
+
+    Errors of a header are raised by `open_audio`; of a file that ends early or holds NaN, while
+    blocks are being taken, the blocks before that being yielded first.
+
+    Attributes
+    ----------
+    name : str
+        As messages call it.
+    sample_rate : float
+        In Hz.
+    warnings : list of str
+        What is odd about it, each beginning with its name; complete after the last block.
+    """
+
+    def __init__(
+        self, name: str, sample_rate: float, blocks: Iterator[FloatArray], warnings: list[str]
+    ) -> None:
+        self.name = name
+        self.sample_rate = sample_rate
+        self.warnings = warnings
+        self._blocks = blocks
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        return self._blocks
+
+
+@contextmanager
+def open_audio(
+    source: Source,
+    sample_rate: float | None = None,
+    *,
+    encoding: Encoding | None = None,
+    max_duration_s: float = math.inf,
+) -> Iterator[Recording]:
+    """Open a recording; within the context, iterate over what it gives.
+
+    Parameters
+    ----------
+    source : path, binary file, bytes, or (L,) or (L, C) samples
+        A file in any format of libsndfile (WAV, FLAC, OGG, Opus, MP3, AIFF, AU, ...) by its path,
+        open for reading, or as its bytes; also a pipe or FIFO, of which up to 4 GiB are copied to
+        a temporary file. Or samples of type uint8, int16, int32 or float, finite, of up to 8
+        channels.
+    sample_rate : float
+        Of samples, in Hz, 4,000 to 192,000; a file states its own.
+    encoding : Encoding
+        Of a file without a header.
+    max_duration_s : float
+        A longer recording raises; a file does by its header, before any of it is read.
+
+    Raises
+    ------
+    AudioError
+        When a file is missing, a folder, unreadable, empty, no audio, or truncated; when the
+        recording is too long, at a rate outside 4 to 192 kHz, without samples, or holds NaN or
+        infinite ones; when samples come without their rate.
+    """
+    if not _is_file(source):
+        yield _at_hand(source, sample_rate, max_duration_s)
+        return
+    name = _name(source)
+    with ExitStack() as stack:
+        with _system_errors(name):
+            stream = _open_file(source, name, stack)
+            recording = _read_file(stream, name, encoding, max_duration_s, stack)
+        yield recording
+
+
+def read_audio(
+    source: Source,
+    sample_rate: float | None = None,
+    *,
+    encoding: Encoding | None = None,
+    max_duration_s: float = MAX_DURATION_S,
+) -> tuple[FloatArray, float]:
+    """Read a whole recording: a file in any format of libsndfile, or samples at hand.
+
+    Its parameters are those of `open_audio`. What is odd about the recording is an `AudioWarning`.
+
+    Returns
+    -------
+    samples : (L,) float32
+        Full scale is 1; channels are averaged.
+    sample_rate : float
+        In Hz.
+
+    Raises
+    ------
+    AudioError
+        As of `open_audio`.
+    """
+    with open_audio(
+        source, sample_rate, encoding=encoding, max_duration_s=max_duration_s
+    ) as recording:
+        samples = np.concatenate(list(recording))
+    for warning in recording.warnings:
+        python_warnings.warn(warning, AudioWarning, stacklevel=2)
+    return samples, recording.sample_rate
+
+
+def to_mono(samples: ArrayLike, sample_rate: float, name: str = "samples") -> FloatArray:
+    """Check samples and rate as `open_audio` does, and average the channels: (L,) float32.
+
+    Raises
+    ------
+    AudioError
+        When they are not what `open_audio` accepts.
+    """
+    mono = _to_mono(np.asarray(samples), name)
+    _check_rate(sample_rate, name)
+    return mono
+
+
+def check_duration(duration_s: float, max_duration_s: float, name: str) -> None:
+    """Raise an `AudioError` where a recording of one digit is too long."""
+    if duration_s > max_duration_s:
+        raise AudioError(
+            f"{name}: {duration_s:,.1f} s long; expected one spoken digit, at most "
+            f"{max_duration_s:g} s: cut the digit out"
+        )
+
+
+def _at_hand(source: Any, sample_rate: float | None, max_duration_s: float) -> Recording:
+    """Open samples at hand."""
+    if (
+        isinstance(source, tuple)
+        and len(source) == 2
+        and sorted(np.ndim(each) > 0 for each in source) == [False, True]
+    ):
+        raise AudioError(
+            "samples: a pair of samples and rate; expected them as two arguments: "
+            "pass the samples first and sample_rate= after them"
+        )
+    if source is None or isinstance(source, dict | set | io.TextIOBase):
+        raise AudioError(
+            f"samples: {type(source).__name__}; expected a path, a file that is open for reading "
+            "in binary mode ('rb'), its bytes, or samples with their rate"
+        )
+    if sample_rate is None:
+        raise AudioError(
+            "samples: no sample rate; expected it beside them: pass sample_rate=44_100, or "
+            "whatever it is"
+        )
+    if not isinstance(sample_rate, int | float | np.number):
+        raise AudioError(
+            f"samples: sample rate {sample_rate!r}; expected a number, in Hz: convert it"
+        )
+    samples = to_mono(source, sample_rate)
+    check_duration(len(samples) / sample_rate, max_duration_s, "samples")
+    length = round(_BLOCK_S * sample_rate)
+    blocks = (samples[start : start + length] for start in range(0, len(samples), length))
+    return Recording("samples", sample_rate, blocks, [])
+
+
+# Files: opened
+
+
+def _is_file(source: object) -> bool:
+    is_path_or_bytes = isinstance(source, str | os.PathLike | bytes | bytearray | memoryview)
+    return is_path_or_bytes or (hasattr(source, "read") and not isinstance(source, io.TextIOBase))
+
+
+def _name(source: Any) -> str:
+    """Return what messages call a file."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source) or "''"
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "bytes"
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) else "file"
+
+
+@contextmanager
+def _system_errors(name: str) -> Iterator[None]:
+    """Make what the system refuses, while a file is opened or read, an `AudioError`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise AudioError(f"{name}: no such file; expected a recording: check its name") from None
+    except OSError as error:
+        raise AudioError(
+            f"{name}: {error.strerror or error}; expected a file that may be read: "
+            "check its permissions"
+        ) from None
+
+
+def _open_file(source: Any, name: str, stack: ExitStack) -> BinaryIO:
+    """Open a file such that it can be sought; a pipe is copied to a temporary file."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return io.BytesIO(source)
+    if isinstance(source, str | os.PathLike):
+        if not os.fspath(source):
+            raise AudioError("'': an empty path; expected that of a recording: name one")
+        path = Path(source)
+        if path.is_dir():
+            raise AudioError(f"{name}: a folder; expected a recording: name the files in it")
+        source = stack.enter_context(path.open("rb"))
+    stream: BinaryIO = source
+    try:
+        is_seekable = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (AttributeError, OSError):  # no file of the system
+        is_seekable = True
+    if is_seekable and hasattr(stream, "seekable") and stream.seekable():
+        return stream
+    copy: Any = stack.enter_context(tempfile.SpooledTemporaryFile(_SPOOLED_BYTES))  # noqa: SIM115
+    while content := stream.read(_READ_FRAMES):
+        if isinstance(content, str):
+            raise AudioError(f"{name}: text; expected a file that is open in binary mode, 'rb'")
+        copy.write(content)
+        if copy.tell() > MAX_PIPED_BYTES:
+            raise AudioError(
+                f"{name}: more than {MAX_PIPED_BYTES >> 30} GiB from a pipe; expected a recording "
+                "that ends: write it to a file"
+            )
+    copy.seek(0)
+    spooled: BinaryIO = copy
+    return spooled
+
+
+# Files: read
+
+
+def _read_file(
+    stream: BinaryIO,
+    name: str,
+    encoding: Encoding | None,
+    max_duration_s: float,
+    stack: ExitStack,
+) -> Recording:
+    start = stream.tell()
+    size = stream.seek(0, os.SEEK_END)
+    if start >= size:
+        if start:
+            raise AudioError(
+                f"{name}: nothing is left to read; expected its position at the start of a "
+                "recording: seek(0)"
+            )
+        raise AudioError(f"{name}: an empty file; expected a recording: copy or record it again")
+    warnings: list[str] = []
+    if encoding:
+        parts: tuple[tuple[Piece, ...], ...] = (((start, size),),)
+        _check_headerless(size - start, name, encoding)
+    else:
+        layout = find_parts(stream, start, size)
+        if layout.missing:
+            raise AudioError(
+                f"{name}: truncated, {layout.missing}; expected a whole file: "
+                "copy or record it again"
+            )
+        parts = layout.parts
+        warnings += [f"{name}: {warning}" for warning in layout.warnings]
+    with _decoding(name):
+        first = _decoder(View(stream, parts[0]), encoding)
+    stack.callback(first.close)
+    rate = int(first.samplerate)
+    _check_rate(rate, name)
+    if first.frames < _OPEN_LENGTH:
+        check_duration(first.frames / rate, max_duration_s, name)
+
+    def read() -> Iterator[FloatArray]:
+        file, total = first, 0
+        with _system_errors(name), _decoding(name):
+            for k, pieces in enumerate(parts):
+                if k:
+                    file = _decoder(View(stream, pieces), encoding)
+                with file:
+                    if file.samplerate != rate:
+                        raise AudioError(
+                            f"{name}: several recordings end to end, at {rate:,} and "
+                            f"{int(file.samplerate):,} Hz; expected one rate: split them"
+                        )
+                    for block in _read_part(file, name):
+                        total += len(block)
+                        check_duration(total / rate, max_duration_s, name)
+                        yield _to_mono(block, name)
+
+    return Recording(name, rate, read(), warnings)
+
+
+def _check_headerless(count: int, name: str, encoding: Encoding) -> None:
+    _check_rate(encoding.sample_rate, name)
+    if lacking := count % encoding.sample_bytes:
+        raise AudioError(
+            f"{name}: truncated, {count:,} bytes are no whole number of samples of "
+            f"{encoding.sample_bytes} bytes ({lacking} too many); expected {encoding.subtype}: "
+            "copy it again, or name the right encoding"
+        )
+
+
+def _decoder(view: View, encoding: Encoding | None) -> Any:
+    """Open what libsndfile decodes; frames are taken one after the other."""
+    import soundfile  # late: it takes a tenth of a second, and samples at hand do not need it
+
+    if encoding is None:
+        file = soundfile.SoundFile(view)
+    else:
+        file = soundfile.SoundFile(
+            view,
+            format="RAW",
+            subtype=encoding.subtype.upper(),
+            endian=encoding.byte_order.upper(),
+            channels=1,
+            samplerate=encoding.sample_rate,
+        )
+    # soundfile would seek after each block, which fails at the end of a FLAC of unknown length.
+    file.seekable = lambda: False
+    return file
+
+
+def _read_part(file: Any, name: str) -> Iterator[NDArray[np.float32]]:
+    """Yield (L, C) blocks up to the end; where a header states the length, that many."""
+    count, frames = 0, int(file.frames)
+    # Not file.blocks: where a file ends early, it yields memory that was never written.
+    while wanted := min(_READ_FRAMES, frames - count):
+        block = file.read(wanted, dtype="float32", always_2d=True)
+        if not len(block):
+            break
+        count += len(block)
+        yield block
+    if not count:
+        _to_mono(np.empty(0, np.float32), name)  # raises
+    if count < frames < _OPEN_LENGTH:
+        raise AudioError(
+            f"{name}: truncated, it holds {count:,} of {frames:,} samples; "
+            "expected a whole file: copy or record it again"
+        )
+
+
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Make an error of libsndfile an `AudioError`."""
+    import soundfile  # late, as above
+
+    try:
+        yield
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.removeprefix("Error : ").rstrip(".")
+        if reason == "Format not recognised" and Path(name).suffix == ".raw":
+            reason = "no header"
+        raise AudioError(
+            f"{name}: cannot be read as audio ({reason}); expected WAV, FLAC, OGG, MP3 or AIFF: "
+            "copy it again, or convert it (ffmpeg -i FILE FILE.flac)"
+        ) from None
+
+
+# Samples
+
+
+def _to_mono(samples: NDArray[np.generic], name: str) -> FloatArray:
+    """Check (L,) or (L, channels) samples of any accepted type; return (L,) float32."""
+    if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > _MAX_CHANNELS):
+        raise AudioError(
+            f"{name}: samples of shape {samples.shape}; expected (L,) or (L, channels) with "
+            f"1 to {_MAX_CHANNELS} channels: transpose them?"
+        )
+    if samples.size == 0:
+        raise AudioError(f"{name}: no samples; expected a recording of speech: record it again")
+    if samples.dtype.name in _INTEGERS:
+        zero, full_scale = _INTEGERS[samples.dtype.name]
+        samples = (samples.astype(np.float32) - zero) / full_scale
+    elif not np.issubdtype(samples.dtype, np.floating):
+        raise AudioError(
+            f"{name}: samples of type {samples.dtype}; expected floats, int16, int32 or uint8: "
+            "convert them with astype"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        mono = samples.astype(np.float32, copy=False)
+        mono = mono.mean(axis=1) if mono.ndim == 2 else mono
+    if not np.abs(mono).max() <= _MAX_AMPLITUDE:  # so written, NaN fails as well
+        raise AudioError(
+            f"{name}: samples that are NaN, infinite or beyond {_MAX_AMPLITUDE:.0e}; expected "
+            "numbers with 1.0 as full scale: record or convert it again"
+        )
+    return mono
+
+
+def _check_rate(sample_rate: float, name: str) -> None:
+    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+        raise AudioError(
+            f"{name}: a sample rate of {sample_rate:,} Hz; expected {MIN_SAMPLE_RATE:,} to "
+            f"{MAX_SAMPLE_RATE:,} Hz: resample it, or name the right rate"
+        )
