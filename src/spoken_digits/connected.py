@@ -63,12 +63,15 @@ class Transcript:
         Of the recording.
     alternatives : tuple of (str, float)
         The most probable strings and their probabilities, best first, as many as were asked for.
+    warnings : tuple of str
+        What is odd about the recording, though it was read.
     """
 
     digits: str
     segments: tuple[Segment, ...] = field(repr=False)
     duration_s: float
     alternatives: tuple[tuple[str, float], ...] = ()
+    warnings: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ class Transcriber:
         nbest: int = 0,
         oh: bool = True,
         doubles: bool = True,
+        channel: int | None = None,
     ) -> Transcript:
         """Transcribe a recording of any length, a block at a time.
 
@@ -147,6 +151,8 @@ class Transcriber:
             Whether "oh" is zero; if not, it is rejected.
         doubles : bool
             Whether "double four" is 44 and "triple four" 444; if not, both are 4.
+        channel : int
+            Which channel to take, 1 being the first; left out, the one with the most speech.
 
         Raises
         ------
@@ -157,7 +163,7 @@ class Transcriber:
         lattice = _Lattice(oh, doubles) if grammar or nbest else None
         segments: list[Segment] = []
         peak, count = 0.0, 0
-        with open_audio(source, sample_rate) as recording:
+        with open_audio(source, sample_rate, channel=channel) as recording:
             name, rate = recording.name, recording.sample_rate
             stream = self.stream(rate, oh=oh, doubles=doubles)
             stream.lattice = lattice
@@ -175,9 +181,11 @@ class Transcriber:
             )
         segments += stream.finish().segments
         if lattice:
-            return self._search(lattice, grammar, nbest, count / rate, name)
+            found = self._search(lattice, grammar, nbest, count / rate, name)
+            return replace(found, warnings=tuple(recording.warnings))
         digits = "".join(str(segment.digit) for segment in segments)
-        return Transcript(digits, tuple(segments), count / rate)
+        warnings = tuple(recording.warnings)
+        return Transcript(digits, tuple(segments), count / rate, warnings=warnings)
 
     def _search(
         self, lattice: "_Lattice", grammar: Grammar | None, nbest: int, duration_s: float, name: str
@@ -253,7 +261,7 @@ class Stream:
         self._finished = False
 
     def feed(self, samples: ArrayLike) -> Update:
-        """Take the next samples, (L,) or (L, channels), any number of them.
+        """Take the next samples, (L,) or (L, channels), which are averaged; any number of them.
 
         Raises
         ------
@@ -265,7 +273,7 @@ class Stream:
         array = np.asarray(samples)
         if array.size == 0:
             return Update((), self._spotter.partial)
-        mono = to_mono(array, self._sample_rate)
+        mono = to_mono(array, self._sample_rate, average=True)
         return self._process(self._resampler.add(mono) if self._resampler else mono)
 
     def finish(self) -> Update:

@@ -20,6 +20,7 @@ from typing import IO, Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spoken_digits.channels import ChannelComparison, Mix
 from spoken_digits.containers import AudioError, Piece, View, find_parts
 
 __all__ = [
@@ -95,20 +96,44 @@ class Recording:
         As messages call it.
     sample_rate : float
         In Hz.
+    duration_s : float or None
+        As a header states it; None where none does.
+    channel_count : int
     warnings : list of str
         What is odd about it, each beginning with its name; complete after the last block.
+    channels : tuple of int
+        Those that are averaged, the first being 1; known with the first block.
     """
 
     def __init__(
-        self, name: str, sample_rate: float, blocks: Iterator[FloatArray], warnings: list[str]
+        self, name: str, sample_rate: float, duration_s: float | None, channel_count: int
     ) -> None:
         self.name = name
         self.sample_rate = sample_rate
-        self.warnings = warnings
-        self._blocks = blocks
+        self.duration_s = duration_s
+        self.channel_count = channel_count
+        self.warnings: list[str] = []
+        self.channels: tuple[int, ...] = (1,)
+        self._blocks: Iterator[FloatArray] = iter(())
 
     def __iter__(self) -> Iterator[FloatArray]:
         return self._blocks
+
+    def read(self) -> FloatArray:
+        """Return all of it, (L,) float32."""
+        return np.concatenate(list(self))
+
+    def _take(self, mix: Mix) -> Mix:
+        """Note which channels are taken, and doubts about it."""
+        self.channels = mix.channels
+        if mix.is_doubtful:
+            warning = (
+                f"{self.name}: its channels differ; channel {mix.channels[0]} of {mix.count} is "
+                "taken, the loudest: for another one, --channel N or channel=N"
+            )
+            if warning not in self.warnings:
+                self.warnings.append(warning)
+        return mix
 
 
 @contextmanager
@@ -116,6 +141,7 @@ def open_audio(
     source: Source,
     sample_rate: float | None = None,
     *,
+    channel: int | None = None,
     encoding: Encoding | None = None,
     max_duration_s: float = math.inf,
 ) -> Iterator[Recording]:
@@ -130,6 +156,10 @@ def open_audio(
         channels.
     sample_rate : float
         Of samples, in Hz, 4,000 to 192,000; a file states its own.
+    channel : int
+        Which channel to take, 1 being the first. Left out, channels that are the same are averaged;
+        of others, the one with the most speech is taken, with a warning where another one holds
+        another sound.
     encoding : Encoding
         Of a file without a header.
     max_duration_s : float
@@ -142,14 +172,16 @@ def open_audio(
         recording is too long, at a rate outside 4 to 192 kHz, without samples, or holds NaN or
         infinite ones; when samples come without their rate.
     """
+    if channel is not None and (not isinstance(channel, int) or channel < 1):
+        raise AudioError(f"channel {channel!r}; expected 1, the first one, or more")
     if not _is_file(source):
-        yield _at_hand(source, sample_rate, max_duration_s)
+        yield _at_hand(source, sample_rate, channel, max_duration_s)
         return
     name = _name(source)
     with ExitStack() as stack:
         with _system_errors(name):
             stream = _open_file(source, name, stack)
-            recording = _read_file(stream, name, encoding, max_duration_s, stack)
+            recording = _read_file(stream, name, channel, encoding, max_duration_s, stack)
         yield recording
 
 
@@ -157,6 +189,7 @@ def read_audio(
     source: Source,
     sample_rate: float | None = None,
     *,
+    channel: int | None = None,
     encoding: Encoding | None = None,
     max_duration_s: float = MAX_DURATION_S,
 ) -> tuple[FloatArray, float]:
@@ -167,7 +200,7 @@ def read_audio(
     Returns
     -------
     samples : (L,) float32
-        Full scale is 1; channels are averaged.
+        Full scale is 1.
     sample_rate : float
         In Hz.
 
@@ -177,25 +210,34 @@ def read_audio(
         As of `open_audio`.
     """
     with open_audio(
-        source, sample_rate, encoding=encoding, max_duration_s=max_duration_s
+        source, sample_rate, channel=channel, encoding=encoding, max_duration_s=max_duration_s
     ) as recording:
-        samples = np.concatenate(list(recording))
+        samples = recording.read()
     for warning in recording.warnings:
         python_warnings.warn(warning, AudioWarning, stacklevel=2)
     return samples, recording.sample_rate
 
 
-def to_mono(samples: ArrayLike, sample_rate: float, name: str = "samples") -> FloatArray:
-    """Check samples and rate as `open_audio` does, and average the channels: (L,) float32.
+def to_mono(
+    samples: ArrayLike, sample_rate: float, name: str = "samples", *, average: bool = False
+) -> FloatArray:
+    """Check samples and rate as `open_audio` does, and make one channel of them: (L,) float32.
+
+    With `average`, whatever the channels hold: of a chunk of a stream, no choice can be made.
 
     Raises
     ------
     AudioError
         When they are not what `open_audio` accepts.
     """
-    mono = _to_mono(np.asarray(samples), name)
+    checked = _to_float(np.asarray(samples), name)
     _check_rate(sample_rate, name)
-    return mono
+    if checked.ndim == 1:
+        return checked
+    if average:
+        mono: FloatArray = checked.mean(axis=1)
+        return mono
+    return _choose(_cut(checked, sample_rate), checked.shape[1], sample_rate).apply(checked)
 
 
 def check_duration(duration_s: float, max_duration_s: float, name: str) -> None:
@@ -207,7 +249,9 @@ def check_duration(duration_s: float, max_duration_s: float, name: str) -> None:
         )
 
 
-def _at_hand(source: Any, sample_rate: float | None, max_duration_s: float) -> Recording:
+def _at_hand(
+    source: Any, sample_rate: float | None, channel: int | None, max_duration_s: float
+) -> Recording:
     """Open samples at hand."""
     if (
         isinstance(source, tuple)
@@ -232,11 +276,40 @@ def _at_hand(source: Any, sample_rate: float | None, max_duration_s: float) -> R
         raise AudioError(
             f"samples: sample rate {sample_rate!r}; expected a number, in Hz: convert it"
         )
-    samples = to_mono(source, sample_rate)
+    samples = _to_float(np.asarray(source), "samples")
+    _check_rate(sample_rate, "samples")
     check_duration(len(samples) / sample_rate, max_duration_s, "samples")
+    count = samples.shape[1] if samples.ndim == 2 else 1
+    recording = Recording("samples", sample_rate, len(samples) / sample_rate, count)
+    _check_channel(channel, count, "samples")
+    if samples.ndim == 2:
+        blocks = _cut(samples, sample_rate)
+        mix = Mix((channel,), count) if channel else _choose(blocks, count, sample_rate)
+        samples = recording._take(mix).apply(samples)
+    recording._blocks = _cut(samples, sample_rate)
+    return recording
+
+
+def _cut(samples: FloatArray, sample_rate: float) -> Iterator[FloatArray]:
+    """Yield samples at hand in blocks."""
     length = round(_BLOCK_S * sample_rate)
-    blocks = (samples[start : start + length] for start in range(0, len(samples), length))
-    return Recording("samples", sample_rate, blocks, [])
+    return (samples[start : start + length] for start in range(0, len(samples), length))
+
+
+def _choose(blocks: Iterator[FloatArray], count: int, sample_rate: float) -> Mix:
+    """Choose among the channels of a recording in (L, C) blocks."""
+    if count == 1:
+        return Mix((1,), 1)
+    comparison = ChannelComparison(count, sample_rate)
+    for block in blocks:
+        comparison.add(block)
+    return comparison.mix()
+
+
+def _check_channel(channel: int | None, count: int, name: str) -> None:
+    if channel is not None and channel > count:
+        expected = f"1 to {count}" if count > 1 else "1, the only one"
+        raise AudioError(f"{name}: no channel {channel}; expected {expected}")
 
 
 # Files: opened
@@ -310,6 +383,7 @@ def _open_file(source: Any, name: str, stack: ExitStack) -> BinaryIO:
 def _read_file(
     stream: BinaryIO,
     name: str,
+    channel: int | None,
     encoding: Encoding | None,
     max_duration_s: float,
     stack: ExitStack,
@@ -341,8 +415,11 @@ def _read_file(
     stack.callback(first.close)
     rate = int(first.samplerate)
     _check_rate(rate, name)
+    is_known = len(parts) == 1 and first.frames < _OPEN_LENGTH
     if first.frames < _OPEN_LENGTH:
         check_duration(first.frames / rate, max_duration_s, name)
+    recording = Recording(name, rate, first.frames / rate if is_known else None, first.channels)
+    recording.warnings += warnings
 
     def read() -> Iterator[FloatArray]:
         file, total = first, 0
@@ -356,12 +433,21 @@ def _read_file(
                             f"{name}: several recordings end to end, at {rate:,} and "
                             f"{int(file.samplerate):,} Hz; expected one rate: split them"
                         )
+                    mix = None
                     for block in _read_part(file, name):
                         total += len(block)
                         check_duration(total / rate, max_duration_s, name)
-                        yield _to_mono(block, name)
+                        if mix is None:
+                            _check_channel(channel, file.channels, name)
+                            mix = Mix((channel or 1,), file.channels)
+                            if channel is None:  # reads all of it, beside what is being read
+                                with _decoder(View(stream, pieces), encoding) as again:
+                                    mix = _choose(_read_part(again, name), file.channels, rate)
+                            recording._take(mix)
+                        yield mix.apply(_to_float(block, name))
 
-    return Recording(name, rate, read(), warnings)
+    recording._blocks = read()
+    return recording
 
 
 def _check_headerless(count: int, name: str, encoding: Encoding) -> None:
@@ -405,7 +491,7 @@ def _read_part(file: Any, name: str) -> Iterator[NDArray[np.float32]]:
         count += len(block)
         yield block
     if not count:
-        _to_mono(np.empty(0, np.float32), name)  # raises
+        _to_float(np.empty(0, np.float32), name)  # raises
     if count < frames < _OPEN_LENGTH:
         raise AudioError(
             f"{name}: truncated, it holds {count:,} of {frames:,} samples; "
@@ -433,8 +519,8 @@ def _decoding(name: str) -> Iterator[None]:
 # Samples
 
 
-def _to_mono(samples: NDArray[np.generic], name: str) -> FloatArray:
-    """Check (L,) or (L, channels) samples of any accepted type; return (L,) float32."""
+def _to_float(samples: NDArray[np.generic], name: str) -> FloatArray:
+    """Check (L,) or (L, C) samples of any accepted type; return them as float32."""
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > _MAX_CHANNELS):
         raise AudioError(
             f"{name}: samples of shape {samples.shape}; expected (L,) or (L, channels) with "
@@ -451,14 +537,13 @@ def _to_mono(samples: NDArray[np.generic], name: str) -> FloatArray:
             "convert them with astype"
         )
     with np.errstate(over="ignore", invalid="ignore"):
-        mono = samples.astype(np.float32, copy=False)
-        mono = mono.mean(axis=1) if mono.ndim == 2 else mono
-    if not np.abs(mono).max() <= _MAX_AMPLITUDE:  # so written, NaN fails as well
+        floats: FloatArray = samples.astype(np.float32, copy=False)
+    if not np.abs(floats).max() <= _MAX_AMPLITUDE:  # so written, NaN fails as well
         raise AudioError(
             f"{name}: samples that are NaN, infinite or beyond {_MAX_AMPLITUDE:.0e}; expected "
             "numbers with 1.0 as full scale: record or convert it again"
         )
-    return mono
+    return floats
 
 
 def _check_rate(sample_rate: float, name: str) -> None:

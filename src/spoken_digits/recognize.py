@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spoken_digits.audio import Source, find_utterance, read_audio
+from spoken_digits.audio import MAX_DURATION_S, Source, find_utterance, open_audio
 from spoken_digits.connected import Transcriber, Transcript
 from spoken_digits.networks import SHIPPED_MODEL, DigitNetwork, ModelError
 from spoken_digits.probability import log_odds, log_softmax, sigmoid
@@ -59,6 +59,8 @@ class Recognition:
         How many digits the recording holds, at least; the answer is for the strongest utterance.
         From 2 on, use `transcribe`. What is loud twice, or for long, counts; where both
         networks are asked, what `transcribe` finds there.
+    warnings : tuple of str
+        What is odd about the recording, though it was read.
     """
 
     label: str
@@ -73,6 +75,7 @@ class Recognition:
     score: float = 1.0
     reason: Reason | None = None
     utterances: int = field(default=1, repr=False)
+    warnings: tuple[str, ...] = field(default=(), repr=False)
 
 
 class Recognizer(DigitNetwork):
@@ -133,19 +136,22 @@ class Recognizer(DigitNetwork):
         *,
         threshold: float | None = None,
         oh: bool = True,
+        channel: int | None = None,
     ) -> Recognition:
         """Recognize the digit in a recording.
 
         Parameters
         ----------
         source : path or (L,) or (L, channels) samples
-            A file or samples, as `read_audio` takes them.
+            A file or samples, as `open_audio` takes them.
         sample_rate : float
             Of samples, in Hz; a file states its own.
         threshold : float
             Smallest score of a digit, 0 to 1; left out, the recognizer's.
         oh : bool
             Whether "oh" is zero; if not, it is rejected.
+        channel : int
+            Which channel to take, 1 being the first; left out, the one with the most speech.
 
         Raises
         ------
@@ -155,7 +161,10 @@ class Recognizer(DigitNetwork):
             When the threshold is not within 0 to 1.
         """
         cut = self._log_odds_threshold if threshold is None else _to_log_odds(threshold)
-        samples, sample_rate = read_audio(source, sample_rate)
+        with open_audio(
+            source, sample_rate, channel=channel, max_duration_s=MAX_DURATION_S
+        ) as recording:
+            samples, sample_rate = recording.read(), recording.sample_rate
         utterance = find_utterance(samples, sample_rate)
         scores, log_mel, is_digit = self.analyze(utterance.clip[None])
         log_p = log_softmax(scores[0].astype(np.float64))
@@ -192,6 +201,7 @@ class Recognizer(DigitNetwork):
             score=float(sigmoid(is_digit_log_odds)),
             reason=reason,
             utterances=utterances,
+            warnings=tuple(recording.warnings),
         )
 
     def transcribe(
@@ -201,6 +211,7 @@ class Recognizer(DigitNetwork):
         *,
         oh: bool = True,
         doubles: bool = True,
+        channel: int | None = None,
     ) -> Transcript:
         """Transcribe the digits in a recording of any length, with the model for strings.
 
@@ -208,7 +219,7 @@ class Recognizer(DigitNetwork):
 
         Parameters
         ----------
-        source, sample_rate, oh, doubles
+        source, sample_rate, oh, doubles, channel
             As of `Transcriber.__call__`.
 
         Raises
@@ -216,7 +227,7 @@ class Recognizer(DigitNetwork):
         AudioError
             When the recording cannot be read, or holds no sound.
         """
-        return self._transcriber()(source, sample_rate, oh=oh, doubles=doubles)
+        return self._transcriber()(source, sample_rate, oh=oh, doubles=doubles, channel=channel)
 
     def _transcriber(self) -> Transcriber:
         self._opened = self._opened or Transcriber(self._strings_path)
