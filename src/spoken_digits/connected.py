@@ -22,13 +22,14 @@ from spoken_digits.audio import (
     SAMPLE_RATE,
     SILENCE,
     AudioError,
+    Encoding,
     Resampler,
     Source,
     open_audio,
     to_mono,
 )
 from spoken_digits.grammar import Grammar, align, repeats, search
-from spoken_digits.networks import SHIPPED_STRINGS, StringNetwork
+from spoken_digits.networks import SHIPPED_STRINGS, StringNetwork, absolute
 from spoken_digits.spotting import (
     BLANK,
     DIGIT_WORDS,
@@ -111,6 +112,11 @@ class Transcriber:
 
     def __init__(self, model_path: str | os.PathLike[str] | None = None) -> None:
         self.network = StringNetwork(model_path)
+        self._path = absolute(model_path)
+
+    def __reduce__(self) -> tuple[type["Transcriber"], tuple[object, ...]]:
+        """Pickle the path: what runs the network cannot be pickled."""
+        return type(self), (self._path,)
 
     def stream(
         self, sample_rate: float = SAMPLE_RATE, *, oh: bool = True, doubles: bool = True
@@ -134,6 +140,7 @@ class Transcriber:
         oh: bool = True,
         doubles: bool = True,
         channel: int | None = None,
+        encoding: Encoding | None = None,
     ) -> Transcript:
         """Transcribe a recording of any length, a block at a time.
 
@@ -153,6 +160,8 @@ class Transcriber:
             Whether "double four" is 44 and "triple four" 444; if not, both are 4.
         channel : int
             Which channel to take, 1 being the first; left out, the one with the most speech.
+        encoding : Encoding
+            Of a file without a header.
 
         Raises
         ------
@@ -163,7 +172,7 @@ class Transcriber:
         lattice = _Lattice(oh, doubles) if grammar or nbest else None
         segments: list[Segment] = []
         peak, count = 0.0, 0
-        with open_audio(source, sample_rate, channel=channel) as recording:
+        with open_audio(source, sample_rate, channel=channel, encoding=encoding) as recording:
             name, rate = recording.name, recording.sample_rate
             stream = self.stream(rate, oh=oh, doubles=doubles)
             stream.lattice = lattice

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import BinaryIO, Literal
 
-__all__ = ["AudioError", "Layout", "Piece", "View", "find_parts"]
+__all__ = ["AudioError", "Layout", "Piece", "View", "find_parts", "has_header"]
 
 Order = Literal["little", "big"]
 Piece = bytes | tuple[int, int]  # bytes as they are, or from where to where of a file
@@ -40,6 +40,7 @@ _CHUNKED: dict[tuple[bytes, bytes], tuple[bytes, Order]] = {
 _W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
 _VOC = b"Creative Voice File\x1a"
+_MAGICS = (_W64_RIFF, _VOC, b"caff", b".snd", b"dns.", b"NIST_1A", b"OggS", b"fLaC", b"ID3")
 # Of NIST SPHERE: the fields of its header whose product is the sound's size.
 _SPHERE_SOUND = (b"sample_count", b"sample_n_bytes", b"channel_count")
 _SPHERE_SIZES = re.compile(rb"^(\w+) -i (\d+)\s*$", re.MULTILINE)
@@ -173,6 +174,13 @@ def find_parts(stream: BinaryIO, start: int, size: int) -> Layout:
         starts = [*file.find(_FLAC, lead), size]
         return Layout(tuple(((a, b),) for a, b in itertools.pairwise(starts)))
     return _walk_mpeg(file, lead) or Layout((((lead, size),),))
+
+
+def has_header(stream: BinaryIO, start: int) -> bool:
+    """Return whether a file begins as one of a container known here, other than MP3."""
+    stream.seek(start)
+    head = stream.read(len(_VOC))
+    return head.startswith((*_MAGICS, *{kind for kind, _ in _CHUNKED}))
 
 
 class _Window:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spoken_digits.audio import Source, open_audio
+from spoken_digits.audio import Encoding, Source, open_audio
 from spoken_digits.connected import Segment, Transcriber
 
 __all__ = ["MicrophoneError", "from_file", "from_microphone", "level_meter", "listen"]
@@ -80,19 +80,20 @@ def from_file(
     wait: Callable[[float], object] = time.sleep,
     *,
     channel: int | None = None,
+    encoding: Encoding | None = None,
     on_warning: Callable[[str], object] = lambda _: None,
 ) -> Chunks:
     """Yield a recording, 50 ms at a time, in real time, as a microphone would.
 
-    `source` and `channel` are those of `open_audio`; `on_warning` is called with each of its
-    warnings, at the end.
+    `source`, `channel` and `encoding` are those of `open_audio`; `on_warning` is called with each
+    of its warnings, at the end.
 
     Raises
     ------
     AudioError
         When the file cannot be read.
     """
-    with open_audio(source, channel=channel) as recording:
+    with open_audio(source, channel=channel, encoding=encoding) as recording:
         begin, yielded_s, rate = time.monotonic(), 0.0, recording.sample_rate
         length = max(1, round(rate * CHUNK_S))
         for block in recording:

@@ -8,6 +8,7 @@ is a warning. Memory does not grow with its length. Shapes: L samples, C channel
 import io
 import math
 import os
+import re
 import stat
 import tempfile
 import warnings as python_warnings
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spoken_digits.channels import ChannelComparison, Mix
-from spoken_digits.containers import AudioError, Piece, View, find_parts
+from spoken_digits.containers import AudioError, Piece, View, find_parts, has_header
 
 __all__ = [
     "MAX_DURATION_S",
@@ -56,32 +57,78 @@ _BLOCK_S = 10  # of samples at hand that one block holds
 _SPOOLED_BYTES = 1 << 24  # of a pipe held in memory; more goes to a temporary file
 
 
+Subtype = Literal[
+    "ulaw", "alaw", "gsm", "vox", "pcm_u8", "pcm_s8", "pcm_16", "pcm_24", "pcm_32", "float"
+]
+_SAMPLE_BYTES: dict[Subtype, int] = {
+    **{"ulaw": 1, "alaw": 1, "gsm": 33, "vox": 1},
+    **{"pcm_u8": 1, "pcm_s8": 1, "pcm_16": 2, "pcm_24": 3, "pcm_32": 4, "float": 4},
+}
+_LIBSNDFILE_NAMES = {"gsm": "GSM610", "vox": "VOX_ADPCM"}
+# Names by which exchanges and recorders leave files without a header: 8 kHz, one channel. .g711 is
+# either law.
+_HEADERLESS: dict[str, Subtype | None] = {
+    **{".ulaw": "ulaw", ".ul": "ulaw", ".mulaw": "ulaw", ".alaw": "alaw", ".al": "alaw"},
+    **{".gsm": "gsm", ".g711": None},
+}
+_HEADERLESS_RATE = 8_000
+
+
 class AudioWarning(UserWarning):
     """A recording that is odd, and was read all the same."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a recording without a header is encoded; nothing in the file says so. One channel.
+    """How a recording without a header is encoded; nothing in the file says so.
 
     Attributes
     ----------
     subtype
-        "ulaw" or "alaw" (ITU-T G.711, 8 bit), or "pcm_16" (16 bit).
+        "ulaw" or "alaw" (ITU-T G.711, 8 bit), "gsm" (GSM 06.10), "vox" (Dialogic ADPCM), "pcm_u8",
+        "pcm_s8", "pcm_16", "pcm_24", "pcm_32", or "float" (32 bit).
     sample_rate
         In Hz.
     byte_order
-        Of 16-bit samples.
+        Of samples of more than 8 bit.
+    channels
+        How many there are.
     """
 
-    subtype: Literal["ulaw", "alaw", "pcm_16"]
+    subtype: Subtype
     sample_rate: int
     byte_order: Literal["little", "big"] = "little"
+    channels: int = 1
 
     @property
     def sample_bytes(self) -> int:
-        """Bytes of one sample."""
-        return 2 if self.subtype == "pcm_16" else 1
+        """Bytes of one sample of all channels; of GSM, of a frame."""
+        return _SAMPLE_BYTES[self.subtype] * self.channels
+
+    @classmethod
+    def parse(cls, text: str) -> "Encoding":
+        """Read an encoding such as "ulaw,8000,1" or "pcm_16be,16000,2".
+
+        Raises
+        ------
+        ValueError
+            When it is none.
+        """
+        name, _, numbers = text.partition(",")
+        order: Literal["little", "big"] = "big" if name.endswith("be") else "little"
+        found = re.fullmatch(r"(\d{4,6}),([1-8])", numbers)
+        for subtype in _SAMPLE_BYTES:
+            if found and name.removesuffix("be") == subtype:
+                return cls(subtype, int(found[1]), order, int(found[2]))
+        raise ValueError(
+            f"{text}: expected an encoding, a rate in Hz and a number of channels, such as "
+            f"ulaw,8000,1 or pcm_16be,16000,2: the first one of {', '.join(_SAMPLE_BYTES)}, with "
+            "be for the other byte order"
+        )
+
+    def __str__(self) -> str:
+        order = "be" if self.byte_order == "big" else ""
+        return f"{self.subtype}{order},{self.sample_rate},{self.channels}"
 
 
 class Recording:
@@ -161,7 +208,8 @@ def open_audio(
         of others, the one with the most speech is taken, with a warning where another one holds
         another sound.
     encoding : Encoding
-        Of a file without a header.
+        Of a file without a header. Left out, files named .ulaw, .alaw, .al, .g711 or .gsm are taken
+        as 8 kHz, one channel, with a warning.
     max_duration_s : float
         A longer recording raises; a file does by its header, before any of it is read.
 
@@ -398,6 +446,11 @@ def _read_file(
             )
         raise AudioError(f"{name}: an empty file; expected a recording: copy or record it again")
     warnings: list[str] = []
+    if encoding is None and (encoding := _encoding_by_name(stream, name, start)):
+        warnings.append(
+            f"{name}: has no header; taken as {encoding} by its name: for others, --raw or "
+            "encoding="
+        )
     if encoding:
         parts: tuple[tuple[Piece, ...], ...] = (((start, size),),)
         _check_headerless(size - start, name, encoding)
@@ -450,6 +503,21 @@ def _read_file(
     return recording
 
 
+def _encoding_by_name(stream: BinaryIO, name: str, start: int) -> Encoding | None:
+    """Return the encoding of a file without a header, if its name tells it."""
+    suffix = Path(name).suffix.lower()
+    if suffix not in _HEADERLESS or has_header(stream, start):
+        return None
+    subtype = _HEADERLESS[suffix]
+    if (
+        subtype is None
+    ):  # what is nearly silent is most frequent: 0xFF of one law, 0xD5 of the other
+        stream.seek(start)
+        codes = np.frombuffer(stream.read(_READ_FRAMES), np.uint8) & 0x7F
+        subtype = "ulaw" if np.sum(codes >= 0x78) >= np.sum((codes ^ 0x55) < 8) else "alaw"
+    return Encoding(subtype, _HEADERLESS_RATE)
+
+
 def _check_headerless(count: int, name: str, encoding: Encoding) -> None:
     _check_rate(encoding.sample_rate, name)
     if lacking := count % encoding.sample_bytes:
@@ -470,9 +538,9 @@ def _decoder(view: View, encoding: Encoding | None) -> Any:
         file = soundfile.SoundFile(
             view,
             format="RAW",
-            subtype=encoding.subtype.upper(),
+            subtype=_LIBSNDFILE_NAMES.get(encoding.subtype, encoding.subtype.upper()),
             endian=encoding.byte_order.upper(),
-            channels=1,
+            channels=encoding.channels,
             samplerate=encoding.sample_rate,
         )
     # soundfile would seek after each block, which fails at the end of a FLAC of unknown length.
@@ -508,11 +576,13 @@ def _decoding(name: str) -> Iterator[None]:
         yield
     except soundfile.LibsndfileError as error:
         reason = error.error_string.removeprefix("Error : ").rstrip(".")
-        if reason == "Format not recognised" and Path(name).suffix == ".raw":
-            reason = "no header"
+        remedy = "copy it again, or convert it (ffmpeg -i FILE FILE.flac)"
+        if reason == "Format not recognised":
+            reason = "no header that is known"
+            remedy += ", or name its encoding if it has no header (--raw ulaw,8000,1)"
         raise AudioError(
             f"{name}: cannot be read as audio ({reason}); expected WAV, FLAC, OGG, MP3 or AIFF: "
-            "copy it again, or convert it (ffmpeg -i FILE FILE.flac)"
+            f"{remedy}"
         ) from None
 
 

@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spoken_digits.audio import MAX_DURATION_S, Source, find_utterance, open_audio
+from spoken_digits.audio import MAX_DURATION_S, Encoding, Source, find_utterance, open_audio
 from spoken_digits.connected import Transcriber, Transcript
-from spoken_digits.networks import SHIPPED_MODEL, DigitNetwork, ModelError
+from spoken_digits.networks import SHIPPED_MODEL, DigitNetwork, ModelError, absolute
 from spoken_digits.probability import log_odds, log_softmax, sigmoid
 from spoken_digits.spotting import DIGIT_WORDS, OH
 
@@ -110,6 +110,7 @@ class Recognizer(DigitNetwork):
         strings_path: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(model_path)
+        self._arguments = (absolute(model_path), threshold, absolute(strings_path))
         self._log_odds_threshold = self.decision.rejection_threshold
         if threshold is not None:
             self._log_odds_threshold = _to_log_odds(threshold)
@@ -118,6 +119,10 @@ class Recognizer(DigitNetwork):
         self._opened: Transcriber | None = None
         if self._asks_both:
             self._transcriber()
+
+    def __reduce__(self) -> tuple[type["Recognizer"], tuple[object, ...]]:
+        """Pickle paths and settings: what runs the networks cannot be pickled."""
+        return type(self), self._arguments
 
     @property
     def threshold(self) -> float:
@@ -137,6 +142,7 @@ class Recognizer(DigitNetwork):
         threshold: float | None = None,
         oh: bool = True,
         channel: int | None = None,
+        encoding: Encoding | None = None,
     ) -> Recognition:
         """Recognize the digit in a recording.
 
@@ -152,6 +158,8 @@ class Recognizer(DigitNetwork):
             Whether "oh" is zero; if not, it is rejected.
         channel : int
             Which channel to take, 1 being the first; left out, the one with the most speech.
+        encoding : Encoding
+            Of a file without a header.
 
         Raises
         ------
@@ -162,7 +170,11 @@ class Recognizer(DigitNetwork):
         """
         cut = self._log_odds_threshold if threshold is None else _to_log_odds(threshold)
         with open_audio(
-            source, sample_rate, channel=channel, max_duration_s=MAX_DURATION_S
+            source,
+            sample_rate,
+            channel=channel,
+            encoding=encoding,
+            max_duration_s=MAX_DURATION_S,
         ) as recording:
             samples, sample_rate = recording.read(), recording.sample_rate
         utterance = find_utterance(samples, sample_rate)
@@ -212,6 +224,7 @@ class Recognizer(DigitNetwork):
         oh: bool = True,
         doubles: bool = True,
         channel: int | None = None,
+        encoding: Encoding | None = None,
     ) -> Transcript:
         """Transcribe the digits in a recording of any length, with the model for strings.
 
@@ -219,7 +232,7 @@ class Recognizer(DigitNetwork):
 
         Parameters
         ----------
-        source, sample_rate, oh, doubles, channel
+        source, sample_rate, oh, doubles, channel, encoding
             As of `Transcriber.__call__`.
 
         Raises
@@ -227,7 +240,9 @@ class Recognizer(DigitNetwork):
         AudioError
             When the recording cannot be read, or holds no sound.
         """
-        return self._transcriber()(source, sample_rate, oh=oh, doubles=doubles, channel=channel)
+        return self._transcriber()(
+            source, sample_rate, oh=oh, doubles=doubles, channel=channel, encoding=encoding
+        )
 
     def _transcriber(self) -> Transcriber:
         self._opened = self._opened or Transcriber(self._strings_path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from spoken_digits.audio import AudioError
-from spoken_digits.cli.arguments import add_verb, complain, probability, whole
+from spoken_digits.cli.arguments import add_verb, complain, encoding, probability, whole
 from spoken_digits.recognize import Recognition, load
 
 __all__ = ["add_verbs"]
@@ -22,7 +22,7 @@ def add_verbs(verbs: Any) -> None:
         "files", metavar="FILE", nargs="+", help="a recording of one digit, - for standard input"
     )
     verb.add_argument("--json", action="store_true", help="one JSON object a line for each file")
-    _add_channel(verb)
+    _add_reading(verb)
     verb.add_argument("--model", metavar="PATH", help="an exported model (default: what ships)")
     text = "smallest score of a digit, 0 (reject only silence) to 1 (default: the model's own)"
     verb.add_argument("--threshold", metavar="SCORE", type=probability, help=text)
@@ -34,7 +34,7 @@ def add_verbs(verbs: Any) -> None:
         "files", metavar="FILE", nargs="+", help="a recording of digits, - for standard input"
     )
     verb.add_argument("--json", action="store_true", help="one JSON object a line for each file")
-    _add_channel(verb)
+    _add_reading(verb)
     text = "a model of strings (default: the shipped one)"
     verb.add_argument("--model", metavar="PATH", help=text)
     shape = verb.add_mutually_exclusive_group()
@@ -55,7 +55,7 @@ def add_verbs(verbs: Any) -> None:
         "--device", metavar="NAME", help="microphone (default: the system's); part of its name"
     )
     verb.add_argument("--json", action="store_true", help="one JSON object a line for each digit")
-    _add_channel(verb)
+    _add_reading(verb)
     text = "a model of strings (default: the shipped one)"
     verb.add_argument("--model", metavar="PATH", help=text)
     _add_oh(verb)
@@ -72,7 +72,9 @@ def add_verbs(verbs: Any) -> None:
     verb.add_argument("--copy", metavar="DIR", type=Path, help=text)
 
 
-def _add_channel(verb: argparse.ArgumentParser) -> None:
+def _add_reading(verb: argparse.ArgumentParser) -> None:
+    text = "files have no header, and this encoding, rate and number of channels: ulaw,8000,1"
+    verb.add_argument("--raw", metavar="ENCODING", type=encoding, help=text)
     text = "channel to take, 1 is the first (default: the one with the most speech)"
     verb.add_argument("--channel", metavar="N", type=whole(1), help=text)
 
@@ -97,7 +99,12 @@ def _recognize(arguments: argparse.Namespace) -> int:
     for file in arguments.files:
         row: dict[str, object] = {"file": file}
         try:
-            answer = recognizer(_source(file), oh=arguments.oh, channel=arguments.channel)
+            answer = recognizer(
+                _source(file),
+                oh=arguments.oh,
+                channel=arguments.channel,
+                encoding=arguments.raw,
+            )
         except AudioError as error:
             status = 1
             if arguments.json:
@@ -159,6 +166,7 @@ def _transcribe(arguments: argparse.Namespace) -> int:
                 oh=arguments.oh,
                 doubles=arguments.doubles,
                 channel=arguments.channel,
+                encoding=arguments.raw,
             )
         except AudioError as error:
             status = 1
@@ -199,7 +207,12 @@ def _listen(arguments: argparse.Namespace) -> int:
 
     transcriber = Transcriber(arguments.model)
     if arguments.wav:
-        chunks = from_file(_source(arguments.wav), channel=arguments.channel, on_warning=complain)
+        chunks = from_file(
+            _source(arguments.wav),
+            channel=arguments.channel,
+            encoding=arguments.raw,
+            on_warning=complain,
+        )
     else:
         chunks = from_microphone(arguments.device)
     digits: list[str] = []
