@@ -62,3 +62,26 @@ def mpeg_frames(content: bytes) -> Iterator[bytes]:
 def mp3(samples: np.ndarray, rate: int = RATE) -> bytes:
     """Return an MP3 of variable rate, with its index."""
     return encoded(samples, "MP3", rate, bitrate_mode="VARIABLE", compression_level=0.3)
+
+
+# Recordings of several channels
+
+SPEECH, OTHER = syllables(4), syllables(4, seed=1)[::-1]
+SILENT = np.zeros_like(SPEECH)
+HUM = (0.05 * np.sin(2 * np.pi * 50 * np.arange(len(SPEECH)) / RATE)).astype(np.float32)
+HISS = (0.01 * np.random.default_rng(2).standard_normal(len(SPEECH))).astype(np.float32)
+DELAYED = np.roll(SPEECH, 40)  # 5 ms, of which the sum is a comb filter
+
+CHANNELS = {  # channels; which of them are taken; whether the others are another sound
+    "antiphase": ([SPEECH, -SPEECH], (1,), False),
+    "first silent": ([SILENT, SPEECH], (2,), False),
+    "second silent": ([SPEECH, SILENT], (1,), False),
+    "offset only": ([SILENT + 0.4, SPEECH], (2,), False),
+    "delayed": ([SPEECH, DELAYED], (1,), False),
+    "same": ([SPEECH, SPEECH], (1, 2), False),
+    "same but quieter": ([0.3 * SPEECH, SPEECH], (1, 2), False),
+    "louder hum": ([HUM, 0.5 * SPEECH], (2,), False),
+    "hiss": ([SPEECH, HISS], (1,), False),
+    "two speakers": ([0.4 * OTHER, SPEECH], (2,), True),
+    "six": ([SILENT, SPEECH, SPEECH, 0.5 * OTHER, -SPEECH, HISS], (2, 3), True),
+}
