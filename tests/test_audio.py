@@ -202,7 +202,7 @@ INF = np.where(np.arange(4000) == 7, np.inf, tone())
         ("missing.wav", lambda p: None, "no such file; expected.*check its name"),
         ("cut.flac", cut("flac", 0.5), "cannot be read.*copy it"),
         ("cut.mp3", cut("mp3", 0.5), "truncated, it holds .* samples.*whole file: copy"),
-        ("cut.ogg", cut("ogg", 0.02), "cannot be read.*copy it"),
+        ("cut.ogg", cut("ogg", 0.02), "truncated, the last page of its stream.*copy"),
     ],
 )
 def test_a_bad_file_is_named_with_what_was_expected_and_the_remedy(tmp_path, name, write, said):
@@ -214,7 +214,7 @@ def test_a_bad_file_is_named_with_what_was_expected_and_the_remedy(tmp_path, nam
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("lost", [1, 44, 4_000, 8_000])
+@pytest.mark.parametrize("lost", [45, 4_000, 8_000])
 def test_a_truncated_wav_tells_how_many_bytes_are_missing(tmp_path, lost):
     path = tmp_path / "cut.wav"
     soundfile.write(path, voice(0.5), 8000)  # 8,000 bytes of sound

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spoken_digits.audio import AudioError, Encoding, read_audio, read_headerless
+from spoken_digits.audio import AudioError, Encoding, read_audio
 
 FIELDS = {
     "sample_count -i": 800,
@@ -37,7 +37,7 @@ def g711_alaw(codes: np.ndarray) -> np.ndarray:
 def test_a_law_is_decoded_by_its_definition(tmp_path):
     codes = np.arange(256, dtype=np.uint8)
     (tmp_path / "a.al").write_bytes(codes.tobytes())
-    samples, rate = read_headerless(tmp_path / "a.al", Encoding("alaw", 8_000))
+    samples, rate = read_audio(tmp_path / "a.al", encoding=Encoding("alaw", 8_000))
     assert rate == 8_000
     np.testing.assert_array_equal(samples, g711_alaw(codes).astype(np.float32))
 
@@ -45,7 +45,7 @@ def test_a_law_is_decoded_by_its_definition(tmp_path):
 @pytest.mark.parametrize(("order", "dtype"), [("little", "<i2"), ("big", ">i2")])
 def test_16_bit_samples_are_read_in_the_order_that_is_named(tmp_path, order, dtype):
     (tmp_path / "a.raw").write_bytes(ramp().astype(dtype).tobytes())
-    samples, rate = read_headerless(tmp_path / "a.raw", Encoding("pcm_16", 16_000, order))
+    samples, rate = read_audio(tmp_path / "a.raw", encoding=Encoding("pcm_16", 16_000, order))
     assert rate == 16_000
     np.testing.assert_array_equal(samples, ramp().astype(np.float32) / 2**15)
 
@@ -62,14 +62,14 @@ def test_16_bit_samples_are_read_in_the_order_that_is_named(tmp_path, order, dty
 def test_what_is_wrong_names_the_file_and_the_remedy(tmp_path, content, encoding, message):
     (tmp_path / "a.raw").write_bytes(content)
     with pytest.raises(AudioError, match=rf"a\.raw: {message}"):
-        read_headerless(tmp_path / "a.raw", encoding)
+        read_audio(tmp_path / "a.raw", encoding=encoding)
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     with pytest.raises(AudioError, match=r"a\.ulaw: no such file"):
-        read_headerless(tmp_path / "a.ulaw", Encoding("ulaw", 8_000))
+        read_audio(tmp_path / "a.ulaw", encoding=Encoding("ulaw", 8_000))
     with pytest.raises(AudioError, match="a folder; expected a recording"):
-        read_headerless(tmp_path, Encoding("ulaw", 8_000))
+        read_audio(tmp_path, encoding=Encoding("ulaw", 8_000))
 
 
 @pytest.mark.parametrize("length", [1024, 2048])

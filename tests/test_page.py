@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from made_files import CHANNELS
 from toy_model import DIGITS as TOY_DIGITS
 from toy_model import write_toy_model
 from toy_strings import spoken as toy_spoken
@@ -629,6 +630,17 @@ def test_resampling_is_that_of_python(page, address, rate):
     np.testing.assert_allclose(out[inner], resample(samples, rate)[inner], atol=2e-3)
 
 
+READ_FILE = """
+async ([address, encoded]) => {
+  const { openFile } = await import(address + "files.js");
+  const bytes = Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
+  const { duration, pieces } = await openFile(new File([bytes], "a.wav"));
+  const samples = [];
+  for await (const piece of pieces) samples.push(...piece);
+  return [duration, samples];
+}"""
+
+
 @pytest.mark.parametrize(
     ("kind", "subtype"),
     [
@@ -640,20 +652,22 @@ def test_a_file_is_read_as_in_python(page, address, tmp_path, kind, subtype):
     rng = np.random.default_rng(4)
     samples = rng.uniform(-0.9, 0.9, (30_000, 2)).astype(np.float32)
     soundfile.write(tmp_path / "a", samples, 8_000, subtype, format=kind)
-    code = """
-async ([address, encoded]) => {
-  const { openFile } = await import(address + "files.js");
-  const bytes = Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
-  const { duration, pieces } = await openFile(new File([bytes], "a.wav"));
-  const samples = [];
-  for await (const piece of pieces) samples.push(...piece);
-  return [duration, samples];
-}"""
     encoded = b64encode((tmp_path / "a").read_bytes()).decode()
-    duration, read = page.evaluate(code, [address, encoded])
+    duration, read = page.evaluate(READ_FILE, [address, encoded])
     assert duration == 3.75
     atol = 1e-7 if kind != "FLAC" else 1e-4  # a browser may divide by 32,767
     np.testing.assert_allclose(read, read_audio(tmp_path / "a")[0], atol=atol)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC"])
+@pytest.mark.parametrize(("channels", "taken", "_"), CHANNELS.values(), ids=CHANNELS)
+def test_the_channel_with_the_speech_is_taken(page, address, tmp_path, channels, taken, _, kind):
+    samples = np.stack(channels, axis=1)
+    soundfile.write(tmp_path / "a", samples, 8_000, "PCM_16", format=kind)
+    encoded = b64encode((tmp_path / "a").read_bytes()).decode()
+    _, read = page.evaluate(READ_FILE, [address, encoded])
+    expected = samples[:, [channel - 1 for channel in taken]].mean(axis=1)
+    np.testing.assert_allclose(read, expected, atol=1e-4)
 
 
 def test_the_network_runs_as_in_python(page, address):

@@ -1,25 +1,30 @@
 """From any recording to the input of a network: mono, 8 kHz, cut to the utterance in it.
 
-`read_blocks` takes a file or samples with their rate, and is where every recording comes in; from
-there `find_utterance` cuts one clip, for training and for recognizing alike.
-Shapes: L samples, T frames.
+`open_audio` (`reading.py`) is where every recording comes in; from there `find_utterance` cuts one
+clip, for training and for recognizing alike. Shapes: L samples, T frames.
 """
 
-import io
 import math
-import mmap
-import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from pathlib import Path
-from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from spoken_digits.reading import (
+    MAX_DURATION_S,
+    MAX_SAMPLE_RATE,
+    MIN_SAMPLE_RATE,
+    AudioError,
+    AudioWarning,
+    Encoding,
+    Source,
+    check_duration,
+    open_audio,
+    read_audio,
+    to_mono,
+)
 
 __all__ = [
     "MARGIN_S",
@@ -31,6 +36,7 @@ __all__ = [
     "SAMPLE_RATE",
     "SILENCE",
     "AudioError",
+    "AudioWarning",
     "Encoding",
     "Resampler",
     "Source",
@@ -38,40 +44,21 @@ __all__ = [
     "cut_clip",
     "find_speech",
     "find_utterance",
+    "open_audio",
     "read_audio",
-    "read_blocks",
-    "read_headerless",
     "resample",
     "to_clip",
     "to_mono",
 ]
 
 FloatArray = NDArray[np.float32]
-Source = str | os.PathLike[str] | ArrayLike  # a file, or samples (L,) or (L, channels)
 
 SAMPLE_RATE = 8_000  # Hz: FSDD is recorded so, the telephone is
-MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4_000, 192_000
 MIN_CLIP_DURATION_S, MAX_CLIP_DURATION_S = 0.1, 1.5
-MAX_DURATION_S = 30.0  # of a recording in which one digit is looked for
 MARGIN_S = 0.06  # kept on either side of an utterance
 SILENCE = 1e-6  # -120 dBFS, below the noise of any converter
 
-_MAX_CHANNELS = 8  # more are samples whose axes were exchanged
 _NO_SOUND = "no sound in it; expected speech: check the microphone and its level"
-_MAX_AMPLITUDE = 2.0**32  # floats on the scale of integers pass; beyond, powers would overflow
-_INTEGERS = {"uint8": (128, 128), "int16": (0, 2**15), "int32": (0, 2**31)}  # zero, full scale
-_READ_FRAMES = 1 << 16
-_BLOCK_S = 10  # of samples at hand that one block holds
-_STREAMED = 0x7F00_0000  # what is written to a pipe declares 0 bytes of sound, or this and more
-# Formats that libsndfile reads silently up to where they end: the chunk with the sound, its size.
-_CHUNKED: dict[tuple[bytes, bytes], tuple[bytes, Literal["little", "big"]]] = {
-    (b"RIFF", b"WAVE"): (b"data", "little"),
-    (b"FORM", b"AIFF"): (b"SSND", "big"),
-    (b"FORM", b"AIFC"): (b"SSND", "big"),
-}
-# Of NIST SPHERE, another such format: the fields of its header whose product is the sound's size.
-_SPHERE_SOUND = (b"sample_count", b"sample_n_bytes", b"channel_count")
-_SPHERE_SIZES = re.compile(rb"^(\w+) -i (\d+)\s*$", re.MULTILINE)
 
 # Resampler: a sinc of 36 crossings on either side, 4.5 ms at 8 kHz, in a Kaiser window, whose
 # sidelobes lie 80 dB down. The middle of its slope lies at 0.935 of the lower Nyquist frequency: up
@@ -109,129 +96,6 @@ _MAX_NOISE, _MIN_LOUDNESS, _ABOVE_NOISE = 0.1, 0.2, 1.6
 _MAX_UNSTEADY = 16.0  # of noise: power of its median over that of its quietest 100 ms
 _MIN_GAP, _MIN_DIGIT_FRAMES, _MAX_DIGIT_FRAMES = round(0.15 * SAMPLE_RATE), 10, 105
 _MIN_STRENGTH, _MIN_PEAK = 0.25, 0.35
-
-
-class AudioError(ValueError):
-    """A recording that cannot be read; the message says which, what was expected, the remedy."""
-
-
-def read_audio(
-    source: Source, sample_rate: float | None = None, *, max_duration_s: float = MAX_DURATION_S
-) -> tuple[FloatArray, float]:
-    """Read a whole recording: a file in any format of libsndfile, or samples at hand.
-
-    Parameters
-    ----------
-    source : path, or (L,) or (L, channels) samples
-        A file (WAV, FLAC, OGG, Opus, MP3, AIFF, AU, ...), or samples of type uint8, int16, int32 or
-        float, finite, of up to 8 channels.
-    sample_rate : float
-        Of samples, in Hz, 4,000 to 192,000; a file states its own.
-    max_duration_s : float
-        A longer recording raises; a file does by its header, before any of it is read.
-
-    Returns
-    -------
-    samples : (L,) float32
-        Full scale is 1; channels are averaged.
-    sample_rate : float
-        In Hz.
-
-    Raises
-    ------
-    AudioError
-        When a file is missing, a folder, unreadable, empty, no audio, or truncated; when the
-        recording is too long, at a rate outside 4 to 192 kHz, without samples, or holds NaN or
-        infinite ones; when samples come without their rate.
-    """
-    blocks = list(read_blocks(source, sample_rate, max_duration_s=max_duration_s))
-    return np.concatenate([samples for samples, _ in blocks]), blocks[0][1]
-
-
-def read_blocks(
-    source: Source, sample_rate: float | None = None, *, max_duration_s: float = math.inf
-) -> Iterator[tuple[FloatArray, float]]:
-    """Read a recording as `read_audio` does, block by block: (L,) float32 and the rate in Hz.
-
-    Errors of a file's header are raised before the first block; of a file that ends early, or holds
-    NaN, the blocks before that are yielded first.
-    """
-    if isinstance(source, str | os.PathLike):
-        yield from _read_file(Path(source), max_duration_s)
-        return
-    if sample_rate is None:
-        raise AudioError(
-            "samples: no sample rate; expected it beside them: pass sample_rate=44_100, or "
-            "whatever it is"
-        )
-    samples = to_mono(source, sample_rate)
-    _check_duration(len(samples) / sample_rate, max_duration_s, "samples")
-    length = round(_BLOCK_S * sample_rate)
-    for start in range(0, len(samples), length):
-        yield samples[start : start + length], sample_rate
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """How a recording without a header is encoded; nothing in the file says so. One channel.
-
-    Attributes
-    ----------
-    subtype
-        "ulaw" or "alaw" (ITU-T G.711, 8 bit), or "pcm_16" (16 bit).
-    sample_rate
-        In Hz.
-    byte_order
-        Of 16-bit samples.
-    """
-
-    subtype: Literal["ulaw", "alaw", "pcm_16"]
-    sample_rate: int
-    byte_order: Literal["little", "big"] = "little"
-
-    @property
-    def sample_bytes(self) -> int:
-        """Bytes of one sample."""
-        return 2 if self.subtype == "pcm_16" else 1
-
-
-def read_headerless(
-    path: str | os.PathLike[str], encoding: Encoding, *, max_duration_s: float = MAX_DURATION_S
-) -> tuple[FloatArray, float]:
-    """Read a whole recording that has no header: (L,) float32, full scale 1, and the rate in Hz.
-
-    Raises
-    ------
-    AudioError
-        When the file is missing, a folder, unreadable, empty, too long, or ends within a sample, or
-        the rate is outside 4 to 192 kHz.
-    """
-    import soundfile  # late, as in `read_blocks`
-
-    name = str(path)
-    with _opened(Path(path)) as stream:
-        content = stream.read()
-    if not content:
-        raise AudioError(f"{name}: an empty file; expected a recording: copy or record it again")
-    if lacking := len(content) % encoding.sample_bytes:
-        raise AudioError(
-            f"{name}: truncated, {len(content):,} bytes are no whole number of samples of "
-            f"{encoding.sample_bytes} bytes ({lacking} too many); expected {encoding.subtype}: "
-            "copy it again, or name the right encoding"
-        )
-    _check_rate(encoding.sample_rate, name)
-    duration_s = len(content) / encoding.sample_bytes / encoding.sample_rate
-    _check_duration(duration_s, max_duration_s, name)
-    samples, _ = soundfile.read(
-        io.BytesIO(content),
-        dtype="float32",
-        format="RAW",
-        subtype=encoding.subtype.upper(),
-        endian=encoding.byte_order.upper(),
-        channels=1,
-        samplerate=encoding.sample_rate,
-    )
-    return to_mono(samples, encoding.sample_rate, name), encoding.sample_rate
 
 
 def resample(
@@ -379,7 +243,7 @@ def find_utterance(samples: ArrayLike, sample_rate: float, name: str = "samples"
         When samples or rate are not what `to_clip` accepts.
     """
     mono = to_mono(samples, sample_rate, name)
-    _check_duration(len(mono) / sample_rate, MAX_DURATION_S, name)
+    check_duration(len(mono) / sample_rate, MAX_DURATION_S, name)
     centered = resample(mono - mono.mean(dtype=np.float64).astype(np.float32), sample_rate)
     peak = float(np.abs(centered).max(initial=0))
     level_dbfs = 20 * float(np.log10(peak)) if peak else -np.inf
@@ -443,153 +307,6 @@ def to_clip(samples: ArrayLike, sample_rate: float) -> FloatArray:
         When samples or rate are none of these, or the samples hold no sound.
     """
     return cut_clip(samples, sample_rate)[0]
-
-
-def to_mono(samples: ArrayLike, sample_rate: float, name: str = "samples") -> FloatArray:
-    """Check samples and rate as `to_clip` does, and average the channels: (L,) float32.
-
-    Raises
-    ------
-    AudioError
-        When they are not what `to_clip` accepts.
-    """
-    mono = _to_mono(np.asarray(samples), name)
-    _check_rate(sample_rate, name)
-    return mono
-
-
-def _read_file(path: Path, max_duration_s: float) -> Iterator[tuple[FloatArray, float]]:
-    with _opened(path) as stream:
-        yield from _read(stream, str(path), max_duration_s)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a recording; what the system refuses, then or while it is read, is an `AudioError`."""
-    name = str(path)
-    if path.is_dir():
-        raise AudioError(f"{name}: a folder; expected a recording: name the files in it")
-    try:
-        with path.open("rb") as stream:
-            yield stream
-    except FileNotFoundError:
-        raise AudioError(f"{name}: no such file; expected a recording: check its name") from None
-    except OSError as error:
-        raise AudioError(
-            f"{name}: {error.strerror or error}; expected a file that may be read: "
-            "check its permissions"
-        ) from None
-
-
-def _read(stream: BinaryIO, name: str, max_duration_s: float) -> Iterator[tuple[FloatArray, float]]:
-    """Read a file that is open."""
-    import soundfile  # late: it takes a tenth of a second, and samples at hand do not need it
-
-    if os.fstat(stream.fileno()).st_size == 0:
-        raise AudioError(f"{name}: an empty file; expected a recording: copy or record it again")
-    start, declared, present, order = _sound_chunk(stream)
-    if present < declared < _STREAMED:
-        raise AudioError(
-            f"{name}: truncated, {declared - present:,} of {declared:,} bytes of sound are "
-            "missing; expected a whole file: copy or record it again"
-        )
-    source: BinaryIO | mmap.mmap = stream
-    if declared == 0 < present:  # libsndfile would read nothing: declare the size in a private copy
-        source = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
-        source[start - 4 : start] = min(present, 2**32 - 1).to_bytes(4, order)
-    source.seek(0)
-    count = 0
-    try:
-        with soundfile.SoundFile(source) as file:
-            rate, frames = int(file.samplerate), int(file.frames)
-            _check_rate(rate, name)
-            _check_duration(frames / rate, max_duration_s, name)
-            # Not file.blocks: where a file ends early, it yields memory that was never written.
-            while len(block := file.read(_READ_FRAMES, dtype="float32", always_2d=True)):
-                count += len(block)
-                yield _to_mono(block, name), rate
-    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: .raw, without a header
-        reason = getattr(error, "error_string", "no header").removeprefix("Error : ").rstrip(".")
-        raise AudioError(
-            f"{name}: cannot be read as audio ({reason}); expected WAV, FLAC, OGG, MP3 or AIFF: "
-            "copy it again, or convert it (ffmpeg -i FILE FILE.flac)"
-        ) from None
-    if not count:
-        _to_mono(np.empty(0, np.float32), name)  # raises
-    if count < frames:
-        raise AudioError(
-            f"{name}: truncated, it holds {count:,} of {frames:,} samples; "
-            "expected a whole file: copy or record it again"
-        )
-
-
-def _sound_chunk(stream: BinaryIO) -> tuple[int, int, int, Literal["little", "big"]]:
-    """Where the sound of a WAV, AIFF or SPHERE starts, its bytes declared and present, byte order.
-
-    Zeros for other files.
-    """
-    size = os.fstat(stream.fileno()).st_size
-    head = stream.read(12)
-    if kind := _CHUNKED.get((head[:4], head[8:])):
-        sound, order = kind
-        while len(chunk := stream.read(8)) == 8:
-            declared = int.from_bytes(chunk[4:], order)
-            if chunk[:4] == sound:
-                return stream.tell(), declared, size - stream.tell(), order
-            stream.seek(declared + declared % 2, os.SEEK_CUR)
-    if head.startswith(b"NIST_1A\n"):
-        stream.seek(8)
-        length = stream.readline().strip()  # of the header
-        header = stream.read(int(length) - stream.tell()) if length.isdigit() else b""
-        fields = dict(_SPHERE_SIZES.findall(header))
-        declared = math.prod(int(fields.get(name, 0)) for name in _SPHERE_SOUND)
-        if declared and b",embedded" not in header:  # else: compressed
-            return stream.tell(), declared, size - stream.tell(), "little"
-    return 0, 0, 0, "little"
-
-
-def _to_mono(samples: NDArray[np.generic], name: str) -> FloatArray:
-    """Check (L,) or (L, channels) samples of any accepted type; return (L,) float32."""
-    if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > _MAX_CHANNELS):
-        raise AudioError(
-            f"{name}: samples of shape {samples.shape}; expected (L,) or (L, channels) with "
-            f"1 to {_MAX_CHANNELS} channels: transpose them?"
-        )
-    if samples.size == 0:
-        raise AudioError(f"{name}: no samples; expected a recording of speech: record it again")
-    if samples.dtype.name in _INTEGERS:
-        zero, full_scale = _INTEGERS[samples.dtype.name]
-        samples = (samples.astype(np.float32) - zero) / full_scale
-    elif not np.issubdtype(samples.dtype, np.floating):
-        raise AudioError(
-            f"{name}: samples of type {samples.dtype}; expected floats, int16, int32 or uint8: "
-            "convert them with astype"
-        )
-    with np.errstate(over="ignore", invalid="ignore"):
-        mono = samples.astype(np.float32, copy=False)
-        mono = mono.mean(axis=1) if mono.ndim == 2 else mono
-    if not np.abs(mono).max() <= _MAX_AMPLITUDE:  # so written, NaN fails as well
-        raise AudioError(
-            f"{name}: samples that are NaN, infinite or beyond {_MAX_AMPLITUDE:.0e}; expected "
-            "numbers with 1.0 as full scale: record or convert it again"
-        )
-    return mono
-
-
-def _check_rate(sample_rate: float, name: str) -> None:
-    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
-        raise AudioError(
-            f"{name}: a sample rate of {sample_rate:,} Hz; expected {MIN_SAMPLE_RATE:,} to "
-            f"{MAX_SAMPLE_RATE:,} Hz: resample it, or name the right rate"
-        )
-
-
-def _check_duration(duration_s: float, max_duration_s: float, name: str) -> None:
-    if duration_s > max_duration_s:
-        raise AudioError(
-            f"{name}: {duration_s:,.1f} s long; expected one spoken digit, at most "
-            f"{max_duration_s:g} s: cut the digit out"
-        )
 
 
 def _find(samples: FloatArray) -> tuple[int, int, bool, int]:

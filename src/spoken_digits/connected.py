@@ -22,13 +22,14 @@ from spoken_digits.audio import (
     SAMPLE_RATE,
     SILENCE,
     AudioError,
+    Encoding,
     Resampler,
     Source,
-    read_blocks,
+    open_audio,
     to_mono,
 )
 from spoken_digits.grammar import Grammar, align, repeats, search
-from spoken_digits.networks import SHIPPED_STRINGS, StringNetwork
+from spoken_digits.networks import SHIPPED_STRINGS, StringNetwork, absolute
 from spoken_digits.spotting import (
     BLANK,
     DIGIT_WORDS,
@@ -63,12 +64,15 @@ class Transcript:
         Of the recording.
     alternatives : tuple of (str, float)
         The most probable strings and their probabilities, best first, as many as were asked for.
+    warnings : tuple of str
+        What is odd about the recording, though it was read.
     """
 
     digits: str
     segments: tuple[Segment, ...] = field(repr=False)
     duration_s: float
     alternatives: tuple[tuple[str, float], ...] = ()
+    warnings: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,11 @@ class Transcriber:
 
     def __init__(self, model_path: str | os.PathLike[str] | None = None) -> None:
         self.network = StringNetwork(model_path)
+        self._path = absolute(model_path)
+
+    def __reduce__(self) -> tuple[type["Transcriber"], tuple[object, ...]]:
+        """Pickle the path: what runs the network cannot be pickled."""
+        return type(self), (self._path,)
 
     def stream(
         self, sample_rate: float = SAMPLE_RATE, *, oh: bool = True, doubles: bool = True
@@ -130,6 +139,8 @@ class Transcriber:
         nbest: int = 0,
         oh: bool = True,
         doubles: bool = True,
+        channel: int | None = None,
+        encoding: Encoding | None = None,
     ) -> Transcript:
         """Transcribe a recording of any length, a block at a time.
 
@@ -147,6 +158,10 @@ class Transcriber:
             Whether "oh" is zero; if not, it is rejected.
         doubles : bool
             Whether "double four" is 44 and "triple four" 444; if not, both are 4.
+        channel : int
+            Which channel to take, 1 being the first; left out, the one with the most speech.
+        encoding : Encoding
+            Of a file without a header.
 
         Raises
         ------
@@ -154,31 +169,32 @@ class Transcriber:
             When the recording cannot be read, has no sound, holds no string that the grammar
             allows, or is too long to look for more than the best string in it.
         """
-        name = str(source) if isinstance(source, str | os.PathLike) else "samples"
         lattice = _Lattice(oh, doubles) if grammar or nbest else None
-        stream: Stream | None = None
         segments: list[Segment] = []
-        peak, count, rate = 0.0, 0, float(SAMPLE_RATE)
-        for block, rate in read_blocks(source, sample_rate):
-            if stream is None:
-                stream = self.stream(rate, oh=oh, doubles=doubles)
-                stream.lattice = lattice
-            peak, count = max(peak, float(np.abs(block).max())), count + len(block)
-            if lattice and count > MAX_SEARCH_S * rate:
-                raise AudioError(
-                    f"{name}: longer than {MAX_SEARCH_S:g} s; expected less where a grammar or "
-                    "several answers are wanted: cut it, or leave these out"
-                )
-            segments += stream.feed(block).segments
-        if stream is None or peak <= SILENCE:
+        peak, count = 0.0, 0
+        with open_audio(source, sample_rate, channel=channel, encoding=encoding) as recording:
+            name, rate = recording.name, recording.sample_rate
+            stream = self.stream(rate, oh=oh, doubles=doubles)
+            stream.lattice = lattice
+            for block in recording:
+                peak, count = max(peak, float(np.abs(block).max())), count + len(block)
+                if lattice and count > MAX_SEARCH_S * rate:
+                    raise AudioError(
+                        f"{name}: longer than {MAX_SEARCH_S:g} s; expected less where a grammar or "
+                        "several answers are wanted: cut it, or leave these out"
+                    )
+                segments += stream.feed(block).segments
+        if peak <= SILENCE:
             raise AudioError(
                 f"{name}: no sound in it; expected speech: check the microphone and its level"
             )
         segments += stream.finish().segments
         if lattice:
-            return self._search(lattice, grammar, nbest, count / rate, name)
+            found = self._search(lattice, grammar, nbest, count / rate, name)
+            return replace(found, warnings=tuple(recording.warnings))
         digits = "".join(str(segment.digit) for segment in segments)
-        return Transcript(digits, tuple(segments), count / rate)
+        warnings = tuple(recording.warnings)
+        return Transcript(digits, tuple(segments), count / rate, warnings=warnings)
 
     def _search(
         self, lattice: "_Lattice", grammar: Grammar | None, nbest: int, duration_s: float, name: str
@@ -254,7 +270,7 @@ class Stream:
         self._finished = False
 
     def feed(self, samples: ArrayLike) -> Update:
-        """Take the next samples, (L,) or (L, channels), any number of them.
+        """Take the next samples, (L,) or (L, channels), which are averaged; any number of them.
 
         Raises
         ------
@@ -266,7 +282,7 @@ class Stream:
         array = np.asarray(samples)
         if array.size == 0:
             return Update((), self._spotter.partial)
-        mono = to_mono(array, self._sample_rate)
+        mono = to_mono(array, self._sample_rate, average=True)
         return self._process(self._resampler.add(mono) if self._resampler else mono)
 
     def finish(self) -> Update:

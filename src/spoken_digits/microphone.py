@@ -1,7 +1,6 @@
 """Live input: the microphone, or a file in its place, and the digits as they are spoken."""
 
 import math
-import os
 import queue
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spoken_digits.audio import read_blocks
+from spoken_digits.audio import Encoding, Source, open_audio
 from spoken_digits.connected import Segment, Transcriber
 
 __all__ = ["MicrophoneError", "from_file", "from_microphone", "level_meter", "listen"]
@@ -76,23 +75,35 @@ def from_microphone(device: str | int | None = None) -> Chunks:
         ) from None
 
 
-def from_file(path: str | os.PathLike[str], wait: Callable[[float], object] = time.sleep) -> Chunks:
+def from_file(
+    source: Source,
+    wait: Callable[[float], object] = time.sleep,
+    *,
+    channel: int | None = None,
+    encoding: Encoding | None = None,
+    on_warning: Callable[[str], object] = lambda _: None,
+) -> Chunks:
     """Yield a recording, 50 ms at a time, in real time, as a microphone would.
+
+    `source`, `channel` and `encoding` are those of `open_audio`; `on_warning` is called with each
+    of its warnings, at the end.
 
     Raises
     ------
     AudioError
         When the file cannot be read.
     """
-    begin = time.monotonic()
-    yielded_s = 0.0
-    for block, rate in read_blocks(path):
+    with open_audio(source, channel=channel, encoding=encoding) as recording:
+        begin, yielded_s, rate = time.monotonic(), 0.0, recording.sample_rate
         length = max(1, round(rate * CHUNK_S))
-        for start in range(0, len(block), length):
-            chunk = block[start : start + length]
-            yielded_s += len(chunk) / rate
-            wait(max(0.0, begin + yielded_s - time.monotonic()))
-            yield chunk, rate
+        for block in recording:
+            for start in range(0, len(block), length):
+                chunk = block[start : start + length]
+                yielded_s += len(chunk) / rate
+                wait(max(0.0, begin + yielded_s - time.monotonic()))
+                yield chunk, rate
+        for warning in recording.warnings:
+            on_warning(warning)
 
 
 def listen(

@@ -29,6 +29,7 @@ __all__ = [
     "DigitNetwork",
     "ModelError",
     "StringNetwork",
+    "absolute",
 ]
 
 FloatArray = NDArray[np.float32]
@@ -75,6 +76,11 @@ class Decision:
     min_margin: float
     string_weight: float = 0.0
     min_oh: float = 0.0
+
+
+def absolute(path: str | os.PathLike[str] | None) -> Path | None:
+    """Return where a model's file is found from any folder; None stays None."""
+    return None if path is None else Path(path).absolute()
 
 
 class DigitNetwork:

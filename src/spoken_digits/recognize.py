@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spoken_digits.audio import Source, find_utterance, read_audio
+from spoken_digits.audio import MAX_DURATION_S, Encoding, Source, find_utterance, open_audio
 from spoken_digits.connected import Transcriber, Transcript
-from spoken_digits.networks import SHIPPED_MODEL, DigitNetwork, ModelError
+from spoken_digits.networks import SHIPPED_MODEL, DigitNetwork, ModelError, absolute
 from spoken_digits.probability import log_odds, log_softmax, sigmoid
 from spoken_digits.spotting import DIGIT_WORDS
 
@@ -69,6 +69,8 @@ class Recognition:
         How many digits the recording holds, at least; the answer is for the strongest utterance.
         From 2 on, use `transcribe`. What is loud twice, or for long, counts; where both
         networks are asked, what `transcribe` finds there.
+    warnings : tuple of str
+        What is odd about the recording, though it was read.
     """
 
     label: str
@@ -83,6 +85,7 @@ class Recognition:
     score: float = 1.0
     reason: Reason | None = None
     utterances: int = field(default=1, repr=False)
+    warnings: tuple[str, ...] = field(default=(), repr=False)
 
 
 class Recognizer(DigitNetwork):
@@ -117,6 +120,7 @@ class Recognizer(DigitNetwork):
         strings_path: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(model_path)
+        self._arguments = (absolute(model_path), threshold, absolute(strings_path))
         self._log_odds_threshold = self.decision.rejection_threshold
         if threshold is not None:
             self._log_odds_threshold = _to_log_odds(threshold)
@@ -125,6 +129,10 @@ class Recognizer(DigitNetwork):
         self._opened: Transcriber | None = None
         if self._asks_both:
             self._transcriber()
+
+    def __reduce__(self) -> tuple[type["Recognizer"], tuple[object, ...]]:
+        """Pickle paths and settings: what runs the networks cannot be pickled."""
+        return type(self), self._arguments
 
     @property
     def threshold(self) -> float:
@@ -143,19 +151,25 @@ class Recognizer(DigitNetwork):
         *,
         threshold: float | None = None,
         oh: bool = True,
+        channel: int | None = None,
+        encoding: Encoding | None = None,
     ) -> Recognition:
         """Recognize the digit in a recording.
 
         Parameters
         ----------
         source : path or (L,) or (L, channels) samples
-            A file or samples, as `read_audio` takes them.
+            A file or samples, as `open_audio` takes them.
         sample_rate : float
             Of samples, in Hz; a file states its own.
         threshold : float
             Smallest score of a digit, 0 to 1; left out, the recognizer's.
         oh : bool
             Whether "oh" is zero; if not, it is rejected.
+        channel : int
+            Which channel to take, 1 being the first; left out, the one with the most speech.
+        encoding : Encoding
+            Of a file without a header.
 
         Raises
         ------
@@ -165,7 +179,14 @@ class Recognizer(DigitNetwork):
             When the threshold is not within 0 to 1.
         """
         cut = self._log_odds_threshold if threshold is None else _to_log_odds(threshold)
-        samples, sample_rate = read_audio(source, sample_rate)
+        with open_audio(
+            source,
+            sample_rate,
+            channel=channel,
+            encoding=encoding,
+            max_duration_s=MAX_DURATION_S,
+        ) as recording:
+            samples, sample_rate = recording.read(), recording.sample_rate
         utterance = find_utterance(samples, sample_rate)
         scores, log_mel, is_digit, letter = self.analyze(utterance.clip[None])
         log_p = log_softmax(scores[0].astype(np.float64))
@@ -202,6 +223,7 @@ class Recognizer(DigitNetwork):
             score=float(sigmoid(is_digit_log_odds)),
             reason=reason,
             utterances=utterances,
+            warnings=tuple(recording.warnings),
         )
 
     def transcribe(
@@ -211,6 +233,8 @@ class Recognizer(DigitNetwork):
         *,
         oh: bool = True,
         doubles: bool = True,
+        channel: int | None = None,
+        encoding: Encoding | None = None,
     ) -> Transcript:
         """Transcribe the digits in a recording of any length, with the model for strings.
 
@@ -218,7 +242,7 @@ class Recognizer(DigitNetwork):
 
         Parameters
         ----------
-        source, sample_rate, oh, doubles
+        source, sample_rate, oh, doubles, channel, encoding
             As of `Transcriber.__call__`.
 
         Raises
@@ -226,7 +250,9 @@ class Recognizer(DigitNetwork):
         AudioError
             When the recording cannot be read, or holds no sound.
         """
-        return self._transcriber()(source, sample_rate, oh=oh, doubles=doubles)
+        return self._transcriber()(
+            source, sample_rate, oh=oh, doubles=doubles, channel=channel, encoding=encoding
+        )
 
     def _transcriber(self) -> Transcriber:
         self._opened = self._opened or Transcriber(self._strings_path)

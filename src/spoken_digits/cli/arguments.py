@@ -6,7 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_data", "add_group", "add_verb", "complain", "hours", "probability", "whole"]
+from spoken_digits.audio import Encoding
+
+__all__ = [
+    "add_data",
+    "add_group",
+    "add_verb",
+    "complain",
+    "encoding",
+    "hours",
+    "probability",
+    "whole",
+]
 
 
 def complain(message: str, status: int = 1) -> int:
@@ -44,6 +55,14 @@ def probability(text: str) -> float:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"{text}: expected a number from 0 to 1")
+
+
+def encoding(text: str) -> Encoding:
+    """Parse the encoding of a file without a header."""
+    try:
+        return Encoding.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def hours(text: str) -> float:

@@ -332,7 +332,7 @@ def _run(
 ) -> int:
     """Do a task; print its folder and what was exported."""
     from spoken_digits.lab.data.corpora import best_corpus
-    from spoken_digits.lab.runs import RunContext
+    from spoken_digits.lab.runs import RunContext, expect_writable
     from spoken_digits.lab.studies.executor import compute_on_one_thread
     from spoken_digits.lab.studies.run import describe_run
     from spoken_digits.lab.studies.tasks import find_task, run_task
@@ -340,6 +340,8 @@ def _run(
     task = find_task(name)
     if export and task.export is None:
         return complain(f"--export: a run of the task {name} has no network to export")
+    if export:  # now, not after hours
+        expect_writable(export)
     if task.needs_corpus and not corpus:
         corpus, _ = best_corpus(arguments.data)
         if corpus == "voices" and not arguments.split:

@@ -6,10 +6,10 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from spoken_digits.audio import AudioError
-from spoken_digits.cli.arguments import add_verb, complain, probability, whole
+from spoken_digits.cli.arguments import add_verb, complain, encoding, probability, whole
 from spoken_digits.recognize import Recognition, load
 
 __all__ = ["add_verbs"]
@@ -18,8 +18,11 @@ __all__ = ["add_verbs"]
 def add_verbs(verbs: Any) -> None:
     """Add them to those of the command."""
     verb = add_verb(verbs, "recognize", _recognize, "recognize the digit in each recording", "")
-    verb.add_argument("files", metavar="FILE", nargs="+", help="a recording of one digit")
+    verb.add_argument(
+        "files", metavar="FILE", nargs="+", help="a recording of one digit, - for standard input"
+    )
     verb.add_argument("--json", action="store_true", help="one JSON object a line for each file")
+    _add_reading(verb)
     verb.add_argument("--model", metavar="PATH", help="an exported model (default: what ships)")
     text = "smallest score of a digit, 0 (reject only silence) to 1 (default: the model's own)"
     verb.add_argument("--threshold", metavar="SCORE", type=probability, help=text)
@@ -27,8 +30,11 @@ def add_verbs(verbs: Any) -> None:
 
     text = "transcribe the digits in recordings of any length"
     verb = add_verb(verbs, "transcribe", _transcribe, text, "")
-    verb.add_argument("files", metavar="FILE", nargs="+", help="a recording of a string of digits")
+    verb.add_argument(
+        "files", metavar="FILE", nargs="+", help="a recording of digits, - for standard input"
+    )
     verb.add_argument("--json", action="store_true", help="one JSON object a line for each file")
+    _add_reading(verb)
     text = "a model of strings (default: the shipped one)"
     verb.add_argument("--model", metavar="PATH", help=text)
     shape = verb.add_mutually_exclusive_group()
@@ -49,6 +55,7 @@ def add_verbs(verbs: Any) -> None:
         "--device", metavar="NAME", help="microphone (default: the system's); part of its name"
     )
     verb.add_argument("--json", action="store_true", help="one JSON object a line for each digit")
+    _add_reading(verb)
     text = "a model of strings (default: the shipped one)"
     verb.add_argument("--model", metavar="PATH", help=text)
     _add_oh(verb)
@@ -63,6 +70,17 @@ def add_verbs(verbs: Any) -> None:
     _add_oh(verb)
     text = "do not serve: copy the page to a new folder, for any static host"
     verb.add_argument("--copy", metavar="DIR", type=Path, help=text)
+
+
+def _add_reading(verb: argparse.ArgumentParser) -> None:
+    text = "files have no header, and this encoding, rate and number of channels: ulaw,8000,1"
+    verb.add_argument("--raw", metavar="ENCODING", type=encoding, help=text)
+    text = "channel to take, 1 is the first (default: the one with the most speech)"
+    verb.add_argument("--channel", metavar="N", type=whole(1), help=text)
+
+
+def _source(file: str) -> str | BinaryIO:
+    return sys.stdin.buffer if file == "-" else file
 
 
 def _add_oh(verb: argparse.ArgumentParser) -> None:
@@ -81,7 +99,12 @@ def _recognize(arguments: argparse.Namespace) -> int:
     for file in arguments.files:
         row: dict[str, object] = {"file": file}
         try:
-            answer = recognizer(file, oh=arguments.oh)
+            answer = recognizer(
+                _source(file),
+                oh=arguments.oh,
+                channel=arguments.channel,
+                encoding=arguments.raw,
+            )
         except AudioError as error:
             status = 1
             if arguments.json:
@@ -89,6 +112,8 @@ def _recognize(arguments: argparse.Namespace) -> int:
             else:
                 complain(str(error))
             continue
+        for warning in answer.warnings:
+            complain(warning)
         if answer.utterances > 1:
             complain(
                 f"{file}: {answer.utterances} digits or more; the answer is for one of them, for "
@@ -103,6 +128,8 @@ def _recognize(arguments: argparse.Namespace) -> int:
             row |= {"reason": answer.reason, "score": round(answer.score, 6)}
             if answer.utterances > 1:
                 row["utterances"] = answer.utterances
+            if answer.warnings:
+                row["warnings"] = list(answer.warnings)
             print(json.dumps(row), flush=True)
         else:
             print(f"{file}: {_describe(answer, recognizer.threshold)}", flush=True)
@@ -133,11 +160,13 @@ def _transcribe(arguments: argparse.Namespace) -> int:
     for file in arguments.files:
         try:
             answer = transcriber(
-                file,
+                _source(file),
                 grammar=grammar,
                 nbest=arguments.nbest,
                 oh=arguments.oh,
                 doubles=arguments.doubles,
+                channel=arguments.channel,
+                encoding=arguments.raw,
             )
         except AudioError as error:
             status = 1
@@ -146,6 +175,8 @@ def _transcribe(arguments: argparse.Namespace) -> int:
             else:
                 complain(str(error))
             continue
+        for warning in answer.warnings:
+            complain(warning)
         if arguments.json:
             row: dict[str, object] = {"file": file, "digits": answer.digits}
             row["segments"] = [_rounded(segment) for segment in answer.segments]
@@ -155,6 +186,8 @@ def _transcribe(arguments: argparse.Namespace) -> int:
                     {"digits": digits, "probability": round(p, 6)}
                     for digits, p in answer.alternatives
                 ]
+            if answer.warnings:
+                row["warnings"] = list(answer.warnings)
             print(json.dumps(row), flush=True)
         else:
             print(f"{file}: {answer.digits or 'no digits'}", flush=True)
@@ -173,7 +206,15 @@ def _listen(arguments: argparse.Namespace) -> int:
     from spoken_digits.microphone import from_file, from_microphone, level_meter, listen
 
     transcriber = Transcriber(arguments.model)
-    chunks = from_file(arguments.wav) if arguments.wav else from_microphone(arguments.device)
+    if arguments.wav:
+        chunks = from_file(
+            _source(arguments.wav),
+            channel=arguments.channel,
+            encoding=arguments.raw,
+            on_warning=complain,
+        )
+    else:
+        chunks = from_microphone(arguments.device)
     digits: list[str] = []
 
     def draw_meter(level_dbfs: float | None = None) -> None:

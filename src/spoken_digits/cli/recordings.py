@@ -102,9 +102,9 @@ def _corpus_check(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.data.corpora import CORPORA, CorpusError, find_corpus, read_corpus
     from spoken_digits.lab.data.utterances import is_transcribed, scan_utterances
 
-    at_hand = [name for name in CORPORA if find_corpus(name, arguments.data)]
+    names = arguments.names or [name for name in CORPORA if find_corpus(name, arguments.data)]
     status = 0
-    for name in arguments.names or at_hand:
+    for name in names:
         try:
             if is_transcribed(name):
                 utterances, faults = scan_utterances(name, arguments.data)
@@ -112,7 +112,7 @@ def _corpus_check(arguments: argparse.Namespace) -> int:
                 held = str(validate.summarize_utterances(utterances))
             else:
                 clips = read_corpus(name, arguments.data)
-                problems = validate.check_corpus(clips)
+                problems = (*validate.check_corpus(clips), *validate.check_files(name))
                 held = str(validate.summarize_corpus(clips))
         except CorpusError as error:
             status = complain(str(error))

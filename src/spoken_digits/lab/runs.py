@@ -17,10 +17,12 @@ A kind of task that exports adds its ONNX file. Needs no torch.
 """
 
 import dataclasses
+import errno
 import json
 import os
 import platform
 import subprocess
+import tempfile
 import time
 import types
 import typing
@@ -44,6 +46,7 @@ __all__ = [
     "claim",
     "commit",
     "expect_free",
+    "expect_writable",
     "finish",
     "is_finished",
     "read_environment",
@@ -59,7 +62,7 @@ T = TypeVar("T")
 
 
 class OutputError(ValueError):
-    """An output folder that is in use; the message names it and the remedy."""
+    """An output that cannot be written, or is in use; the message names it and the remedy."""
 
 
 class RunError(ValueError):
@@ -295,6 +298,24 @@ def expect_free(folder: Path) -> None:
     """Raise an `OutputError` unless a folder is missing or empty; it is not made here."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: exists, expected a new or empty folder; name another one")
+
+
+def expect_writable(file: Path | str) -> None:
+    """Raise an `OutputError` unless a file can be written; its folder is made if it is missing.
+
+    For what takes long to make.
+    """
+    file = Path(file)
+    try:
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=file.parent):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"{file}: {error.strerror or error}; expected a file that can be written: name another"
+        ) from None
 
 
 @contextmanager

@@ -6,6 +6,7 @@
  */
 
 import { UserError, SAMPLE_RATE } from "./audio.js";
+import { ChannelComparison, average } from "./channels.js";
 import { Resampler } from "./resample.js";
 
 const MAX_DECODED_MB = 40;
@@ -29,10 +30,29 @@ export async function openFile(file) {
   const sound = await findSound(file);
   if (sound) {
     const duration = sound.frames / sound.rate;
-    return { duration, pieces: resampled(readWav(file, sound), sound.rate) };
+    const pieces = mono(() => readWav(file, sound), sound.channels, sound.rate);
+    return { duration, pieces: resampled(pieces, sound.rate) };
   }
   const decoded = await decode(file);
-  return { duration: decoded.duration, pieces: resampled(cut(decoded), decoded.sampleRate) };
+  const { duration, sampleRate, numberOfChannels } = decoded;
+  const pieces = mono(() => cut(decoded), numberOfChannels, sampleRate);
+  return { duration, pieces: resampled(pieces, sampleRate) };
+}
+
+/**
+ * @param {() => AsyncGenerator<Float32Array[]>} read gives pieces of channels, as often as asked
+ * @param {number} count of channels
+ * @param {number} rate Hz
+ * @returns {AsyncGenerator<Float32Array>} of the channels with the speech
+ */
+async function* mono(read, count, rate) {
+  let taken = [0];
+  if (count > 1) {
+    const comparison = new ChannelComparison(count, rate);
+    for await (const piece of read()) comparison.add(piece);
+    taken = comparison.choose();
+  }
+  for await (const piece of read()) yield average(piece, taken);
 }
 
 /**
@@ -114,7 +134,7 @@ const READERS = {
   float8: [1, (view, at) => view.getFloat64(at, true)],
 };
 
-/** @param {File} file @param {Sound} sound @returns {AsyncGenerator<Float32Array>} mono, its rate */
+/** @param {File} file @param {Sound} sound @returns {AsyncGenerator<Float32Array[]>} channels */
 async function* readWav(file, { rate, channels, width, float, start, frames }) {
   const [scale, sample] = READERS[float ? `float${width}` : width];
   const size = width * channels;
@@ -128,16 +148,16 @@ async function* readWav(file, { rate, channels, width, float, start, frames }) {
     } catch {
       throw new UserError(`${file.name} can no longer be read. Choose it again.`);
     }
-    const mono = new Float32Array(count);
+    const piece = Array.from({ length: channels }, () => new Float32Array(count));
     for (let i = 0, at = 0; i < count; i++) {
-      let sum = 0;
-      for (let channel = 0; channel < channels; channel++, at += width) sum += sample(view, at);
-      mono[i] = sum / scale / channels;
-      if (!Number.isFinite(mono[i])) {
-        throw new UserError(`${file.name} holds values that are no samples. Write it again.`);
+      for (let channel = 0; channel < channels; channel++, at += width) {
+        piece[channel][i] = sample(view, at) / scale;
+        if (!Number.isFinite(piece[channel][i])) {
+          throw new UserError(`${file.name} holds values that are no samples. Write it again.`);
+        }
       }
     }
-    yield mono;
+    yield piece;
   }
 }
 
@@ -166,16 +186,13 @@ async function decode(file) {
   return decoded;
 }
 
-/** @param {AudioBuffer} buffer @returns {AsyncGenerator<Float32Array>} mono */
+/** @param {AudioBuffer} buffer @returns {AsyncGenerator<Float32Array[]>} channels */
 async function* cut(buffer) {
   const length = PIECE_S * buffer.sampleRate;
   for (let first = 0; first < buffer.length; first += length) {
-    const mono = new Float32Array(Math.min(length, buffer.length - first));
-    for (let channel = 0; channel < buffer.numberOfChannels; channel++) {
-      const samples = buffer.getChannelData(channel);
-      for (let i = 0; i < mono.length; i++) mono[i] += samples[first + i] / buffer.numberOfChannels;
-    }
-    yield mono;
+    yield Array.from({ length: buffer.numberOfChannels }, (_, channel) =>
+      buffer.getChannelData(channel).subarray(first, first + length),
+    );
   }
 }
 

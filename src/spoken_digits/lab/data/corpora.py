@@ -4,12 +4,15 @@ A corpus is a tuple of `Clip` in an order that does not depend on the disk. The 
 published layouts, so that a local copy, a fetched one and a made-up tree are read alike.
 """
 
+import contextlib
 import csv
 import hashlib
 import os
 import re
 import sys
 import tempfile
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -30,17 +33,29 @@ __all__ = [
     "best_corpus",
     "data_hash",
     "data_root",
+    "describe_left_out",
     "fetch_corpus",
     "find_corpus",
+    "find_left_out",
     "read_corpus",
     "read_synthetic",
 ]
 
 DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
-# With formats that libsndfile cannot read: such a recording is to fail, not to be skipped.
+# Endings of recordings, also of formats that are not read: one such is to fail, not to be skipped.
 SUFFIXES = (
-    *(".wav", ".w64", ".aif", ".aiff", ".au", ".caf", ".flac"),
-    *(".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".wma", ".webm"),
+    *(".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"),
+    *(".flac", ".voc", ".sph", ".nist", ".svx", ".ogg", ".oga", ".opus", ".mp1", ".mp2", ".mp3"),
+    *(".mpga", ".m4a", ".m4b", ".mp4", ".aac", ".ac3", ".wma", ".asf", ".webm", ".weba", ".mka"),
+    *(".mkv", ".amr", ".awb", ".3gp", ".3gpp", ".3g2", ".ulaw", ".ul", ".alaw", ".al", ".g711"),
+    *(".gsm", ".vox", ".raw", ".pcm"),
+)
+# Endings of what lies beside recordings and is none.
+_DOCUMENTS = (
+    *("", ".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".html", ".yaml"),
+    *(".yml", ".toml", ".ini", ".pdf", ".doc", ".docx", ".png", ".jpg", ".svg", ".py", ".sh"),
+    *(".lab", ".textgrid", ".eaf", ".trs", ".phn", ".wrd", ".ctm", ".srt", ".sha256", ".md5"),
+    *(".log", ".ds_store"),
 )
 OWN_LAYOUT = "<label>/<speaker>_<take>.*"
 SHIPPED_VOICES = Path(__file__).parents[2] / "assets" / "voices"
@@ -144,7 +159,8 @@ def read_corpus(name_or_path: str | Path, data: Path | str | None = None) -> tup
 
     A folder holds `<label>/<speaker>_<take>.*`, or a published corpus in its layout. A table (.tsv
     or .csv) has the columns file (relative to the table), label, speaker and optionally split. A
-    label may be a digit, its word, or any other word.
+    label may be a digit (also 07, 7.0), its word, or any other word. Files that a folder holds
+    besides, other than documents, are counted on standard error (`find_left_out` names them).
 
     Parameters
     ----------
@@ -163,6 +179,7 @@ def read_corpus(name_or_path: str | Path, data: Path | str | None = None) -> tup
     CorpusError
         When the corpus is not at hand or empty, or a file or row does not fit the layout.
     """
+    left_out: tuple[Path, ...] = ()
     if isinstance(name_or_path, str) and name_or_path in CORPORA:
         corpus = CORPORA[name_or_path]
         folder = find_corpus(name_or_path, data)
@@ -176,6 +193,7 @@ def read_corpus(name_or_path: str | Path, data: Path | str | None = None) -> tup
             known = [c for c in CORPORA.values() if c.name != "voices" and holds(path, c)]
             clips = _clips(known[0], path) if known else _read_folder(path)
             expected = OWN_LAYOUT
+            left_out = () if known else find_left_out(path)
         elif path.suffix.lower() in (".tsv", ".csv") and path.is_file():
             clips = _read_table(path)
             expected = "one row for each recording"
@@ -185,9 +203,54 @@ def read_corpus(name_or_path: str | Path, data: Path | str | None = None) -> tup
                 f"{', '.join(CORPORA)}, a folder {OWN_LAYOUT}, or a .tsv or .csv table"
             )
         folder = path
-    if not (rows := tuple(sorted(clips, key=lambda clip: clip.file))):
-        raise CorpusError(f"{folder}: no recordings, expected {expected}; check the path")
+    rows = tuple(sorted(clips, key=lambda clip: clip.file))
+    said = describe_left_out(folder, left_out) if left_out else ""
+    if not rows:
+        remedy = said or "check the path"
+        raise CorpusError(f"{folder}: no recordings, expected {expected}; {remedy}")
+    if said:
+        print(f"WARNING: {folder}: {said}", file=sys.stderr)
     return rows
+
+
+def find_left_out(folder: Path) -> tuple[Path, ...]:
+    """Return the files in a folder of one's own that `read_corpus` does not read, sorted.
+
+    Documents, and what is hidden or begins with an underscore, are not among them.
+    """
+    return tuple(
+        sorted(
+            file
+            for file in folder.rglob("*")
+            if file.suffix.lower() not in _DOCUMENTS
+            and file.is_file()
+            and not any(part.startswith((".", "_")) for part in file.relative_to(folder).parts)
+            and not _fits(folder, file)
+        )
+    )
+
+
+def describe_left_out(folder: Path, files: Iterable[Path]) -> str:
+    """Say how many files are left out, of which endings, and where they would be read."""
+    files = list(files)
+    counts = Counter(file.suffix.lower() or "no ending" for file in files)
+    endings = ", ".join(f"{count:,} {suffix}" for suffix, count in counts.most_common(5))
+    said = f"{len(files):,} files are left out ({endings}), the first {files[0]}"
+    misplaced = [file for file in files if file.suffix.lower() in SUFFIXES]
+    if misplaced:
+        depth = len(misplaced[0].relative_to(folder).parts)
+        layouts = {1: "<file>", 3: "<label>/<speaker>/<take>.*"}
+        found = layouts.get(depth, "/".join(["<folder>"] * (depth - 1) + ["<file>"]))
+        said += (
+            f"; they lie as {found}, expected {OWN_LAYOUT}: rename them, or name each in a .tsv "
+            "table with the columns file, label and speaker"
+        )
+    return said
+
+
+def _fits(folder: Path, file: Path) -> bool:
+    """Return whether a file lies as `OWN_LAYOUT` has it, and has an ending of recordings."""
+    return file.parent.parent == folder and file.suffix.lower() in SUFFIXES
 
 
 def find_corpus(name: str, data: Path | str | None = None) -> Path | None:
@@ -383,7 +446,16 @@ def _read_manifest(file: Path) -> dict[str, str]:
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("SPOKEN_DIGITS_CACHE") or Path.home() / ".cache" / "spoken-digits")
+    """Return the folder that corpora are fetched to; it may not exist."""
+    if named := os.environ.get("SPOKEN_DIGITS_CACHE"):
+        return Path(named)
+    try:
+        return Path.home() / ".cache" / "spoken-digits"
+    except RuntimeError:  # a user without a name and a home, as in containers
+        raise CorpusError(
+            "no home folder to keep corpora in; expected one: set SPOKEN_DIGITS_CACHE to a folder, "
+            "or SPOKEN_DIGITS_DATA or --data to one that holds corpora"
+        ) from None
 
 
 def _roots(given: Path | str | None) -> tuple[Path, ...]:
@@ -394,12 +466,15 @@ def _roots(given: Path | str | None) -> tuple[Path, ...]:
         raise CorpusError(f"{named}: no such folder, expected one that holds corpora; see {source}")
     if given is not None:
         return (Path(given),)
-    return (Path(named), _cache()) if named else (_cache(),)
+    roots = [Path(named)] if named else []
+    with contextlib.suppress(CorpusError):  # who wants to fetch a corpus is told
+        roots.append(_cache())
+    return tuple(roots)
 
 
 def not_at_hand(corpus: Corpus, data: Path | str | None) -> str:
     """Return the message of a corpus that is missing: where it was expected, and the remedy."""
-    places = " or ".join(str(root / corpus.name) for root in _roots(data))
+    places = " or ".join(str(root / corpus.name) for root in _roots(data)) or "a folder of corpora"
     fetch = f"fetch it with 'spoken-digits corpus fetch {corpus.name}', or " * bool(corpus.url)
     return (
         f"{corpus.name}: not at hand, expected {corpus.layout} in {places}; "
@@ -422,8 +497,7 @@ def holds(folder: Path, corpus: Corpus) -> bool:
 
 
 def _digit(label: str, where: object) -> str:
-    word = label.strip().lower()
-    digit = DIGITS[DIGIT_WORDS.index(word)] if word in DIGIT_WORDS else word
+    digit = _label(label)
     if digit not in DIGITS:
         raise CorpusError(
             f"{where}: label {label!r}, expected 0 to 9 or zero to nine; rename it or leave it out"
@@ -432,9 +506,12 @@ def _digit(label: str, where: object) -> str:
 
 
 def _label(word: str) -> str:
-    """Return the digit that a word names, or any other word as it is."""
-    lowered = word.strip().lower()
-    return DIGITS[DIGIT_WORDS.index(lowered)] if lowered in DIGIT_WORDS else word.strip()
+    """Return the digit that a label certainly names, or any other word in one Unicode form."""
+    word = unicodedata.normalize("NFC", word).strip()
+    if number := re.fullmatch(r"0*([0-9])(?:\.0*)?", word):  # 07, 7.0 of a spreadsheet
+        return number[1]
+    lowered = word.lower()
+    return DIGITS[DIGIT_WORDS.index(lowered)] if lowered in DIGIT_WORDS else word
 
 
 def _parse(file: Path, pattern: str, layout: str) -> dict[str, str]:
@@ -473,7 +550,8 @@ def _read_folder(folder: Path) -> Iterator[Clip]:
     for file in folder.glob("[!_.]*/[!.]*"):
         if file.suffix.lower() in SUFFIXES:
             name = _parse(file, r"(?P<speaker>.+)_[^_]+", OWN_LAYOUT)
-            yield Clip(file, _label(file.parent.name), name["speaker"], folder.name)
+            speaker = unicodedata.normalize("NFC", name["speaker"])
+            yield Clip(file, _label(file.parent.name), speaker, folder.name)
 
 
 def _read_table(table: Path) -> Iterator[Clip]:
@@ -488,8 +566,8 @@ def _read_table(table: Path) -> Iterator[Clip]:
             raise CorpusError(f"{where}: {file} does not exist; paths are relative to the table")
         if (first := lines.setdefault(file.resolve(), line)) != line:
             raise CorpusError(f"{where}: {row['file']} is on line {first} already; delete one")
-        label = _label(row["label"])
-        yield Clip(file, label, row["speaker"], table.stem, row.get("split") or None)
+        label, speaker = _label(row["label"]), unicodedata.normalize("NFC", row["speaker"])
+        yield Clip(file, label, speaker, table.stem, row.get("split") or None)
 
 
 def read_rows(table: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 
-from spoken_digits.audio import Encoding, read_audio, read_headerless
+from spoken_digits.audio import Encoding, read_audio
 from spoken_digits.lab.data.corpora import (
     CORPORA,
     DIGIT_WORDS,
@@ -255,9 +255,7 @@ def read_samples(utterance: TranscribedUtterance) -> tuple[npt.NDArray[np.float3
     AudioError
         When it cannot be read, or is longer than 120 s.
     """
-    if utterance.encoding:
-        return read_headerless(utterance.file, utterance.encoding, max_duration_s=MAX_UTTERANCE_S)
-    return read_audio(utterance.file, max_duration_s=MAX_UTTERANCE_S)
+    return read_audio(utterance.file, encoding=utterance.encoding, max_duration_s=MAX_UTTERANCE_S)
 
 
 def _read_an4(folder: Path) -> Scan:

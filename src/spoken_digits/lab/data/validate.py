@@ -19,10 +19,16 @@ from spoken_digits.audio import (
     SAMPLE_RATE,
     AudioError,
     Encoding,
-    read_audio,
-    read_headerless,
+    open_audio,
 )
-from spoken_digits.lab.data.corpora import DIGITS, Clip
+from spoken_digits.lab.data.corpora import (
+    CORPORA,
+    DIGITS,
+    Clip,
+    describe_left_out,
+    find_left_out,
+    holds,
+)
 from spoken_digits.lab.data.utterances import MAX_UTTERANCE_S, Content, Fault, TranscribedUtterance
 
 __all__ = [
@@ -31,6 +37,7 @@ __all__ = [
     "Summary",
     "UtteranceSummary",
     "check_corpus",
+    "check_files",
     "check_recording",
     "check_utterances",
     "summarize_corpus",
@@ -56,7 +63,7 @@ class SoundCheck:
     content
         SHA-256 of sample rate and samples; b"" if the file cannot be read.
     problems
-        Pairs of kind (unreadable, truncated, channels, silence or clipping) and detail.
+        Pairs of kind (unreadable, truncated, header, channels, silence or clipping) and detail.
     """
 
     sample_rate: int | None
@@ -68,8 +75,8 @@ class SoundCheck:
 class Problem:
     """A problem of a corpus; `file` is None where it concerns the corpus as a whole.
 
-    `kind` is unreadable, truncated, rate, channels, silence, clipping, duplicate, labels or
-    transcript; with the latter, `file` is the table of the transcripts.
+    `kind` is unreadable, truncated, header, rate, channels, silence, clipping, duplicate, labels,
+    files or transcript; with the latter, `file` is the table of the transcripts.
     """
 
     file: Path | None
@@ -119,18 +126,20 @@ def check_recording(
     `encoding` is that of a recording without a header.
     """
     try:
-        if encoding:
-            samples, rate = read_headerless(file, encoding, max_duration_s=max_duration_s)
-        else:
-            samples, rate = read_audio(file, max_duration_s=max_duration_s)
+        with open_audio(file, encoding=encoding, max_duration_s=max_duration_s) as recording:
+            samples = recording.read()
     except AudioError as error:
         detail = str(error).removeprefix(f"{file}: ")
         kind = "truncated" if detail.startswith("truncated") else "unreadable"
         return SoundCheck(None, b"", ((kind, detail),))
-    sample_rate = int(rate)  # a file states a whole number
-    problems = list(_sound_problems(samples, sample_rate))
-    if not encoding and (channels := sf.info(file).channels) > 1:
-        problems.append(("channels", f"{channels} channels, expected 1 (they will be averaged)"))
+    sample_rate = int(recording.sample_rate)  # a file states a whole number
+    problems = [("header", each.removeprefix(f"{file}: ")) for each in recording.warnings]
+    problems += _sound_problems(samples, sample_rate)
+    if (count := recording.channel_count) > 1:
+        taken = ", ".join(map(str, recording.channels))
+        mixed = "they" if len(recording.channels) == count else f"of these, {taken}"
+        fate = f"{mixed} will be averaged" if len(recording.channels) > 1 else f"{taken} is taken"
+        problems.append(("channels", f"{count} channels, expected 1 ({fate})"))
     content = hashlib.sha256(sample_rate.to_bytes(4) + samples.tobytes()).digest()
     return SoundCheck(sample_rate, content, tuple(problems))
 
@@ -157,8 +166,9 @@ def summarize_corpus(clips: Iterable[Clip]) -> Summary:
     duration_s = 0.0
     for clip in clips:
         try:
-            duration_s += sf.info(clip.file).duration
-        except (OSError, sf.LibsndfileError):
+            with open_audio(clip.file) as recording:
+                duration_s += recording.duration_s or len(recording.read()) / recording.sample_rate
+        except AudioError:
             continue  # check_corpus names it
     labels = Counter(clip.label for clip in clips)
     speakers = {clip.speaker for clip in clips}
@@ -235,3 +245,22 @@ def _check_labels(clips: tuple[Clip, ...]) -> Iterator[Problem]:
         if count < RARE_FRACTION * maximum:
             detail = f"{count:,} clips of {label}, others have up to {maximum:,}"
             yield Problem(None, "labels", detail)
+    spellings: dict[str, list[str]] = {}
+    for label in sorted(counts):
+        spellings.setdefault(" ".join(label.casefold().split()), []).append(label)
+    for alike in spellings.values():
+        if len(alike) > 1:
+            detail = (
+                f"{' and '.join(alike)} are {len(alike)} labels; expected one spelling of a word"
+            )
+            yield Problem(None, "labels", detail)
+
+
+def check_files(name_or_path: str | Path) -> tuple[Problem, ...]:
+    """Return, as one problem, the files of a folder of one's own that are not read."""
+    folder = Path(name_or_path)
+    is_own = name_or_path not in CORPORA and folder.is_dir()
+    if not is_own or any(holds(folder, corpus) for corpus in CORPORA.values()):
+        return ()
+    left_out = find_left_out(folder)
+    return (Problem(None, "files", describe_left_out(folder, left_out)),) if left_out else ()

@@ -59,11 +59,14 @@ def evaluate_model(recognizer: Recognizer, clips: Iterable[Clip]) -> Evaluation:
     ValueError
         When the model has none of the labels.
     """
+    clips = list(clips)
     known = [clip for clip in clips if clip.label in recognizer.labels]
     if not known:
+        labels = sorted({clip.label for clip in clips})
+        some = ", ".join(labels[:10]) + ", ..." * (len(labels) > 10)
         raise ValueError(
             f"{recognizer.path}: has none of the labels; expected clips of "
-            f"{', '.join(recognizer.labels)}"
+            f"{', '.join(recognizer.labels)}, these are of {some}"
         )
     waveforms = (to_clip(*read_audio(clip.file)) for clip in known)
     scores = np.concatenate([recognizer.run(waveform[None]) for waveform in waveforms])
