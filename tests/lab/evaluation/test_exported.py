@@ -97,4 +97,4 @@ def test_a_name_of_another_corpus_is_another_speaker(toy, data):
 def test_the_test_side_of_the_synthetic_speech_is_every_fourth_tts_voice():
     name, clips = read_test_set("voices")
     assert name == "voices, test side of synthetic"
-    assert len({clip.speaker for clip in clips}) == 12
+    assert len({clip.speaker for clip in clips}) == 13
