@@ -502,8 +502,6 @@ class _Mpeg:
     def part(self) -> tuple[Piece, ...]:
         """Return it with an index that declares its true number of frames."""
         if self.declared == self.count:
-            if self.pieces[0][0] == self.index[1]:
-                return ((self.index[0], self.pieces[0][1]), *self.pieces[1:])
             return (self.index, *self.pieces)
         if self.frame.stream[1] != 3:
             return tuple(self.pieces)

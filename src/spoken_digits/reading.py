@@ -229,10 +229,7 @@ def open_audio(
     with ExitStack() as stack:
         with _system_errors(name):
             stream = _open_file(source, name, stack)
-            # A file of our own is read by the system's number for it, twice as fast as a `View`.
-            is_own = isinstance(source, str | os.PathLike) and isinstance(stream, io.BufferedReader)
-            file = _File(stream, name, stream.fileno() if is_own else None)
-            recording = _read_file(file, channel, encoding, max_duration_s, stack)
+            recording = _read_file(stream, name, channel, encoding, max_duration_s, stack)
         yield recording
 
 
@@ -414,8 +411,7 @@ def _open_file(source: Any, name: str, stack: ExitStack) -> BinaryIO:
     if is_seekable and hasattr(stream, "seekable") and stream.seekable():
         return stream
     copy: Any = stack.enter_context(tempfile.SpooledTemporaryFile(_SPOOLED_BYTES))  # noqa: SIM115
-    reader: Any = stream
-    while content := reader.read(_READ_FRAMES):
+    while content := stream.read(_READ_FRAMES):
         if isinstance(content, str):
             raise AudioError(f"{name}: text; expected a file that is open in binary mode, 'rb'")
         copy.write(content)
@@ -432,32 +428,14 @@ def _open_file(source: Any, name: str, stack: ExitStack) -> BinaryIO:
 # Files: read
 
 
-@dataclass(frozen=True)
-class _File:
-    """A file that is open.
-
-    Attributes
-    ----------
-    stream : BinaryIO
-    name : str
-        As messages call it.
-    number : int or None
-        Of the system, if nobody else reads the file.
-    """
-
-    stream: BinaryIO
-    name: str
-    number: int | None
-
-
 def _read_file(
-    opened: _File,
+    stream: BinaryIO,
+    name: str,
     channel: int | None,
     encoding: Encoding | None,
     max_duration_s: float,
     stack: ExitStack,
 ) -> Recording:
-    stream, name = opened.stream, opened.name
     start = stream.tell()
     size = stream.seek(0, os.SEEK_END)
     if start >= size:
@@ -486,14 +464,7 @@ def _read_file(
         parts = layout.parts
         warnings += [f"{name}: {warning}" for warning in layout.warnings]
     with _decoding(name):
-        first = None
-        if opened.number is not None and parts == (((0, size),),):
-            os.lseek(opened.number, 0, os.SEEK_SET)
-            first = _decoder(opened.number, encoding)
-            if first.channels > 1:  # which are compared by reading twice, from places of their own
-                first.close()
-                first = None
-        first = first or _decoder(View(stream, parts[0]), encoding)
+        first = _decoder(View(stream, parts[0]), encoding)
     stack.callback(first.close)
     rate = int(first.samplerate)
     _check_rate(rate, name)
@@ -557,16 +528,15 @@ def _check_headerless(count: int, name: str, encoding: Encoding) -> None:
         )
 
 
-def _decoder(view: View | int, encoding: Encoding | None) -> Any:
+def _decoder(view: View, encoding: Encoding | None) -> Any:
     """Open what libsndfile decodes; frames are taken one after the other."""
     import soundfile  # late: it takes a tenth of a second, and samples at hand do not need it
 
     if encoding is None:
-        file = soundfile.SoundFile(view, closefd=False)
+        file = soundfile.SoundFile(view)
     else:
         file = soundfile.SoundFile(
             view,
-            closefd=False,
             format="RAW",
             subtype=_LIBSNDFILE_NAMES.get(encoding.subtype, encoding.subtype.upper()),
             endian=encoding.byte_order.upper(),
