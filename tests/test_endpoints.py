@@ -35,7 +35,9 @@ KEPT = dict.fromkeys(CONDITIONS, 0.95) | {
 def clips() -> list[np.ndarray]:
     """Twenty clips of the voices that ship, each recognized correctly, with confidence."""
     recognizer, chosen = load(threshold=0), []
-    for file in sorted(SHIPPED_VOICES.glob("[0-9]/*.flac"))[::3]:
+    files = sorted(SHIPPED_VOICES.glob("[0-9]/*.flac"))
+    # Kokoro's voices are none that the network was trained on.
+    for file in [file for file in files if not file.name.startswith("kokoro")][::2]:
         clip = to_clip(*read_audio(file)).astype(np.float64)
         answer = recognizer(clip, SAMPLE_RATE)
         if answer.label == file.parent.name and answer.probability > 0.97:

@@ -37,7 +37,8 @@ expect.set_options(timeout=60_000)  # for a busy machine; most take some tens of
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 PAGE = Path(serve.__file__).parent / "page"
 VOICES = Path(sd.__file__).parent / "assets" / "voices"
-CLIPS = sorted(VOICES.glob("*/*_0.flac"))
+# Kokoro's voices are none that the network was trained on.
+CLIPS = [clip for clip in sorted(VOICES.glob("*/*_0.flac")) if not clip.name.startswith("kokoro")]
 GOLDEN = [clip for i, clip in enumerate(CLIPS) if i % 10 == 3]
 SPOKEN = "4072"
 

@@ -34,9 +34,10 @@ const MIN_STRING_LOG_P = -10; // of that network, which does not decide alone
  * @param {import("./networks.js").Networks} networks
  * @param {Float32Array} samples (L,) at 8 kHz, the whole recording
  * @param {boolean} [oh] whether "oh" is zero
+ * @param {number} [found] digits that the network for strings found in the recording
  * @returns {Promise<Recognition>}
  */
-export async function recognize({ digits: network, strings }, samples, oh = true) {
+export async function recognize({ digits: network, strings }, samples, oh = true, found = 0) {
   const centered = withoutMean(samples);
   const utterance = findUtterance(centered);
   const clip = cutClip(centered, utterance);
@@ -53,6 +54,8 @@ export async function recognize({ digits: network, strings }, samples, oh = true
   const label = network.labels[probabilities.indexOf(probability)];
   const reason = utterance.isSpeech ? rejection(network, probabilities, answer.logOdds) : "silence";
   const digit = reason === null && /^[0-9]$/.test(label) ? Number(label) : null;
+  // What is loud twice may be a digit and a cough: the network for strings counts digits.
+  const isCounted = asksBoth && utterance.utterances > 1;
   return {
     label,
     digit,
@@ -63,7 +66,7 @@ export async function recognize({ digits: network, strings }, samples, oh = true
     logMel,
     start: Math.max(0, utterance.start),
     stop: Math.min(samples.length, utterance.stop),
-    utterances: utterance.utterances,
+    utterances: isCounted ? Math.max(1, found) : utterance.utterances,
   };
 }
 

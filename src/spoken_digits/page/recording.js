@@ -115,7 +115,7 @@ export class Recording {
     if (this.#stream) this.#segments.push(...(await this.#stream.finish()));
     this.#forget();
     if (!this.#dropped && this.#segments.length <= 1) {
-      const answer = await recognize(networks, this.samples, this.#oh);
+      const answer = await recognize(networks, this.samples, this.#oh, this.#segments.length);
       if (answer.utterances <= 1) return [{ ...answer, isWhole: true, isOpen: false }];
     }
     return this.#segments.map((segment) => this.#show(segment, false));

@@ -210,7 +210,7 @@ def test_a_part_longer_than_the_archive_is_thrown_away(fetch, tmp_path):
         (b"<html>Please log in</html>", "no whole tar archive"),
         (archive()[:-400], "no whole tar archive|recordings, expected 6"),
         (archive(FSDD_NAMES[:-1]), "5 recordings, expected 6"),
-        (archive(FSDD_NAMES[:-1], {"x/recordings/2_lucas_0.wav": wav_bytes()[:-9]}), "truncated"),
+        (archive(FSDD_NAMES[:-1], {"x/recordings/2_lucas_0.wav": wav_bytes()[:-90]}), "truncated"),
         (archive(extra={"../../escaped.txt": b"!"}), "points outside"),
         (archive(extra={"/tmp/escaped.txt": b"!"}), "points outside"),
     ],
