@@ -411,7 +411,8 @@ def _open_file(source: Any, name: str, stack: ExitStack) -> BinaryIO:
     if is_seekable and hasattr(stream, "seekable") and stream.seekable():
         return stream
     copy: Any = stack.enter_context(tempfile.SpooledTemporaryFile(_SPOOLED_BYTES))  # noqa: SIM115
-    while content := stream.read(_READ_FRAMES):
+    given: IO[Any] = stream  # may turn out to be text
+    while content := given.read(_READ_FRAMES):
         if isinstance(content, str):
             raise AudioError(f"{name}: text; expected a file that is open in binary mode, 'rb'")
         copy.write(content)
