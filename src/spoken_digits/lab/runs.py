@@ -53,6 +53,7 @@ __all__ = [
     "read_json",
     "versions",
     "whole_file",
+    "whole_folder",
     "write_environment",
     "write_json",
     "write_whole",
@@ -298,6 +299,19 @@ def expect_free(folder: Path) -> None:
     """Raise an `OutputError` unless a folder is missing or empty; it is not made here."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: exists, expected a new or empty folder; name another one")
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give the name of a temporary folder to make; it becomes `folder` at the end, or goes.
+
+    It lies alone in a hidden folder beside `folder`, which may hold other work and goes as well.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        part = Path(scratch, folder.name)
+        yield part
+        part.replace(folder)
 
 
 def expect_writable(file: Path | str) -> None:

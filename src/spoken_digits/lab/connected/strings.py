@@ -7,7 +7,6 @@ Shapes: L samples, n digits of a string. Everything is at 8 kHz.
 """
 
 import csv
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from spoken_digits.audio import SAMPLE_RATE, find_speech, read_audio, resample
 from spoken_digits.lab.augmentation.waveform import add_noise, change_tempo
 from spoken_digits.lab.data.corpora import DIGITS, Clip, CorpusError
-from spoken_digits.lab.runs import expect_free
+from spoken_digits.lab.runs import expect_free, whole_folder
 
 __all__ = [
     "LEVEL_RMS",
@@ -337,9 +336,7 @@ def write_strings(strings: Iterable[DigitString], folder: Path) -> Path:
         When the folder exists and is not empty.
     """
     expect_free(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        whole = Path(scratch, folder.name)
+    with whole_folder(folder) as whole:
         whole.mkdir()
         rows = []
         for index, string in enumerate(strings):
@@ -351,7 +348,6 @@ def write_strings(strings: Iterable[DigitString], folder: Path) -> Path:
         with (whole / _TABLE).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, delimiter="\t", lineterminator="\n")
             writer.writerows([_COLUMNS, *rows])
-        whole.replace(folder)
     return folder / _TABLE
 
 

@@ -9,7 +9,6 @@ They were tried as training data of the whole network as well, see EXPERIMENTS.m
 Shapes: L samples.
 """
 
-import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from spoken_digits.connected import Transcriber
 from spoken_digits.lab.augmentation.handling import HANDLING_NOISES
 from spoken_digits.lab.data.corpora import find_corpus
 from spoken_digits.lab.data.utterances import READERS, read_samples, read_utterances
-from spoken_digits.lab.runs import expect_free
+from spoken_digits.lab.runs import expect_free, whole_folder
 from spoken_digits.lab.tts.kokoro import Kokoro, make_kokoro_voices
 from spoken_digits.lab.tts.shipped import SHIPPED_KOKORO
 
@@ -69,14 +68,12 @@ def make_excerpts(
         When the folder exists and is not empty.
     """
     expect_free(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
     sources = {"handling": _handling_noise(np.random.default_rng([seed, 0]))}
     for k, name in enumerate(READERS):
         if find_corpus(name, data):
             rng = np.random.default_rng([seed, 1, k])
             sources[name] = _excerpts(name, data, frozenset(without), rng)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
-        folder = Path(scratch, output.name)
+    with whole_folder(output) as folder:
         for name, excerpts in sources.items():
             for n, (label, speaker, samples) in enumerate(excerpts):
                 file = folder / name / label / f"{speaker}_{n}.wav"
@@ -92,7 +89,6 @@ def make_excerpts(
                 digits=False,
                 seed=seed,
             )
-        folder.replace(output)
     return output
 
 

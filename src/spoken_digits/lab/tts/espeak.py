@@ -14,7 +14,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +28,7 @@ import soundfile as sf
 
 from spoken_digits.audio import SAMPLE_RATE, resample
 from spoken_digits.lab.data.corpora import DIGIT_WORDS, DIGITS, CorpusError
-from spoken_digits.lab.runs import expect_free
+from spoken_digits.lab.runs import expect_free, whole_folder
 
 __all__ = [
     "ALL_VOICES",
@@ -133,12 +132,7 @@ def make_voices(
 
     voices, output = VOICES if voices is None else voices, Path(output)
     expect_free(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):
-        folder = Path(scratch, output.name)
+    with whole_folder(output) as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         keys = [[seed, index] for index, _ in enumerate(voices)]
         words_of = [_draw_oov_words(oov_words, key) for key in keys]
         prompts_of = [
@@ -160,7 +154,6 @@ def make_voices(
                     "PCM_16",
                     compression_level=1,
                 )
-        folder.replace(output)
     return output
 
 

@@ -24,7 +24,7 @@ import soundfile as sf
 
 from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.lab.data.corpora import DIGIT_WORDS, DIGITS, CorpusError
-from spoken_digits.lab.runs import expect_free
+from spoken_digits.lab.runs import expect_free, whole_folder
 from spoken_digits.lab.tts.espeak import to_corpus_clip
 
 __all__ = [
@@ -149,9 +149,7 @@ def make_flite_festival(
         for index, voice in enumerate(voices)
     ]
     speech = [synthesize(voice, own) for voice, own in zip(voices, prompts, strict=True)]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
-        folder = Path(scratch, output.name)
+    with whole_folder(output) as folder:
         for voice, clips in zip(voices, speech, strict=True):
             names = product(DIGITS, range(takes))
             for (digit, take), (samples, rate, _) in zip(names, clips, strict=True):
@@ -159,7 +157,6 @@ def make_flite_festival(
                 file.parent.mkdir(parents=True, exist_ok=True)
                 clip = to_corpus_clip(samples, rate)
                 sf.write(file, clip, SAMPLE_RATE, "PCM_16", compression_level=1)
-        folder.replace(output)
     return output
 
 

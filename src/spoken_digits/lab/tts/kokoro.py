@@ -14,7 +14,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ import soundfile as sf
 
 from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.lab.data.corpora import DIGIT_WORDS, DIGITS, CorpusError
-from spoken_digits.lab.runs import expect_free
+from spoken_digits.lab.runs import expect_free, whole_folder
 from spoken_digits.lab.tts.espeak import to_corpus_clip
 from spoken_digits.lab.tts.flite_festival import Synthesis
 from spoken_digits.lab.tts.phonemes import to_phonemes
@@ -304,12 +303,7 @@ def make_kokoro_voices(
         raise CorpusError(f"{near_words} near words: expected 0 to {len(NEAR_WORDS)}")
     engine = engine or Kokoro()
     plans = [_plan(takes, near_words, oh, [seed, i], digits) for i, _ in enumerate(voices)]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):
-        folder = Path(scratch, output.name)
+    with whole_folder(output) as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         prompts_of = [[prompt for *_, prompt in plan] for plan in plans]
         for voice, plan, speech in zip(
             voices, plans, pool.map(engine.synthesize, voices, prompts_of), strict=True
@@ -319,7 +313,6 @@ def make_kokoro_voices(
                 file.parent.mkdir(parents=True, exist_ok=True)
                 clip = to_corpus_clip(samples, rate)
                 sf.write(file, clip, SAMPLE_RATE, "PCM_16", compression_level=1)
-        folder.replace(output)
     return output
 
 

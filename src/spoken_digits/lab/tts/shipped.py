@@ -4,10 +4,9 @@ Kokoro's are most like people, espeak-ng's least: of these only the first take o
 flite and festival have five voices in all.
 """
 
-import tempfile
 from pathlib import Path
 
-from spoken_digits.lab.runs import expect_free
+from spoken_digits.lab.runs import expect_free, whole_folder
 from spoken_digits.lab.tts.espeak import VOICES, make_voices
 from spoken_digits.lab.tts.flite_festival import make_flite_festival
 from spoken_digits.lab.tts.kokoro import KOKORO_VOICES, Kokoro, KokoroVoice, make_kokoro_voices
@@ -56,8 +55,8 @@ def make_shipped(output: Path | str, *, engine: Kokoro | None = None, seed: int 
     output = Path(output)
     expect_free(output)
     engine = engine or Kokoro()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
+    with whole_folder(output) as folder:
+        scratch = folder.parent
         made = (
             make_voices(Path(scratch, "espeak"), SHIPPED_ESPEAK, seed=seed).glob("*/*_0.flac"),
             make_flite_festival(Path(scratch, "people"), seed=seed).glob("*/*"),
@@ -65,10 +64,8 @@ def make_shipped(output: Path | str, *, engine: Kokoro | None = None, seed: int 
                 Path(scratch, "kokoro"), SHIPPED_KOKORO, engine=engine, seed=seed
             ).glob("*/*"),
         )
-        folder = Path(scratch, output.name)
         for file in (file for files in made for file in list(files)):
             target = folder / file.parent.name / file.name
             target.parent.mkdir(parents=True, exist_ok=True)
             file.rename(target)
-        folder.replace(output)
     return output
