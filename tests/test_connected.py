@@ -3,6 +3,7 @@
 import json
 import math
 import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,14 @@ def in_chunks(stream: Stream, samples: np.ndarray, sizes: list[int]) -> list[Seg
         segments += stream.feed(samples[position : position + size]).segments
         position, turn = position + size, turn + 1
     return segments + list(stream.finish().segments)
+
+
+def assert_same(found: Sequence[Segment], expected: Sequence[Segment]) -> None:
+    """Compare segments; numbers to some millionths, as sums are rounded in another order."""
+    assert [(s.digit, s.word) for s in found] == [(s.digit, s.word) for s in expected]
+    for one, two in zip(found, expected, strict=True):
+        numbers, others = ((s.start_s, s.end_s, s.probability) for s in (one, two))
+        assert numbers == pytest.approx(others, abs=1e-5)
 
 
 def voices(*names: str) -> np.ndarray:
@@ -100,7 +109,7 @@ def test_the_shipped_network_hears_a_stream_as_it_hears_a_file(shipped):
         assert whole.digits == "730"
         for seed in range(3):
             sizes = np.random.default_rng(seed).integers(1, rate // 2, 30).tolist()
-            assert in_chunks(shipped.stream(rate), heard, sizes) == list(whole.segments)
+            assert_same(in_chunks(shipped.stream(rate), heard, sizes), whole.segments)
 
 
 def test_a_digit_appears_before_it_is_final(toy):

@@ -47,6 +47,7 @@ __all__ = ["SHIPPED_STRINGS", "Segment", "Stream", "Transcriber", "Transcript", 
 FloatArray = NDArray[np.float32]
 
 MAX_SEARCH_S = 300.0  # of a recording in which more than the best string is looked for
+_MAX_BLOCKS = 50  # that the network runs at once, 3 s: six times as fast as one by one
 _MIN_ABSENT = 1e-9  # probability that a step emits no digit; single precision can make it 0
 
 
@@ -218,6 +219,9 @@ class Transcriber:
 class Stream:
     """Transcribes one stream of samples, chunk by chunk of whatever size.
 
+    The digits do not depend on how the samples are cut into chunks; their probabilities and times
+    do by some millionths, as the network's sums are rounded in another order.
+
     However the samples are divided, the answers are the same, and the same as those for a file of
     them. What is kept is the streaming cache of each layer (its left context): hours take no more
     memory than seconds.
@@ -314,25 +318,21 @@ class Stream:
 
 
 class _Blocks:
-    """Cuts samples that arrive in any portions into blocks of one length."""
+    """Cuts samples that arrive in any portions into whole blocks, as many at once as there are."""
 
     def __init__(self, length: int) -> None:
-        self._buffer = np.empty(length, np.float32)
-        self._count = 0
+        self._length = length
+        self._rest = np.empty(0, np.float32)
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._rest)
 
     def add(self, samples: FloatArray) -> Iterator[FloatArray]:
-        length, position = len(self._buffer), 0
-        while position < len(samples):
-            taken = min(length - self._count, len(samples) - position)
-            self._buffer[self._count : self._count + taken] = samples[position : position + taken]
-            position += taken
-            self._count += taken
-            if self._count == length:
-                self._count = 0
-                yield self._buffer.copy()
+        waiting = np.concatenate([self._rest, samples])
+        whole = len(waiting) // self._length * self._length
+        self._rest = waiting[whole:].copy()
+        for begin in range(0, whole, _MAX_BLOCKS * self._length):
+            yield waiting[begin : min(begin + _MAX_BLOCKS * self._length, whole)]
 
 
 class _Lattice:
