@@ -24,9 +24,17 @@ from spoken_digits.lab.data.pooled import (
 from spoken_digits.lab.data.splits import SplitError
 
 WORDS = ("cat", "dog", "go", "up")
+pytestmark = pytest.mark.xdist_group("pooled")  # one worker prepares the clips once
+
 # Clips that ship, and are always there.
 FLITE_FESTIVAL, KOKORO = 5 * 10 * 4, 32 * 10 * 2
 SPLITS = ("pooled", *(f"pooled:{fold}" for fold in (*range(FOLDS), "xsdr", "fsdd")))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where clips are prepared once for all splits: a thousand that ship, and the made-up ones."""
+    return tmp_path_factory.mktemp("prepared")
 
 
 def gather(data: Path, split: str, cache: Path, oov_fraction: float = 0.25) -> PooledSet:
@@ -43,18 +51,18 @@ def everyone(data: Path) -> list[Clip]:
 
 
 def test_pooled_trains_on_everything_and_a_corpus_is_held_out_whole(
-    pooled_corpora: Path, tmp_path: Path
+    pooled_corpora: Path, cache: Path
 ) -> None:
-    everything = gather(pooled_corpora, "pooled", tmp_path)
+    everything = gather(pooled_corpora, "pooled", cache)
     assert len(everything.clips) == 60 + 6 * 14 + 24 + FLITE_FESTIVAL + KOKORO
     assert everything.test == everything.test_noises == ()
-    without = gather(pooled_corpora, "pooled:fsdd", tmp_path)
+    without = gather(pooled_corpora, "pooled:fsdd", cache)
     assert {clip.corpus for clip in without.test} == {"fsdd"}
     assert {clip.corpus for clip in without.clips} == {"speech_commands", *SYNTHETIC}
 
 
-def test_the_set_describes_what_it_trains_on(pooled_corpora: Path, tmp_path: Path) -> None:
-    described = gather(pooled_corpora, "pooled", tmp_path).describe().to_dict()
+def test_the_set_describes_what_it_trains_on(pooled_corpora: Path, cache: Path) -> None:
+    described = gather(pooled_corpora, "pooled", cache).describe().to_dict()
     assert described["clips"] == 168 + FLITE_FESTIVAL + KOKORO
     assert described["corpora"] == {
         "fsdd": {"digits": 60, "other_words": 0, "speakers": 6},
@@ -84,13 +92,11 @@ def test_every_clip_is_trained_on_held_out_or_excluded_and_no_speaker_leaks(
         assert by_test_speaker != (clip.label in tested_words)
 
 
-def test_folds_hold_out_each_speaker_word_and_noise_once(
-    pooled_corpora: Path, tmp_path: Path
-) -> None:
+def test_folds_hold_out_each_speaker_word_and_noise_once(pooled_corpora: Path, cache: Path) -> None:
     tested: list[Clip] = []
     noises: list[Path] = []
     for fold in range(FOLDS):
-        gathered = gather(pooled_corpora, f"pooled:{fold}", tmp_path)
+        gathered = gather(pooled_corpora, f"pooled:{fold}", cache)
         assert not people(gathered.test) & people(gathered.clips)
         words = {clip.label for clip in gathered.test} - set(DIGITS)
         assert words
@@ -129,9 +135,9 @@ def test_a_word_of_synthetic_speech_that_a_fold_holds_out_is_excluded(
 
 
 def test_what_strings_are_evaluated_on_is_held_out_as_one_split(
-    pooled_corpora: Path, tmp_path: Path
+    pooled_corpora: Path, cache: Path
 ) -> None:
-    gathered = gather(pooled_corpora, "pooled:xsdr", tmp_path)
+    gathered = gather(pooled_corpora, "pooled:xsdr", cache)
     fsdd = {name for corpus, name in people(gathered.test) if corpus == "fsdd"}
     assert fsdd == {"lucas", "yweweler"}
     tested = {name for corpus, name in people(gathered.test) if corpus == "speech_commands"}
@@ -167,16 +173,16 @@ def test_one_speaker_in_five_is_held_out_by_the_hash_of_the_name() -> None:
 @pytest.mark.parametrize("oov_fraction", [0.25, 0.0])
 @pytest.mark.parametrize("split", [*SPLITS, "pooled:speech_commands"])
 def test_what_is_held_out_is_found_without_preparing_anything(
-    pooled_corpora: Path, tmp_path: Path, split: str, oov_fraction: float
+    pooled_corpora: Path, cache: Path, split: str, oov_fraction: float
 ) -> None:
     found = held_out(split, pooled_corpora, oov=oov_fraction > 0)
-    assert tuple(found) == gather(pooled_corpora, split, tmp_path, oov_fraction).test
+    assert tuple(found) == gather(pooled_corpora, split, cache, oov_fraction).test
 
 
 def test_oov_is_other_words_noise_and_fragments_in_the_proportion_asked_for(
-    pooled_corpora: Path, tmp_path: Path
+    pooled_corpora: Path, cache: Path
 ) -> None:
-    gathered = gather(pooled_corpora, "pooled", tmp_path)
+    gathered = gather(pooled_corpora, "pooled", cache)
     dataset, indices, p = gathered.dataset, gathered.indices, gathered.probabilities
     oov = dataset.targets[indices] == 10
     assert p.sum() == pytest.approx(1)
@@ -207,16 +213,16 @@ def test_oov_is_other_words_noise_and_fragments_in_the_proportion_asked_for(
         at_the_start += start == first
         assert end - start == 400 or 0.249 < (end - start) / (last - first) < 0.401
     assert 0.3 < at_the_start / fragments.sum() < 0.7
-    digits_alone = gather(pooled_corpora, "pooled", tmp_path, 0.0)
+    digits_alone = gather(pooled_corpora, "pooled", cache, 0.0)
     assert len(digits_alone.indices) == 60 + 60 + 20 + FLITE_FESTIVAL + KOKORO
     assert (digits_alone.dataset.targets[digits_alone.indices] < 10).all()
 
 
 def test_background_is_the_noises_trained_with_and_made_noise_all_at_one_level(
-    pooled_corpora: Path, tmp_path: Path
+    pooled_corpora: Path, cache: Path
 ) -> None:
     for split, recorded in (("pooled", 3), ("pooled:1", 2)):
-        background = gather(pooled_corpora, split, tmp_path).background.double().numpy()
+        background = gather(pooled_corpora, split, cache).background.double().numpy()
         lengths = [3 * SAMPLE_RATE] * recorded + [30 * SAMPLE_RATE] * 5
         assert len(background) == sum(lengths)
         pieces = np.split(background, np.cumsum(lengths)[:-1])
@@ -233,12 +239,12 @@ def test_background_is_the_noises_trained_with_and_made_noise_all_at_one_level(
         assert slopes == pytest.approx([0, -1.5, -3, -4.5, -6], abs=0.25)
 
 
-def test_an_unknown_split_names_the_known(pooled_corpora: Path, tmp_path: Path) -> None:
+def test_an_unknown_split_names_the_known(pooled_corpora: Path, cache: Path) -> None:
     valid = r"'pooled:7': expected one of pooled, pooled:fsdd, .*pooled:2, pooled:xsdr$"
     with pytest.raises(SplitError, match=valid):
-        gather(pooled_corpora, "pooled:7", tmp_path)
+        gather(pooled_corpora, "pooled:7", cache)
     with pytest.raises(SplitError, match="'pooled:voices'"):  # no result is claimed for them
-        gather(pooled_corpora, "pooled:voices", tmp_path)
+        gather(pooled_corpora, "pooled:voices", cache)
     with pytest.raises(SplitError, match="'xsdr'"):
         partition("xsdr", [])
 
@@ -250,11 +256,11 @@ def test_without_recorded_speech_there_is_no_pooled_set(tmp_path: Path) -> None:
 
 
 def test_the_seed_decides_where_noises_and_fragments_are_cut(
-    pooled_corpora: Path, tmp_path: Path
+    pooled_corpora: Path, cache: Path
 ) -> None:
     def cut(seed: int) -> np.ndarray:
         made = pooled_corpora / "made"
-        gathered = pooled_set("pooled", tmp_path, pooled_corpora, made, 0.25, seed)
+        gathered = pooled_set("pooled", cache, pooled_corpora, made, 0.25, seed)
         return gathered.dataset.starts[len(gathered.dataset.clips) :]
 
     np.testing.assert_array_equal(cut(1), cut(1))
@@ -262,9 +268,9 @@ def test_the_seed_decides_where_noises_and_fragments_are_cut(
 
 
 def test_digits_are_balanced_by_speaker_and_other_words_by_word(
-    pooled_corpora: Path, tmp_path: Path
+    pooled_corpora: Path, cache: Path
 ) -> None:
-    gathered = gather(pooled_corpora, "pooled", tmp_path)
+    gathered = gather(pooled_corpora, "pooled", cache)
     p_of: dict[tuple[str, str, str], float] = Counter()
     n_of: dict[tuple[str, str, str], int] = Counter()
     for clip, p in zip(gathered.clips, gathered.probabilities, strict=False):
