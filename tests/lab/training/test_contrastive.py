@@ -25,6 +25,7 @@ from spoken_digits.lab.training.contrastive import (
 from spoken_digits.lab.training.supervised import build_network, predict
 
 TINY = PretrainConfig(
+    model="cnn-tiny",
     augmentation="light",
     epochs=3,
     batch_size=30,
@@ -61,7 +62,8 @@ def test_pretraining_killed_in_the_middle_ends_with_the_bytes_of_one_that_was_no
     tones: Tones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset, rows, _ = tones
-    net = pretrain(TINY, dataset, rows, tmp_path / "whole", quiet=True)
+    config = replace(TINY, model="cnn")  # an ensemble
+    net = pretrain(config, dataset, rows, tmp_path / "whole", quiet=True)
 
     original, calls = contrastive.augmented_log_mel, 0
 
@@ -74,18 +76,18 @@ def test_pretraining_killed_in_the_middle_ends_with_the_bytes_of_one_that_was_no
 
     monkeypatch.setattr(contrastive, "augmented_log_mel", until_killed)
     with pytest.raises(Killed):
-        pretrain(TINY, dataset, rows, tmp_path / "cut", quiet=True)
+        pretrain(config, dataset, rows, tmp_path / "cut", quiet=True)
     assert not (tmp_path / "cut" / "model.safetensors").exists()
-    pretrain(TINY, dataset, rows, tmp_path / "cut", quiet=True)
+    pretrain(config, dataset, rows, tmp_path / "cut", quiet=True)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
     # Finished, it is read and nothing is computed.
     monkeypatch.setattr(contrastive, "augmented_log_mel", None)
-    read = pretrain(TINY, dataset, rows, tmp_path / "whole", quiet=True)
+    read = pretrain(config, dataset, rows, tmp_path / "whole", quiet=True)
     for a, b in zip(net.parameters(), read.parameters(), strict=True):
         assert torch.equal(a, b)
     with pytest.raises(RunError, match="another recipe"):
-        pretrain(replace(TINY, seed=1), dataset, rows, tmp_path / "whole", quiet=True)
+        pretrain(replace(config, seed=1), dataset, rows, tmp_path / "whole", quiet=True)
 
 
 def test_pretraining_looks_at_no_label(tones: Tones, tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ def test_with_digits_as_positives_all_views_of_a_digit_are_pulled_together(tones
     targets = dataset.targets.copy()
     targets[batch] = [0, 1, 0, 2, 2, 2, 3, 1]
     dataset = replace(dataset, targets=targets)
-    config = replace(TINY, model="cnn-tiny", augmentation="none", positives="digit")
+    config = replace(TINY, augmentation="none", positives="digit")
     task = contrastive._Contrastive(config, build_network(config, 10).eval(), dataset, rows)
     loss, _, n = task.step(batch)
     assert n == 8
@@ -134,7 +136,7 @@ def test_what_pretraining_returns_is_the_averaged_network(tones: Tones, tmp_path
     dataset, rows, _ = tones
     last, average = (
         pretrain(
-            replace(TINY, model="cnn-tiny", epochs=2, ema_decay=decay),
+            replace(TINY, epochs=2, ema_decay=decay),
             dataset, rows, tmp_path / str(decay), quiet=True,
         ).state_dict()
         for decay in (0.0, 0.9)
