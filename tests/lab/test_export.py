@@ -24,6 +24,9 @@ from spoken_digits.lab.training.config import ConfigError, TrainConfig
 from spoken_digits.lab.training.supervised import build_network
 from spoken_digits.recognize import SHIPPED_MODEL, Recognizer
 
+# Those of the network that ships: one worker exports it once.
+ONE_WORKER = pytest.mark.xdist_group("exported")
+
 
 def finished_run(
     run_dir: Path, weights: Mapping[str, torch.Tensor] | None = None, **values: object
@@ -109,6 +112,7 @@ def voices() -> list[np.ndarray]:
     return [to_clip(*read_audio(clip.file)) for clip in read_corpus("voices")[5::9]]
 
 
+@ONE_WORKER
 def test_eight_bits_answer_as_float_does(pair: tuple[Path, Path]) -> None:
     assert [path.name for path in pair] == ["digits.onnx", "digits-int8.onnx"]
     one, other = map(spoken_digits.load, pair)
@@ -134,12 +138,14 @@ def test_eight_bits_answer_as_float_does(pair: tuple[Path, Path]) -> None:
     assert np.array_equal(first.log_mel, second.log_mel)  # the front end is as it was
 
 
+@ONE_WORKER
 def test_eight_bits_say_what_they_are(pair: tuple[Path, Path]) -> None:
     metadata, metadata_8 = (dict(Recognizer(path).metadata) for path in pair)
     assert (metadata.pop("precision"), metadata_8.pop("precision")) == ("float32", "int8")
     assert metadata == metadata_8
 
 
+@ONE_WORKER
 def test_the_weights_are_the_nearest_of_127_steps_and_the_front_end_stays_in_float(
     shipped_run: tuple[Path, DigitNet], pair: tuple[Path, Path]
 ) -> None:
@@ -176,10 +182,12 @@ def test_the_weights_are_the_nearest_of_127_steps_and_the_front_end_stays_in_flo
     assert pair[1].stat().st_size <= 0.55 * pair[0].stat().st_size
 
 
+@ONE_WORKER
 def test_eight_bits_are_the_same_bytes_again(pair: tuple[Path, Path]) -> None:
     assert exporting.quantize(pair[0].read_bytes()) == pair[1].read_bytes()
 
 
+@ONE_WORKER
 def test_a_network_that_8_bits_do_not_suffice_for_is_refused(
     shipped_run: tuple[Path, DigitNet], tmp_path: Path
 ) -> None:

@@ -36,6 +36,8 @@ from spoken_digits.lab.features import mel_spectrogram
 from spoken_digits.networks import StringNetwork
 from spoken_digits.spotting import BLANK, LABELS
 
+pytestmark = pytest.mark.xdist_group("string network")  # one worker trains it once
+
 DIGITS = LABELS.index("oh") + 1
 TINY = StringConfig(steps=25, batch_size=4, seconds=2.4, learning_rate=1e-2, ema_decay=0.5)
 

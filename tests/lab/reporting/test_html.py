@@ -17,6 +17,8 @@ from spoken_digits.lab.reporting.exhibits import Embedding, Exhibits, Mistake, w
 from spoken_digits.lab.studies.registry import STUDIES, study_of
 from spoken_digits.lab.studies.results import read_results, write_result
 
+pytestmark = pytest.mark.xdist_group("report")  # one worker draws it once
+
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "results"
 NO_CORPUS = "no corpus lies here"
