@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -252,11 +253,12 @@ def find_utterance(samples: ArrayLike, sample_rate: float, name: str = "samples"
         start, stop, rises, utterances = _find(centered)
     # A recording cut to the word gets the margin that others have, of zeros: a network recognizes
     # by the silence before it how a word begins.
-    before, after = max(0, -start), max(0, stop - len(centered))
+    before, length = max(0, -start), stop - start
     start, stop = max(0, start), min(len(centered), stop)
-    lacking = max(0, round(MIN_CLIP_DURATION_S * SAMPLE_RATE) - (before + stop - start + after))
+    clip = np.zeros(max(length, round(MIN_CLIP_DURATION_S * SAMPLE_RATE)), np.float32)
+    clip[before : before + stop - start] = centered[start:stop]
     return Utterance(
-        clip=np.pad(centered[start:stop], (before, after + lacking)),
+        clip=clip,
         start_s=start / SAMPLE_RATE,
         end_s=stop / SAMPLE_RATE,
         level_dbfs=level_dbfs,
@@ -348,7 +350,8 @@ def _find(samples: FloatArray) -> tuple[int, int, bool, int]:
 
 def _split(frames: NDArray[np.intp], pause: int) -> list[NDArray[np.intp]]:
     """Split ascending frame numbers where more than `pause` samples lie between two."""
-    return np.split(frames, np.flatnonzero(np.diff(frames) * _HOP > pause) + 1)
+    ends = np.flatnonzero((frames[1:] - frames[:-1]) * _HOP > pause) + 1
+    return [frames[a:b] for a, b in pairwise([0, *ends.tolist(), len(frames)])]
 
 
 def _count(power: NDArray[np.float64], background: NDArray[np.float64]) -> int:
@@ -356,7 +359,9 @@ def _count(power: NDArray[np.float64], background: NDArray[np.float64]) -> int:
 
     (T, 4) and (4,), where the voice's power is 1.
     """
-    noise = np.minimum(np.median(power, axis=0), _MAX_UNSTEADY * background)
+    ordered = np.sort(power, axis=0)
+    median = (ordered[(len(power) - 1) // 2] + ordered[len(power) // 2]) / 2
+    noise = np.minimum(median, _MAX_UNSTEADY * background)
     noise *= _MAX_NOISE / max(noise.sum(), _MAX_NOISE)
     loudness = np.sqrt((power - noise).clip(min=0).sum(axis=1).clip(max=1))
     loud = np.flatnonzero(loudness >= max(_MIN_LOUDNESS, _ABOVE_NOISE * np.sqrt(noise.sum())))
@@ -375,8 +380,12 @@ def _count(power: NDArray[np.float64], background: NDArray[np.float64]) -> int:
 
 def _band_power(samples: FloatArray) -> NDArray[np.float64]:
     """Power of (L,) samples in frames and bands: (T, 4), T = 1 + L // 80."""
-    padded = np.pad(samples, _WINDOW // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP]
+    padded = np.zeros(len(samples) + _WINDOW, np.float32)
+    padded[_WINDOW // 2 : -_WINDOW // 2] = samples
+    # As sliding_window_view makes it, which takes a tenth of the time of recognizing.
+    frames: FloatArray = np.ndarray(
+        (1 + len(samples) // _HOP, _WINDOW), np.float32, padded, strides=(4 * _HOP, 4)
+    )
     spectrum = np.fft.rfft(frames * _window(), axis=1)
     power = spectrum.real**2 + spectrum.imag**2
     bands = np.add.reduceat(power, _BAND_EDGES[:-1], axis=1)
@@ -391,8 +400,8 @@ def _window() -> FloatArray:
 def _moving_mean(values: NDArray[np.generic], length: int) -> NDArray[np.float64]:
     """Mean over each `length` consecutive rows, or over all where there are fewer."""
     length = min(length, len(values))
-    sums = np.cumsum(values, axis=0, dtype=np.float64)
-    sums = np.concatenate([np.zeros_like(sums[:1]), sums])
+    sums = np.zeros((len(values) + 1, *values.shape[1:]))
+    np.cumsum(values, axis=0, out=sums[1:])
     return (sums[length:] - sums[:-length]) / length
 
 

@@ -40,6 +40,8 @@ class Mix:
 
     def apply(self, samples: FloatArray) -> FloatArray:
         """Mix (L, C) samples: (L,)."""
+        if len(self.channels) == 1:
+            return np.ascontiguousarray(samples[:, self.channels[0] - 1])
         taken = [channel - 1 for channel in self.channels]
         mono: FloatArray = samples[:, taken].mean(axis=1)
         return mono

@@ -52,6 +52,7 @@ _MAX_CHANNELS = 8  # more are samples whose axes were exchanged
 _MAX_AMPLITUDE = 2.0**32  # floats on the scale of integers pass; beyond, powers would overflow
 _INTEGERS = {"uint8": (128, 128), "int16": (0, 2**15), "int32": (0, 2**31)}  # zero, full scale
 _READ_FRAMES = 1 << 16
+_BUFFER_BYTES = 1 << 16
 _OPEN_LENGTH = 1 << 62  # libsndfile gives 2**63 - 1 frames where a header leaves the length open
 _BLOCK_S = 10  # of samples at hand that one block holds
 _SPOOLED_BYTES = 1 << 24  # of a pipe held in memory; more goes to a temporary file
@@ -494,7 +495,8 @@ def _read_file(
                         if mix is None:
                             _check_channel(channel, file.channels, name)
                             mix = Mix((channel or 1,), file.channels)
-                            if channel is None:  # reads all of it, beside what is being read
+                            if channel is None and file.channels > 1:
+                                # Reads all of it, beside what is being read.
                                 with _decoder(View(stream, pieces), encoding) as again:
                                     mix = _choose(_read_part(again, name), file.channels, rate)
                             recording._take(mix)
@@ -533,11 +535,12 @@ def _decoder(view: View, encoding: Encoding | None) -> Any:
     """Open what libsndfile decodes; frames are taken one after the other."""
     import soundfile  # late: it takes a tenth of a second, and samples at hand do not need it
 
+    buffered = io.BufferedReader(view, _BUFFER_BYTES)  # libsndfile reads headers byte by byte
     if encoding is None:
-        file = soundfile.SoundFile(view)
+        file = soundfile.SoundFile(buffered)
     else:
         file = soundfile.SoundFile(
-            view,
+            buffered,
             format="RAW",
             subtype=_LIBSNDFILE_NAMES.get(encoding.subtype, encoding.subtype.upper()),
             endian=encoding.byte_order.upper(),
@@ -599,14 +602,14 @@ def _to_float(samples: NDArray[np.generic], name: str) -> FloatArray:
         )
     if samples.size == 0:
         raise AudioError(f"{name}: no samples; expected a recording of speech: record it again")
-    if samples.dtype.name in _INTEGERS:
+    if samples.dtype.kind != "f":
+        if samples.dtype.name not in _INTEGERS:
+            raise AudioError(
+                f"{name}: samples of type {samples.dtype}; expected floats, int16, int32 or uint8: "
+                "convert them with astype"
+            )
         zero, full_scale = _INTEGERS[samples.dtype.name]
         samples = (samples.astype(np.float32) - zero) / full_scale
-    elif not np.issubdtype(samples.dtype, np.floating):
-        raise AudioError(
-            f"{name}: samples of type {samples.dtype}; expected floats, int16, int32 or uint8: "
-            "convert them with astype"
-        )
     with np.errstate(over="ignore", invalid="ignore"):
         floats: FloatArray = samples.astype(np.float32, copy=False)
     if not np.abs(floats).max() <= _MAX_AMPLITUDE:  # so written, NaN fails as well

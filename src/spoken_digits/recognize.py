@@ -5,13 +5,25 @@ Shapes: L samples, M mel bands, T frames, C classes.
 """
 
 import os
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from itertools import islice
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spoken_digits.audio import MAX_DURATION_S, Encoding, Source, find_utterance, open_audio
+from spoken_digits.audio import (
+    MAX_DURATION_S,
+    AudioError,
+    Encoding,
+    Source,
+    Utterance,
+    find_utterance,
+    open_audio,
+)
 from spoken_digits.connected import Transcriber, Transcript
 from spoken_digits.networks import SHIPPED_MODEL, DigitNetwork, ModelError, absolute
 from spoken_digits.probability import log_odds, log_softmax, sigmoid
@@ -34,6 +46,9 @@ Reason = Literal["silence", "not a digit", "unclear"]
 _DIGITS = tuple("0123456789")
 _SURE_LOG_P = -0.1  # of a digit: from here on, the network for strings is not asked
 _MIN_STRING_LOG_P = -10.0  # of that network, which does not decide alone
+# Of many recordings: as many are read before they are scored, or as many as this time allows; of
+# those, as many of one length go through the network together. More would leave the cache.
+_WINDOW, _WINDOW_S, _BATCH = 128, 0.1, 8
 
 
 @dataclass(frozen=True)
@@ -86,6 +101,27 @@ class Recognition:
     reason: Reason | None = None
     utterances: int = field(default=1, repr=False)
     warnings: tuple[str, ...] = field(default=(), repr=False)
+
+
+class _Found(NamedTuple):
+    """What of a recording is needed once it is read; utterances and warnings as in the answer."""
+
+    utterance: Utterance
+    utterances: int
+    warnings: tuple[str, ...]
+
+    @property
+    def clip(self) -> FloatArray:
+        return self.utterance.clip
+
+
+class _Scored(NamedTuple):
+    """What the networks say about a clip: (C,) log-probabilities, (M, T), two log-odds."""
+
+    log_p: NDArray[np.float64]
+    log_mel: FloatArray
+    is_digit: float
+    is_oh: float
 
 
 class Recognizer(DigitNetwork):
@@ -178,53 +214,96 @@ class Recognizer(DigitNetwork):
         ValueError
             When the threshold is not within 0 to 1.
         """
-        cut = self._log_odds_threshold if threshold is None else _to_log_odds(threshold)
-        with open_audio(
-            source,
-            sample_rate,
-            channel=channel,
-            encoding=encoding,
-            max_duration_s=MAX_DURATION_S,
-        ) as recording:
-            samples, sample_rate = recording.read(), recording.sample_rate
-        utterance = find_utterance(samples, sample_rate)
-        scores, log_mel, is_digit, letter = self.analyze(utterance.clip[None])
-        log_p = log_softmax(scores[0].astype(np.float64))
-        is_digit_log_odds, is_oh = float(is_digit[0]), False
-        if self._asks_both and log_p.max() < _SURE_LOG_P:
-            words = self._transcriber().network.score_clip(utterance.clip)
-            log_p = rescore(log_p, words, self.decision.string_weight)
-        if oh and letter[0] >= self.decision.min_oh:
-            log_p, is_digit_log_odds, is_oh = with_oh(log_p, is_digit_log_odds, float(letter[0]))
-        utterances = utterance.utterances
-        if utterances > 1 and self._asks_both:
-            # What is loud twice may be a digit and a cough: the other network counts digits.
-            found = self._transcriber()(samples, sample_rate, oh=oh)
-            utterances = max(1, len(found.segments))
-        probabilities = np.exp(log_p)
-        if not utterance.is_speech:
-            is_digit_log_odds = -np.inf
-        reason: Reason | None = "silence"
-        if utterance.is_speech:
-            reason = self._reason(probabilities, is_digit_log_odds, cut)
-        best = int(probabilities.argmax())
-        label = self.labels[best]
-        digit = int(label) if reason is None and label in _DIGITS else None
-        return Recognition(
-            label=label,
-            digit=digit,
-            word=None if digit is None else "oh" if is_oh else DIGIT_WORDS[digit],
-            probability=float(probabilities[best]),
-            probabilities=tuple(probabilities.tolist()),
-            labels=self.labels,
-            start_s=utterance.start_s,
-            end_s=utterance.end_s,
-            log_mel=log_mel[0],
-            score=float(sigmoid(is_digit_log_odds)),
-            reason=reason,
-            utterances=utterances,
-            warnings=tuple(recording.warnings),
+        cut = self._cut(threshold)
+        found = self._find(source, sample_rate, oh, channel, encoding)
+        (scored,) = self._score([found])
+        return self._decide(found, scored, cut, oh)
+
+    def recognize_many(
+        self,
+        sources: Iterable[Source],
+        sample_rate: float | None = None,
+        *,
+        threshold: float | None = None,
+        oh: bool = True,
+        channel: int | None = None,
+        encoding: Encoding | None = None,
+    ) -> Generator[Recognition | AudioError, None, None]:
+        """Recognize the digit in each of many recordings: as one at a time, but faster.
+
+        Some are read ahead while others are scored in a thread, clips of one length together; what
+        is held does not grow with their number. The answers are those of single calls, up to
+        rounding.
+
+        Parameters
+        ----------
+        sources : iterable of paths or (L,) or (L, channels) samples
+            As many as you like; they are taken as they are needed.
+        sample_rate, threshold, oh, channel, encoding
+            As of a single call, for all of them.
+
+        Yields
+        ------
+        Recognition or AudioError
+            The answer to each source, in their order; the error of one that cannot be read.
+
+        Raises
+        ------
+        ValueError
+            When the threshold is not within 0 to 1.
+        """
+        find = partial(
+            self._find, sample_rate=sample_rate, oh=oh, channel=channel, encoding=encoding
         )
+        decide = partial(self._decide, cut=self._cut(threshold), oh=oh)
+        return self._recognize_many(iter(sources), find, decide)
+
+    def _recognize_many(
+        self,
+        sources: Iterator[Source],
+        find: Callable[[Source], "_Found"],
+        decide: Callable[["_Found", "_Scored"], Recognition],
+    ) -> Generator[Recognition | AudioError, None, None]:
+        """Read a window of recordings here, while a thread scores those of the window before.
+
+        One thread for either: more of them would wait for the interpreter's lock.
+        """
+
+        def read(count: int) -> list[_Found | AudioError]:
+            window: list[_Found | AudioError] = []
+            end_s = time.perf_counter() + _WINDOW_S
+            for source in islice(sources, count):
+                try:
+                    window.append(find(source))
+                except AudioError as error:
+                    window.append(error)
+                if time.perf_counter() > end_s:
+                    break
+            return window
+
+        def score(window: list[_Found | AudioError]) -> list[_Scored]:
+            return self._score([found for found in window if isinstance(found, _Found)])
+
+        def answer(
+            window: list[_Found | AudioError], scores: list[_Scored]
+        ) -> Generator[Recognition | AudioError, None, None]:
+            remaining = iter(scores)
+            for found in window:
+                yield decide(found, next(remaining)) if isinstance(found, _Found) else found
+
+        first = read(1)  # alone: its answer comes at once, and one recording needs no thread
+        yield from answer(first, score(first))
+        if not (window := read(_WINDOW)):
+            return
+
+        from concurrent.futures import ThreadPoolExecutor  # late, for the same reason
+
+        with ThreadPoolExecutor(1) as thread:
+            while window:
+                scores = thread.submit(score, window)
+                following = read(_WINDOW)
+                yield from answer(window, scores.result())
+                window = following
 
     def transcribe(
         self,
@@ -252,6 +331,81 @@ class Recognizer(DigitNetwork):
         """
         return self._transcriber()(
             source, sample_rate, oh=oh, doubles=doubles, channel=channel, encoding=encoding
+        )
+
+    def _cut(self, threshold: float | None) -> float:
+        """Return the log-odds that a digit must reach."""
+        return self._log_odds_threshold if threshold is None else _to_log_odds(threshold)
+
+    def _find(
+        self,
+        source: Source,
+        sample_rate: float | None,
+        oh: bool,
+        channel: int | None,
+        encoding: Encoding | None,
+    ) -> "_Found":
+        """Read a recording and find the utterance in it: all that comes before the network."""
+        with open_audio(
+            source, sample_rate, channel=channel, encoding=encoding, max_duration_s=MAX_DURATION_S
+        ) as recording:
+            samples, sample_rate = recording.read(), recording.sample_rate
+        utterance = find_utterance(samples, sample_rate)
+        utterances = utterance.utterances
+        if utterances > 1 and self._asks_both:
+            # What is loud twice may be a digit and a cough: the other network counts digits.
+            found = self._transcriber()(samples, sample_rate, oh=oh)
+            utterances = max(1, len(found.segments))
+        return _Found(utterance, utterances, tuple(recording.warnings))
+
+    def _score(self, found: "list[_Found]") -> "list[_Scored]":
+        """Run the networks on clips, those of one length together."""
+        by_length: dict[int, list[int]] = {}
+        for i, each in enumerate(found):
+            by_length.setdefault(len(each.clip), []).append(i)
+        scores: dict[int, _Scored] = {}
+        for same in by_length.values():
+            for start in range(0, len(same), _BATCH):
+                indices = same[start : start + _BATCH]
+                outputs = self.analyze(np.stack([found[i].clip for i in indices]))
+                for i, logits, log_mel, is_digit, is_oh in zip(indices, *outputs, strict=True):
+                    log_p = log_softmax(logits.astype(np.float64))
+                    if self._asks_both and log_p.max() < _SURE_LOG_P:
+                        words = self._transcriber().network.score_clip(found[i].clip)
+                        log_p = rescore(log_p, words, self.decision.string_weight)
+                    # A copy: a view would keep the whole batch.
+                    scores[i] = _Scored(log_p, log_mel.copy(), float(is_digit), float(is_oh))
+        return [scores[i] for i in range(len(found))]
+
+    def _decide(self, found: "_Found", scored: "_Scored", cut: float, oh: bool) -> Recognition:
+        """Make an answer of the networks' scores; the cut is in log-odds."""
+        utterance = found.utterance
+        log_p, is_digit_log_odds, is_oh = scored.log_p, scored.is_digit, False
+        if oh and scored.is_oh >= self.decision.min_oh:
+            log_p, is_digit_log_odds, is_oh = with_oh(log_p, is_digit_log_odds, scored.is_oh)
+        probabilities = np.exp(log_p)
+        if not utterance.is_speech:
+            is_digit_log_odds = -np.inf
+        reason: Reason | None = "silence"
+        if utterance.is_speech:
+            reason = self._reason(probabilities, is_digit_log_odds, cut)
+        best = int(probabilities.argmax())
+        label = self.labels[best]
+        digit = int(label) if reason is None and label in _DIGITS else None
+        return Recognition(
+            label=label,
+            digit=digit,
+            word=None if digit is None else "oh" if is_oh else DIGIT_WORDS[digit],
+            probability=float(probabilities[best]),
+            probabilities=tuple(probabilities.tolist()),
+            labels=self.labels,
+            start_s=utterance.start_s,
+            end_s=utterance.end_s,
+            log_mel=scored.log_mel,
+            score=float(sigmoid(is_digit_log_odds)),
+            reason=reason,
+            utterances=found.utterances,
+            warnings=found.warnings,
         )
 
     def _transcriber(self) -> Transcriber:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import shlex
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -95,45 +96,49 @@ def _add_doubles(verb: argparse.ArgumentParser) -> None:
 
 def _recognize(arguments: argparse.Namespace) -> int:
     recognizer = load(arguments.model, arguments.threshold)
+    answers = recognizer.recognize_many(
+        map(_source, arguments.files),
+        oh=arguments.oh,
+        channel=arguments.channel,
+        encoding=arguments.raw,
+    )
     status = 0
-    for file in arguments.files:
-        row: dict[str, object] = {"file": file}
-        try:
-            answer = recognizer(
-                _source(file),
-                oh=arguments.oh,
-                channel=arguments.channel,
-                encoding=arguments.raw,
-            )
-        except AudioError as error:
-            status = 1
-            if arguments.json:
-                print(json.dumps(row | {"error": str(error)}), flush=True)
-            else:
-                complain(str(error))
-            continue
-        for warning in answer.warnings:
-            complain(warning)
-        if answer.utterances > 1:
-            complain(
-                f"{file}: {answer.utterances} digits or more; the answer is for one of them, for "
-                f"all run: spoken-digits transcribe {shlex.quote(file)}"
-            )
-        if arguments.json:
-            row |= {"digit": answer.digit, "word": answer.word}
-            if set(answer.labels) - set("0123456789"):
-                row["label"] = answer.label
-            row["probability"] = round(answer.probability, 6)
-            row["probabilities"] = [round(p, 6) for p in answer.probabilities]
-            row |= {"reason": answer.reason, "score": round(answer.score, 6)}
+    with closing(answers):
+        for file, answer in zip(arguments.files, answers, strict=True):
+            row: dict[str, object] = {"file": file}
+            if isinstance(answer, AudioError):
+                status = 1
+                if arguments.json:
+                    print(json.dumps(row | {"error": str(answer)}), flush=True)
+                else:
+                    complain(str(answer))
+                continue
+            for warning in answer.warnings:
+                complain(warning)
             if answer.utterances > 1:
-                row["utterances"] = answer.utterances
-            if answer.warnings:
-                row["warnings"] = list(answer.warnings)
-            print(json.dumps(row), flush=True)
-        else:
-            print(f"{file}: {_describe(answer, recognizer.threshold)}", flush=True)
+                complain(
+                    f"{file}: {answer.utterances} digits or more; the answer is for one of them, "
+                    f"for all run: spoken-digits transcribe {shlex.quote(file)}"
+                )
+            if arguments.json:
+                print(json.dumps(row | _to_json(answer)), flush=True)
+            else:
+                print(f"{file}: {_describe(answer, recognizer.threshold)}", flush=True)
     return status
+
+
+def _to_json(answer: Recognition) -> dict[str, object]:
+    row: dict[str, object] = {"digit": answer.digit, "word": answer.word}
+    if set(answer.labels) - set("0123456789"):
+        row["label"] = answer.label
+    row["probability"] = round(answer.probability, 6)
+    row["probabilities"] = [round(p, 6) for p in answer.probabilities]
+    row |= {"reason": answer.reason, "score": round(answer.score, 6)}
+    if answer.utterances > 1:
+        row["utterances"] = answer.utterances
+    if answer.warnings:
+        row["warnings"] = list(answer.warnings)
+    return row
 
 
 def _describe(answer: Recognition, threshold: float) -> str:
