@@ -68,6 +68,28 @@ def test_onnx_says_what_torch_says_at_any_length_and_batch_size(tmp_path: Path, 
         )
 
 
+def test_nothing_is_multiplied_by_ones_or_added_to_zeros() -> None:
+    model = onnx.load(str(SHIPPED_MODEL))
+    operands = {
+        name
+        for node in model.graph.node
+        if node.op_type in ("Mul", "Add")
+        for name in node.input
+        if name
+    } - {output.name for output in model.graph.output}
+    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in operands)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    clip = np.random.default_rng(0).standard_normal((2, 4000)).astype(np.float32)
+    found = dict(
+        zip(sorted(operands), session.run(sorted(operands), {"waveform": clip}), strict=True)
+    )
+    masks = [name for name, array in found.items() if array.size > 2 and np.ptp(array) == 0]
+    assert len(found) > 10
+    assert not masks
+
+
 def test_log_odds_of_being_a_digit_come_out_of_a_network_that_rejects(tmp_path: Path) -> None:
     net = finished_run(tmp_path / "run", oov_fraction=0.2, rejection_threshold=0.7)
     path = export(tmp_path / "run")
