@@ -402,9 +402,14 @@ def _open_file(source: Any, name: str, stack: ExitStack) -> BinaryIO:
         if not os.fspath(source):
             raise AudioError("'': an empty path; expected that of a recording: name one")
         path = Path(source)
-        if path.is_dir():
-            raise AudioError(f"{name}: a folder; expected a recording: name the files in it")
-        source = stack.enter_context(path.open("rb"))
+        try:
+            source = stack.enter_context(path.open("rb"))
+        except (IsADirectoryError, PermissionError):  # Windows raises the latter for a folder
+            if not path.is_dir():
+                raise
+            raise AudioError(
+                f"{name}: a folder; expected a recording: name the files in it"
+            ) from None
     stream: BinaryIO = source
     try:
         is_seekable = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
