@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument("--smoke", action="store_true", help=text)
     text = "instead of what each measure is allowed; writes nothing"
     parser.add_argument("--threads", type=int, metavar="N", help=text)
-    text = "a checkout of another commit, for the measure training; without it, ours alone"
+    text = "a checkout of another commit, for the measures training and many-files"
     parser.add_argument("--against", type=Path, metavar="PATH", help=text)
     text = "of the measure peers: the first N recordings of each kind, in an order that is always "
     text += "the same; writes nothing"

@@ -376,6 +376,76 @@ def recognize(smoke: bool) -> list[Row]:
     ]
 
 
+def many_files(smoke: bool) -> list[Row]:
+    """Ten thousand files through `recognize --json`, against another commit, or one after another.
+
+    FSDD's under other names, read once before. SPOKEN_DIGITS_BENCH_AGAINST names a checkout of the
+    other commit (`--against`); without it, the peer is a loop over single files in a process of its
+    own. Both take turns; what differs between their digits is printed. Time by the wall needs two
+    idle cores.
+    """
+    import shutil
+
+    from spoken_digits.lab.data.corpora import find_corpus, read_corpus
+
+    if not find_corpus("fsdd"):
+        return skipped("FSDD is not at hand: spoken-digits corpus fetch fsdd")
+    total, checkout = 60 if smoke else 10_000, os.environ.get(AGAINST)
+    clips = [clip.file for clip in read_corpus("fsdd")]
+    with tempfile.TemporaryDirectory() as folder:
+        names = [f"{i:05d}.wav" for i in range(total)]
+        for i, name in enumerate(names):  # in no order of speakers or digits
+            shutil.copyfile(clips[i * 7_919 % len(clips)], Path(folder, name))
+        ours = [sys.executable, "-m", "spoken_digits", "recognize", "--json", *names]
+        loop = (
+            "import json, sys, spoken_digits; recognizer = spoken_digits.load()\n"
+            "for file in sys.argv[1:]:\n"
+            "    answer = recognizer(file)\n"
+            "    row = {'digit': answer.digit, 'probabilities': answer.probabilities}\n"
+            "    print(json.dumps(row), flush=True)"
+        )
+        trees = [(ours, REPOSITORY)]
+        trees += (
+            [(ours, Path(checkout))]
+            if checkout
+            else [([sys.executable, "-c", loop, *names], REPOSITORY)]
+        )
+        taken, digits = [], []
+        for _ in range(1 if smoke else 5):
+            runs = [timed_answers(command, tree, folder) for command, tree in trees]
+            taken.append([(wall, cpu) for wall, cpu, _ in runs])
+            digits = [found for *_, found in runs]
+    other = sum(one != two for one, two in zip(*digits, strict=True))
+    print(f"digits other than the peer's: {other:,} of {total:,}", file=sys.stderr)
+    rows = []
+    for kind, column, bar in (("wall time", 0, 3.0), ("CPU time", 1, None)):
+        rounds = [[run[column] for run in turn] for turn in taken]
+        mine, theirs = (statistics.median(each) for each in zip(*rounds, strict=True))
+        ratio = statistics.median(peer / own for own, peer in rounds)
+        against_what = commit_of(checkout) if checkout else "one at a time"
+        what = f"recognize {total:,} files (FSDD), {kind}, against {against_what}"
+        rows.append(Row(what, mine, "s", bar if checkout else None, theirs, ratio, rounds))
+    return rows
+
+
+def timed_answers(
+    command: list[str], tree: Path, folder: str
+) -> tuple[float, float, list[int | None]]:
+    """Run a command of a tree in a folder: wall and CPU seconds, and the digits that it gave."""
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    begin = time.perf_counter()
+    environment = os.environ | {"PYTHONPATH": str(tree / "src")}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
+    wall = time.perf_counter() - begin
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return wall, cpu, [json.loads(line)["digit"] for line in done.stdout.splitlines()]
+
+
 def transcribe(smoke: bool) -> list[Row]:
     """Time a recording at 16 kHz to its digits, and the same as a stream of 20 ms chunks."""
     import numpy as np
@@ -643,6 +713,7 @@ MEASURES: dict[str, Measure] = {
     "log-mel": Measure(log_mel, threads=1),
     "augment": Measure(augment, threads=1),
     "recognize": Measure(recognize, threads=1),
+    "many-files": Measure(many_files, threads=1),
     "transcribe": Measure(transcribe, threads=1),
     "start": Measure(start, threads=1),
     "page": Measure(page, threads=1),
