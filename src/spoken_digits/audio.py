@@ -6,9 +6,9 @@ clip, for training and for recognizing alike. Shapes: L samples, T frames.
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +26,9 @@ from spoken_digits.reading import (
     read_audio,
     to_mono,
 )
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 __all__ = [
     "MARGIN_S",
@@ -125,6 +128,8 @@ class Resampler:
     """
 
     def __init__(self, sample_rate: float) -> None:
+        from fractions import Fraction  # late: a file is resampled without
+
         self._ratio = Fraction(float(sample_rate)) / SAMPLE_RATE  # samples in per sample out
         self._filters = _sinc_filters(self._ratio)  # (phases + 1, taps)
         self._half = self._filters.shape[1] // 2
@@ -168,7 +173,7 @@ class Resampler:
 
 
 @lru_cache(maxsize=4)
-def _sinc_filters(ratio: Fraction) -> FloatArray:
+def _sinc_filters(ratio: "Fraction") -> FloatArray:
     """Make the filters of a `Resampler`, (phases + 1, taps): the last is the first, later by 1."""
     half = math.ceil(_CROSSINGS * max(1.0, float(ratio)))
     phases = min(ratio.denominator, _MAX_PHASES)

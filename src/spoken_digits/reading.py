@@ -10,20 +10,21 @@ import math
 import os
 import re
 import stat
-import tempfile
 import warnings as python_warnings
-import wave
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Literal
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spoken_digits.channels import ChannelComparison, Mix
 from spoken_digits.containers import AudioError, Piece, View, find_parts, has_header
+
+if TYPE_CHECKING:
+    import wave
 
 __all__ = [
     "MAX_DURATION_S",
@@ -417,6 +418,8 @@ def _open_file(source: Any, name: str, stack: ExitStack) -> BinaryIO:
         is_seekable = True
     if is_seekable and hasattr(stream, "seekable") and stream.seekable():
         return stream
+    import tempfile  # late: a pipe alone needs it
+
     copy: Any = stack.enter_context(tempfile.SpooledTemporaryFile(_SPOOLED_BYTES))  # noqa: SIM115
     given: IO[Any] = stream  # may turn out to be text
     while content := given.read(_READ_FRAMES):
@@ -543,7 +546,7 @@ class _Wave:
     The standard library reads it in a fifth of libsndfile's time.
     """
 
-    def __init__(self, file: wave.Wave_read, sound_bytes: int) -> None:
+    def __init__(self, file: "wave.Wave_read", sound_bytes: int) -> None:
         self._file, self._frame_bytes = file, file.getnchannels() * file.getsampwidth()
         self.channels, self.samplerate = file.getnchannels(), file.getframerate()
         self.frames = min(file.getnframes(), sound_bytes // self._frame_bytes)
@@ -567,6 +570,8 @@ class _Wave:
 def _open_wave(file: "io.BufferedReader[View]") -> _Wave | None:
     """Open a WAV file of 16 bit; of any other, return None, the file at its start."""
     if file.peek(4)[:4] == b"RIFF":
+        import wave  # late: other files need it as little as this one needs soundfile
+
         try:
             found = wave.open(file)  # noqa: SIM115, closed by who reads it
             if found.getsampwidth() == 2:

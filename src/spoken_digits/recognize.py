@@ -163,7 +163,7 @@ class Recognizer(DigitNetwork):
         self._asks_both = self.labels == _DIGITS and self.decision.string_weight > 0
         self._strings_path = strings_path
         self._opened: Transcriber | None = None
-        if self._asks_both:
+        if self._asks_both and strings_path:  # fails here; what ships is opened when it is asked
             self._transcriber()
 
     def __reduce__(self) -> tuple[type["Recognizer"], tuple[object, ...]]:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -210,6 +209,8 @@ def _strings_score(arguments: argparse.Namespace) -> int:
         return _show_json({"command": arguments.command} | found.to_dict(), arguments.output)
     extra: list[Trial] = []
     if arguments.doubled:
+        import tempfile
+
         from spoken_digits.lab.connected.evaluation import synthetic_trials
 
         with tempfile.TemporaryDirectory() as cache:
