@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
@@ -342,6 +344,30 @@ def test_a_long_file_is_never_in_memory_whole(toy, tmp_path):
     assert answer.digits == "5" * 10
     assert answer.duration_s == 600
     assert peak < 4e6  # the whole is 38 MB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tells the peak of a process otherwise")
+def test_the_command_takes_no_more_memory_for_a_longer_file(tmp_path):
+    model = str(write_toy_strings(tmp_path / "toy.onnx"))
+    minute = np.pad(spoken("5"), (0, 60 * 8_000 - len(spoken("5"))))
+    code = (
+        "import sys, pathlib, spoken_digits.cli as cli\n"
+        "cli.main(['transcribe', '--model', *sys.argv[1:]])\n"
+        # Not getrusage: its peak is also that of the process which started this one.
+        "print(pathlib.Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
+    )
+    peaks_kb = []
+    for minutes in (1, 8):
+        path = tmp_path / f"{minutes}.flac"
+        with soundfile.SoundFile(path, "w", 8_000, 1) as file:
+            for _ in range(minutes):
+                file.write(minute)
+        command = [sys.executable, "-c", code, model, path]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        answer, peak_kb = done.stdout.splitlines()
+        assert answer == f"{path}: {'5' * minutes}"
+        peaks_kb.append(int(peak_kb))
+    assert peaks_kb[1] - peaks_kb[0] < 6_000  # seven minutes of samples are 13,440
 
 
 def test_files_and_samples_of_any_kind(toy, tmp_path):
