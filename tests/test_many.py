@@ -56,7 +56,7 @@ def assert_equal(answer, single) -> None:
 def test_answers_are_those_of_single_calls_in_order_with_errors_in_their_place(
     recognizer, tmp_path
 ):
-    sources: list = [word(i) for i in range(3 * _WINDOW)]
+    sources: list = [word(i) for i in range(2 * _WINDOW + 9)]
     for i in (0, 5, _WINDOW, _WINDOW + 1, len(sources) - 1):
         sources[i] = tmp_path / f"missing-{i}.wav"
     sources[7] = np.full(4_000, np.nan, np.float32)
@@ -100,7 +100,7 @@ def test_sources_are_taken_as_they_are_needed(recognizer):
     assert taken == []
     assert isinstance(next(answers), Recognition)
     assert taken == [0]  # the first answer comes before more is read
-    for answered in range(2, 5 * _WINDOW):
+    for answered in range(2, 3 * _WINDOW):
         next(answers)
         assert len(taken) - answered < 2 * _WINDOW
     answers.close()

@@ -48,7 +48,7 @@ _SURE_LOG_P = -0.1  # of a digit: from here on, the network for strings is not a
 _MIN_STRING_LOG_P = -10.0  # of that network, which does not decide alone
 # Of many recordings: as many are read before they are scored, or as many as this time allows; of
 # those, as many of one length go through the network together. More would leave the cache.
-_WINDOW, _WINDOW_S, _BATCH = 128, 0.1, 8
+_WINDOW, _WINDOW_S, _BATCH = 256, 0.2, 8
 
 
 @dataclass(frozen=True)
