@@ -16,7 +16,7 @@ RECOGNIZING = (
     *(f"spoken_digits.{name}" for name in ("networks", "probability", "recognize", "spotting")),
     *(f"spoken_digits.cli.{name}" for name in ("arguments", "lab", "recognizing", "recordings")),
 )
-HEAVY = ("torch", "scipy", "sklearn", "matplotlib", "librosa", "onnx", "spoken_digits.lab")
+HEAVY = ("torch", "av", "scipy", "sklearn", "matplotlib", "librosa", "onnx", "spoken_digits.lab")
 
 
 def python(code: str) -> str:

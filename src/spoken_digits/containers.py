@@ -1,4 +1,4 @@
-"""Where the sound of an encoded file lies: what libsndfile takes on trust, or does not look for.
+"""Where the sound of an encoded file lies: what decoders take on trust, or do not look for.
 
 libsndfile believes a header's length, reads the first of chained streams only, and reads a
 truncated file silently up to where it ends. So containers are walked here first, without decoding:
@@ -45,6 +45,17 @@ _MAGICS = (_W64_RIFF, _VOC, b"caff", b".snd", b"dns.", b"NIST_1A", b"OggS", b"fL
 _SPHERE_SOUND = (b"sample_count", b"sample_n_bytes", b"channel_count")
 _SPHERE_SIZES = re.compile(rb"^(\w+) -i (\d+)\s*$", re.MULTILINE)
 _FLAC = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")  # with the block that comes first, of 34 bytes
+
+# Of formats that PyAV reads.
+_MP4_FIRST = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")
+_MP4_BOXES = (*_MP4_FIRST, b"moof", b"mfra", b"sidx", b"meta", b"uuid", b"udta")
+_EBML, _SEGMENT, _CLUSTER = (bytes.fromhex(each) for each in ("1a45dfa3", "18538067", "1f43b675"))
+_ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
+_AMR = {  # bytes of a frame by its type: 3GPP TS 26.101 and 26.201
+    b"#!AMR\n": (13, 14, 16, 18, 20, 21, 27, 32, 6, 7, 6, 6, 1, 1, 1, 1),
+    b"#!AMR-WB\n": (18, 24, 33, 37, 41, 47, 51, 59, 61, 6, 1, 1, 1, 1, 1, 1),
+}
 
 # MPEG audio: kbit/s by (MPEG 1?, layer), from index 1 on; Hz of MPEG 1, halved in 2, again in 2.5.
 _MPEG_KBITS: dict[tuple[bool, int], tuple[int, ...]] = {
@@ -165,7 +176,12 @@ def find_parts(stream: BinaryIO, start: int, size: int) -> Layout:
         lead += size_id3
     for read in (_read_chunks, _read_w64, _read_caf, _read_au, _read_sphere):
         if sound := read(file, lead):
-            return _layout(file, lead, sound)
+            layout = _layout(file, lead, sound)
+            if sound.is_mpeg and len(layout.parts) == 1:
+                end = sound.start + min(sound.declared or file.size, file.size - sound.start)
+                inner = _walk_mpeg(_Window(stream, end), sound.start) or layout
+                return Layout(inner.parts, layout.warnings + inner.warnings, inner.missing)
+            return layout
     if file.at(lead, len(_VOC)) == _VOC:
         return _walk_voc(file, lead)
     if file.at(lead, 4) == b"OggS":
@@ -173,7 +189,10 @@ def find_parts(stream: BinaryIO, start: int, size: int) -> Layout:
     if _FLAC.match(file.at(lead, 8)):
         starts = [*file.find(_FLAC, lead), size]
         return Layout(tuple(((a, b),) for a, b in itertools.pairwise(starts)))
-    return _walk_mpeg(file, lead) or Layout((((lead, size),),))
+    for walk in (_walk_mp4, _walk_matroska, _walk_asf, _walk_amr, _walk_adts, _walk_mpeg):
+        if found := walk(file, lead):
+            return found
+    return Layout((((lead, size),),))
 
 
 def has_header(stream: BinaryIO, start: int) -> bool:
@@ -249,6 +268,8 @@ class _Sound:
         Whether chunks may follow, padded to 2 bytes, of identifier and size.
     miscounted : bool
         Whether recorders are known that declare some bytes too many.
+    is_mpeg : bool
+        Whether it is frames of MPEG audio.
     """
 
     start: int
@@ -257,6 +278,7 @@ class _Sound:
     order: Order = "little"
     chunks: bool = False
     miscounted: bool = False
+    is_mpeg: bool = False
 
 
 def _layout(file: _Window, start: int, sound: _Sound) -> Layout:
@@ -321,7 +343,7 @@ def _read_chunks(file: _Window, start: int) -> _Sound | None:
     if (kind := (head[:4], head[8:])) not in _CHUNKED:
         return None
     wanted, order = _CHUNKED[kind]
-    wave, long_size, fields = kind[1] == b"WAVE", None, {}
+    wave, long_size, fields, is_mpeg = kind[1] == b"WAVE", None, {}, False
     position = start + 12
     while len(chunk := file.at(position, 8)) == 8:
         declared: int | None = int.from_bytes(chunk[4:], order)
@@ -329,6 +351,8 @@ def _read_chunks(file: _Window, start: int) -> _Sound | None:
         if chunk[:4] == b"ds64" and kind[0] in (b"RF64", b"BW64"):
             long_size = file.number(position + 16, 8, order)
             fields[position + 16] = (8, 0)
+        if chunk[:4] == b"fmt " and wave:
+            is_mpeg = file.number(position + 8, 2, order) in (0x50, 0x55)
         if chunk[:4] == wanted:
             fields[position + 4] = (4, 0)
             if long_size is not None and declared == 2**32 - 1:
@@ -336,7 +360,8 @@ def _read_chunks(file: _Window, start: int) -> _Sound | None:
                 del fields[position + 4]
             elif declared >= _STREAMED and declared > file.size - position - 8:
                 declared = None
-            return _Sound(position + 8, declared, fields, order, chunks=True, miscounted=wave)
+            start = position + 8
+            return _Sound(start, declared, fields, order, True, wave, is_mpeg)
         position += 8 + declared + declared % 2
     return None
 
@@ -401,6 +426,120 @@ def _walk_voc(file: _Window, start: int) -> Layout:
             lacking = position - file.size
             return Layout((), missing=f"{lacking:,} of {size:,} bytes of sound are missing")
     return Layout((((start, file.size), b"\0"),))  # libsndfile wants the last block, which is empty
+
+
+# Formats that libsndfile does not read, and PyAV does: files end to end, and what is missing
+
+
+def _walk_mp4(file: _Window, start: int) -> Layout | None:
+    """MP4, M4A, 3GP, QuickTime: boxes of size and type (ISO 14496-12); the index is one of them."""
+    if file.at(start + 4, 4) not in _MP4_FIRST:
+        return None
+    starts, kinds, position = [start], set[bytes](), start
+    while len(head := file.at(position, 16)) >= 8:
+        size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        if size == 1:
+            size = int.from_bytes(head[8:], "big")
+        elif size == 0:  # up to the end
+            size = file.size - position
+        if size < 8 or not (kind in _MP4_BOXES or (position > start and kind.isalnum())):
+            break
+        if kind == b"ftyp" and {b"moov", b"mdat"} <= kinds:
+            starts.append(position)
+            kinds = set()
+        kinds.add(kind)
+        position += size
+        if position > file.size and kind in _MP4_BOXES:
+            return _cut(position - file.size, size)
+    if not kinds & {b"moov", b"meta"}:  # the latter of pictures
+        return Layout((), missing="its index (moov), which is written last, is missing")
+    return _end_to_end(starts, file.size)
+
+
+def _walk_matroska(file: _Window, start: int) -> Layout | None:
+    """WebM and Matroska: elements of identifier and size (RFC 8794), the size of some left open."""
+    if file.at(start, 4) != _EBML:
+        return None
+    starts, position = list[int](), start
+    while len(head := file.at(position, 12)) == 12:
+        id_bytes = 9 - head[0].bit_length()
+        identifier, size_bytes = head[:id_bytes], 9 - head[min(id_bytes, 11)].bit_length()
+        if id_bytes > 4 or size_bytes > 8:
+            return _end_to_end(starts, file.size, (_damaged(position),))
+        if identifier == _EBML:
+            starts.append(position)
+        content = position + id_bytes + size_bytes
+        field = int.from_bytes(head[id_bytes : id_bytes + size_bytes], "big")
+        size = field & (1 << 7 * size_bytes) - 1
+        is_open = size == (1 << 7 * size_bytes) - 1
+        if not is_open and content + size > file.size:
+            return _cut(content + size - file.size, size)
+        enters = identifier == _SEGMENT or (is_open and identifier == _CLUSTER)
+        position = content if enters else content + size
+    return _end_to_end(starts, file.size)
+
+
+def _walk_asf(file: _Window, start: int) -> Layout | None:
+    """WMA: objects of identifier and size; those of the sound may be left open."""
+    if file.at(start, 16) != _ASF_HEADER:
+        return None
+    starts, position = list[int](), start
+    while len(head := file.at(position, 24)) == 24:
+        size = int.from_bytes(head[16:], "little")
+        if head[:16] == _ASF_HEADER:
+            starts.append(position)
+        if size < 24 or (head[:16] == _ASF_DATA and size == 50):  # no packets yet: a stream
+            break
+        position += size
+        if position > file.size:
+            return _cut(position - file.size, size)
+    return _end_to_end(starts, file.size)
+
+
+def _walk_amr(file: _Window, start: int) -> Layout | None:
+    """AMR (RFC 4867, section 5): frames of 20 ms, whose first byte tells their size."""
+    sizes: tuple[int, ...] = ()
+    starts, position, stop = list[int](), start, start
+    while position < file.size:
+        head = file.at(position, 9)
+        if magic := next((m for m in _AMR if head.startswith(m)), b""):
+            starts.append(position)
+            sizes, position = _AMR[magic], position + len(magic)
+        elif not sizes:
+            return None
+        else:
+            position += sizes[head[0] >> 3 & 15]
+        if position <= file.size:
+            stop = position
+    warnings = ("ends within a frame; 20 ms are lost",) if position > stop else ()
+    return _end_to_end(starts, stop, warnings)
+
+
+def _walk_adts(file: _Window, start: int) -> Layout | None:
+    """AAC without a container: frames whose header tells their size (ISO 14496-3, 1.A.2)."""
+    count, position = 0, start
+    while len(head := file.at(position, 6)) == 6 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
+        size = int.from_bytes(head[3:], "big") >> 5 & 0x1FFF
+        if size < 7:
+            break
+        if count and position + size > file.size:
+            warnings = ("ends within a frame; up to 0.3 s is lost",)
+            return Layout((((start, position),),), warnings)
+        count, position = count + 1, position + size
+    return Layout((((start, file.size),),)) if count > 1 else None
+
+
+def _cut(lacking: int, size: int) -> Layout:
+    return Layout((), missing=f"{lacking:,} of {size:,} bytes are missing")
+
+
+def _damaged(position: int) -> str:
+    return f"is damaged at byte {position:,}; what was said there may be lost"
+
+
+def _end_to_end(starts: list[int], stop: int, warnings: tuple[str, ...] = ()) -> Layout:
+    pairs = itertools.pairwise((*starts, stop))
+    return Layout(tuple(((a, b),) for a, b in pairs), warnings)
 
 
 # Streams: of packets or frames, without a size

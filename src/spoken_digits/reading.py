@@ -200,8 +200,9 @@ def open_audio(
     Parameters
     ----------
     source : path, binary file, bytes, or (L,) or (L, C) samples
-        A file in any format of libsndfile (WAV, FLAC, OGG, Opus, MP3, AIFF, AU, ...) by its path,
-        open for reading, or as its bytes; also a pipe or FIFO, of which up to 4 GiB are copied to
+        A file in any format of libsndfile (WAV, FLAC, OGG, Opus, MP3, AIFF, AU, ...), with the extra
+        `formats` also M4A, 3GP, AMR, WebM, WMA and others, by its path, open for reading, or as its
+        bytes; also a pipe or FIFO, of which up to 4 GiB are copied to
         a temporary file. Or samples of type uint8, int16, int32 or float, finite, of up to 8
         channels.
     sample_rate : float
@@ -244,7 +245,7 @@ def read_audio(
     encoding: Encoding | None = None,
     max_duration_s: float = MAX_DURATION_S,
 ) -> tuple[FloatArray, float]:
-    """Read a whole recording: a file in any format of libsndfile, or samples at hand.
+    """Read a whole recording: a file, or samples at hand.
 
     Its parameters are those of `open_audio`. What is odd about the recording is an `AudioWarning`.
 
@@ -475,7 +476,7 @@ def _read_file(
         parts = layout.parts
         warnings += [f"{name}: {warning}" for warning in layout.warnings]
     with _decoding(name):
-        first = _decoder(View(stream, parts[0]), encoding)
+        first = _decoder(View(stream, parts[0]), encoding, name, warnings)
     stack.callback(first.close)
     rate = int(first.samplerate)
     _check_rate(rate, name)
@@ -483,14 +484,14 @@ def _read_file(
     if first.frames < _OPEN_LENGTH:
         check_duration(first.frames / rate, max_duration_s, name)
     recording = Recording(name, rate, first.frames / rate if is_known else None, first.channels)
-    recording.warnings += warnings
+    recording.warnings = warnings
 
     def read() -> Iterator[FloatArray]:
         file, total = first, 0
         with _system_errors(name), _decoding(name):
             for k, pieces in enumerate(parts):
                 if k:
-                    file = _decoder(View(stream, pieces), encoding)
+                    file = _decoder(View(stream, pieces), encoding, name, warnings)
                 with file:
                     if file.samplerate != rate:
                         raise AudioError(
@@ -506,7 +507,9 @@ def _read_file(
                             mix = Mix((channel or 1,), file.channels)
                             if channel is None and file.channels > 1:
                                 # Reads all of it, beside what is being read.
-                                with _decoder(View(stream, pieces), encoding) as again:
+                                with _decoder(
+                                    View(stream, pieces), encoding, name, warnings
+                                ) as again:
                                     mix = _choose(_read_part(again, name), file.channels, rate)
                             recording._take(mix)
                         yield mix.apply(_to_float(block, name))
@@ -545,6 +548,8 @@ class _Wave:
 
     The standard library reads it in a fifth of libsndfile's time.
     """
+
+    subtype = "PCM_16"
 
     def __init__(self, file: "wave.Wave_read", sound_bytes: int) -> None:
         self._file, self._frame_bytes = file, file.getnchannels() * file.getsampwidth()
@@ -585,7 +590,7 @@ def _open_wave(file: "io.BufferedReader[View]") -> _Wave | None:
     return None
 
 
-def _decoder(view: View, encoding: Encoding | None) -> Any:
+def _decoder(view: View, encoding: Encoding | None, name: str, warnings: list[str]) -> Any:
     """Open what can be decoded; frames are taken one after the other."""
     buffered = io.BufferedReader(view, _BUFFER_BYTES)  # libsndfile reads headers byte by byte
     if encoding is None and (plain := _open_wave(buffered)):
@@ -593,7 +598,14 @@ def _decoder(view: View, encoding: Encoding | None) -> Any:
     import soundfile  # late: it takes a tenth of a second, and not all need it
 
     if encoding is None:
-        file = soundfile.SoundFile(buffered)
+        try:
+            file = soundfile.SoundFile(buffered)
+        except soundfile.LibsndfileError:
+            from spoken_digits.formats import open_compressed  # late: most files do not need it
+
+            if compressed := open_compressed(buffered, name, warnings):
+                return compressed
+            raise
     else:
         file = soundfile.SoundFile(
             buffered,
@@ -611,6 +623,8 @@ def _decoder(view: View, encoding: Encoding | None) -> Any:
 def _read_part(file: Any, name: str) -> Iterator[NDArray[np.float32]]:
     """Yield (L, C) blocks up to the end; where a header states the length, that many."""
     count, frames = 0, int(file.frames)
+    if file.subtype.startswith("MPEG"):  # estimated; `find_parts` has counted what the file holds
+        frames = _OPEN_LENGTH
     # Not file.blocks: where a file ends early, it yields memory that was never written.
     while wanted := min(_READ_FRAMES, frames - count):
         block = file.read(wanted, dtype="float32", always_2d=True)
