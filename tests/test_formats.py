@@ -129,6 +129,21 @@ def test_an_aac_file_that_declares_too_little_is_read_whole(files):
     assert len(read_audio(content)[0]) >= len(SAMPLES)
 
 
+def test_amr_that_saves_bits_in_pauses_is_read_whole(files):
+    # Discontinuous transmission: frames of type 8 hold comfort noise, of type 15 nothing. FFmpeg's
+    # own decoder refuses the former.
+    magic, frame = b"#!AMR\n", 32  # bytes, of 12.2 kbit/s: 3GPP TS 26.101
+    content = files["nb.amr"]
+    speech = [content[at : at + frame] for at in range(len(magic), len(content), frame)]
+    noise, nothing = bytes([8 << 3 | 4, 1, 2, 3, 4, 5]), bytes([15 << 3 | 4])
+    pause = [noise, *[nothing] * 7] * 4
+    found, _ = read_audio(magic + b"".join([*speech, *pause, *speech]))
+    assert len(found) == 160 * (2 * len(speech) + len(pause))
+    level = np.sqrt(np.square(found.reshape(-1, 160)).mean(axis=1))
+    again = level[len(speech) + len(pause) :]
+    assert np.corrcoef(level[: len(speech)], again)[0, 1] > 0.95
+
+
 # A digit of a telephone, a messenger, a browser, an exchange
 
 PHONES = {

@@ -31,6 +31,8 @@ _DEMUXERS = (
 # Their first samples are no encoder's delay. FFmpeg drops two blocks of any WMA, of which its own
 # encoder adds but one; of ALAC in CAF, whose last block is short, it drops the missing part again.
 _WITHOUT_DELAY = ("wmav1", "wmav2", "alac")
+# FFmpeg's own decoders of AMR stop where a recorder saved bits in a pause (DTX); OpenCORE's do not.
+_DECODERS = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
 _SKIP_MANUAL = 1 << 29  # AV_CODEC_FLAG2_SKIP_MANUAL
 _MAX_PADDING = 2  # blocks of an AAC encoder behind the sound
 _MAGIC_BYTES = 4_096
@@ -151,11 +153,15 @@ class Decoder:
             if len(tracks) > 1:
                 self._warn(f"holds {len(tracks)} tracks of sound; the first is taken")
             self._track: Any = tracks[0]
-            codec = self._track.codec_context
-            self.subtype: str = codec.name
-            codec.thread_count = 1
+            self._codec: Any = self._track.codec_context
+            self.subtype: str = self._codec.name
+            if (other := _DECODERS.get(self.subtype)) in av.codecs_available:
+                self._codec = av.CodecContext.create(other, "r")
+                self._codec.sample_rate = self._track.codec_context.sample_rate
+                self._codec.layout = self._track.codec_context.layout
+            self._codec.thread_count = 1
             if self.subtype in _WITHOUT_DELAY:
-                codec.flags2 |= _SKIP_MANUAL
+                self._codec.flags2 |= _SKIP_MANUAL
             self.samplerate, self.channels = 0, 0
             blocks = self._decode()
             first = next(blocks, None)
@@ -192,7 +198,8 @@ class Decoder:
         """Yield (L, C) blocks as FFmpeg decodes them."""
         length, damaged = 0, False
         try:
-            for frame in self._file.decode(self._track):
+            packets = self._file.demux(self._track)
+            for frame in itertools.chain.from_iterable(map(self._codec.decode, packets)):
                 count = len(frame.layout.channels)
                 if not self.samplerate:  # that of the header may be half of it, in HE-AAC
                     self.samplerate, self.channels = frame.sample_rate, count

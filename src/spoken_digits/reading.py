@@ -200,11 +200,10 @@ def open_audio(
     Parameters
     ----------
     source : path, binary file, bytes, or (L,) or (L, C) samples
-        A file in any format of libsndfile (WAV, FLAC, OGG, Opus, MP3, AIFF, AU, ...), with the extra
-        `formats` also M4A, 3GP, AMR, WebM, WMA and others, by its path, open for reading, or as its
-        bytes; also a pipe or FIFO, of which up to 4 GiB are copied to
-        a temporary file. Or samples of type uint8, int16, int32 or float, finite, of up to 8
-        channels.
+        A file in any format of libsndfile (WAV, FLAC, OGG, Opus, MP3, AIFF, AU, ...), with the
+        extra `formats` also M4A, 3GP, AMR, WebM, WMA and others, by its path, open for reading, or
+        as its bytes; also a pipe or FIFO, of which up to 4 GiB are copied to a temporary file. Or
+        samples of type uint8, int16, int32 or float, finite, of up to 8 channels.
     sample_rate : float
         Of samples, in Hz, 4,000 to 192,000; a file states its own.
     channel : int

@@ -32,6 +32,7 @@ _EXTRAS = {
     "distributed": "study",
     "espeakng_loader": "synth",
     "sounddevice": "mic",
+    "av": "formats",
 }
 
 
