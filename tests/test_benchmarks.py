@@ -5,6 +5,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+from benchmarks import formats
 from benchmarks.__main__ import PAGE, RESULTS, table, with_table
 from benchmarks.measures import MEASURES, Row, against, training_rows
 
@@ -12,6 +13,22 @@ from benchmarks.measures import MEASURES, Row, against, training_rows
 def test_the_page_shows_the_benchmarks_that_were_committed() -> None:
     text = PAGE.read_text("utf-8")
     assert with_table(text, json.loads(RESULTS.read_text("utf-8"))) == text, "run `make bench`"
+
+
+def test_the_page_of_formats_shows_the_files_that_were_committed() -> None:
+    text, results = formats.PAGE.read_text("utf-8"), json.loads(formats.RESULTS.read_text("utf-8"))
+    assert formats.with_table(text, results) == text, "run `python -m benchmarks.formats --page`"
+
+
+def test_sound_that_is_missing_is_told_from_sound_that_is_late() -> None:
+    row = {"formats": "", "warnings": [], "rate": 8_000, "start_samples": [160, 512]}
+    row |= {"end_samples": [-160, 3], "first_20_ms_db": -3.0, "last_20_ms_db": -19.0}
+    assert not formats.is_silent_loss(row)
+    for worse in ({"end_samples": [-161, 3]}, {"start_samples": [-161, 0]}):
+        assert formats.is_silent_loss(row | worse)
+    assert formats.is_silent_loss(row | {"last_20_ms_db": -21.0})
+    assert not formats.is_silent_loss(row | {"last_20_ms_db": -21.0, "warnings": ["cut"]})
+    assert not formats.is_silent_loss(row | {"last_20_ms_db": -21.0, "formats": "refused"})
 
 
 def test_what_is_said_of_training_is_what_its_runs_hold() -> None:

@@ -347,6 +347,12 @@ def test_a_list_of_files_opens_none_of_them(files, content, tmp_path, monkeypatc
         read_audio(content)
 
 
+@pytest.mark.parametrize("name", ["aac.m4a", "nb.amr", "opus.webm", "two.wma"])
+def test_a_file_with_a_header_is_read_by_it_whatever_its_name(files, name, tmp_path):
+    (tmp_path / "x.gsm").write_bytes(files[name])
+    np.testing.assert_array_equal(read_audio(tmp_path / "x.gsm")[0], read_audio(files[name])[0])
+
+
 # Cut, and end to end
 
 CUT = {

@@ -199,7 +199,8 @@ def has_header(stream: BinaryIO, start: int) -> bool:
     """Return whether a file begins as one of a container known here, other than MP3."""
     stream.seek(start)
     head = stream.read(len(_VOC))
-    return head.startswith((*_MAGICS, *{kind for kind, _ in _CHUNKED}))
+    magics = (*_MAGICS, _EBML, _ASF_HEADER, *_AMR, *{kind for kind, _ in _CHUNKED})
+    return head.startswith(magics) or head[4:8] == b"ftyp"
 
 
 class _Window:
@@ -460,13 +461,13 @@ def _walk_matroska(file: _Window, start: int) -> Layout | None:
     """WebM and Matroska: elements of identifier and size (RFC 8794), the size of some left open."""
     if file.at(start, 4) != _EBML:
         return None
-    starts, position = list[int](), start
+    starts, position = [start], start
     while len(head := file.at(position, 12)) == 12:
         id_bytes = 9 - head[0].bit_length()
         identifier, size_bytes = head[:id_bytes], 9 - head[min(id_bytes, 11)].bit_length()
         if id_bytes > 4 or size_bytes > 8:
             return _end_to_end(starts, file.size, (_damaged(position),))
-        if identifier == _EBML:
+        if identifier == _EBML and position > start:
             starts.append(position)
         content = position + id_bytes + size_bytes
         field = int.from_bytes(head[id_bytes : id_bytes + size_bytes], "big")
@@ -483,10 +484,10 @@ def _walk_asf(file: _Window, start: int) -> Layout | None:
     """WMA: objects of identifier and size; those of the sound may be left open."""
     if file.at(start, 16) != _ASF_HEADER:
         return None
-    starts, position = list[int](), start
+    starts, position = [start], start
     while len(head := file.at(position, 24)) == 24:
         size = int.from_bytes(head[16:], "little")
-        if head[:16] == _ASF_HEADER:
+        if head[:16] == _ASF_HEADER and position > start:
             starts.append(position)
         if size < 24 or (head[:16] == _ASF_DATA and size == 50):  # no packets yet: a stream
             break

@@ -154,6 +154,8 @@ class Decoder:
                 self._warn(f"holds {len(tracks)} tracks of sound; the first is taken")
             self._track: Any = tracks[0]
             self._codec: Any = self._track.codec_context
+            if self._codec is None:
+                raise _DeclinedError("no decoder of its sound is known")
             self.subtype: str = self._codec.name
             if (other := _DECODERS.get(self.subtype)) in av.codecs_available:
                 self._codec = av.CodecContext.create(other, "r")
