@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import soundfile
-from made_files import CHANNELS, HISS, OTHER, RATE, SPEECH
+from made_files import CHANNELS, HISS, OTHER, RATE, SPEECH, encoded
 
 from spoken_digits.audio import SAMPLE_RATE, find_utterance
 from spoken_digits.reading import AudioError, open_audio, read_audio, to_mono
@@ -69,3 +69,10 @@ def test_a_channel_that_is_not_there_is_refused(samples, channel, said):
 def test_an_utterance_in_antiphase_is_no_silence():
     found = find_utterance(np.stack([SPEECH, -SPEECH], axis=1), SAMPLE_RATE)
     assert found.is_speech
+
+
+@pytest.mark.parametrize("count", [1, 50, 65_536 + 50])  # of samples; 65,536 are read at a time
+def test_a_block_may_be_shorter_than_the_longest_delay(count):
+    samples = np.random.default_rng(0).standard_normal(count).astype(np.float32) / 9
+    content = encoded(np.stack([samples, samples], 1), "WAV/FLOAT")
+    np.testing.assert_array_equal(read_audio(content)[0], samples)

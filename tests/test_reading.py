@@ -130,6 +130,16 @@ def test_a_wav_that_declares_a_little_too_much_is_read_with_a_warning(declared):
     assert said == f"bytes: declares {declared} bytes of sound more than it holds; all are read"
 
 
+def test_a_voc_of_sox_which_declares_8_bytes_too_few_is_read_whole():
+    content = encoded(syllables(), "VOC")
+    assert content[26] == 9  # a block of 16 bit samples, and its size in 3 bytes
+    size = int.from_bytes(content[27:30], "little")
+    content = content[: 30 + size] + b"\0"
+    found, said = read_with_warnings(replaced(content, 27, (size - 8).to_bytes(3, "little")))
+    np.testing.assert_array_equal(found, decoded(content))
+    assert said == "bytes: declares 8 bytes of sound less than it holds; all are read"
+
+
 def test_the_warning_of_a_file_is_one_of_python_too():
     content = encoded(syllables(), "WAV")
     with pytest.warns(AudioWarning, match="2 bytes of sound more"):

@@ -421,8 +421,12 @@ def _walk_voc(file: _Window, start: int) -> Layout:
     while kind := file.at(position, 1):
         if kind == b"\0":
             return Layout((((start, file.size),),))
-        size = file.number(position + 1, 3, "little")
+        field, size = position + 1, file.number(position + 1, 3, "little")
         position += 4 + size
+        if kind == b"\x09" and file.size - position == 9:  # SoX 14.4.2, and a last block
+            fields = {field: (size + 8).to_bytes(3, "little")}
+            warning = "declares 8 bytes of sound less than it holds; all are read"
+            return Layout((_patched(start, file.size, fields),), (warning,))
         if position > file.size:
             lacking = position - file.size
             return Layout((), missing=f"{lacking:,} of {size:,} bytes of sound are missing")

@@ -4,11 +4,10 @@ What libsndfile declines comes here. PyAV is the optional extra `formats`; it is
 a file is opened, and not before. Shapes: L samples, C channels.
 """
 
-import io
 import itertools
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +67,7 @@ _WAV_CODECS = {
 }
 
 
-def open_compressed(file: io.RawIOBase, name: str, warnings: list[str]) -> "Decoder | None":
+def open_compressed(file: IO[bytes], name: str, warnings: list[str]) -> "Decoder | None":
     """Open a file that libsndfile declines; None where it is not known here either.
 
     Parameters
@@ -86,7 +85,7 @@ def open_compressed(file: io.RawIOBase, name: str, warnings: list[str]) -> "Deco
         When the format is known, and PyAV is missing or cannot read the file.
     """
     file.seek(0)
-    kind = _kind(file.read(_MAGIC_BYTES) or b"")
+    kind = _kind(file.read(_MAGIC_BYTES))
     file.seek(0)
     try:
         import av  # noqa: F401
@@ -137,7 +136,7 @@ class Decoder:
 
     frames = 1 << 63
 
-    def __init__(self, file: io.RawIOBase, name: str, warnings: list[str]) -> None:
+    def __init__(self, file: IO[bytes], name: str, warnings: list[str]) -> None:
         import av  # late: it takes a quarter of a second
 
         self._name, self._warnings, self._error = name, warnings, av.FFmpegError
