@@ -1,8 +1,8 @@
 """Files as recorders, pipes and cut downloads leave them, and what reading each is to give.
 
-`test_table.py` walks Python through it, `test_page.py` the page. Each is heard whole, with a warning
-where something is odd, or refused with the reason; where the page rightly gives something else, its
-row says why.
+`test_table.py` walks Python through them, `test_page.py` the page. Each is heard whole, with a
+warning where something is odd, or refused with the reason; where the page rightly gives something
+else, its row says why.
 """
 
 from dataclasses import dataclass

@@ -215,7 +215,7 @@ async function wavPart(window, start) {
     if (name === "data") {
       if (!hasFormat) return null;
       let declared = /** @type {number | null} */ (size);
-      if (long !== null && size === 0xffffffff) declared = long || null;
+      if (long !== null && size === 0xffffffff) declared = long;
       else if (size >= STREAMED && size > window.size - at - 8) declared = null;
       if (sound) sound.start = at + 8;
       return { sound, at: at + 8, declared, little };
