@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 from made_files import CHANNELS
+from made_table import files
 from toy_model import DIGITS as TOY_DIGITS
 from toy_model import write_toy_model
 from toy_strings import spoken as toy_spoken
@@ -635,10 +636,10 @@ READ_FILE = """
 async ([address, encoded]) => {
   const { openFile } = await import(address + "files.js");
   const bytes = Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
-  const { duration, pieces } = await openFile(new File([bytes], "a.wav"));
+  const { duration, pieces, warnings } = await openFile(new File([bytes], "a.wav"));
   const samples = [];
   for await (const piece of pieces) samples.push(...piece);
-  return [duration, samples];
+  return [duration, samples, warnings];
 }"""
 
 
@@ -654,21 +655,105 @@ def test_a_file_is_read_as_in_python(page, address, tmp_path, kind, subtype):
     samples = rng.uniform(-0.9, 0.9, (30_000, 2)).astype(np.float32)
     soundfile.write(tmp_path / "a", samples, 8_000, subtype, format=kind)
     encoded = b64encode((tmp_path / "a").read_bytes()).decode()
-    duration, read = page.evaluate(READ_FILE, [address, encoded])
+    duration, read, _ = page.evaluate(READ_FILE, [address, encoded])
     assert duration == 3.75
     atol = 1e-7 if kind != "FLAC" else 1e-4  # a browser may divide by 32,767
     np.testing.assert_allclose(read, read_audio(tmp_path / "a")[0], atol=atol)
 
 
+READ_AND_TRANSCRIBED = """
+async ([address, encoded]) => {
+  const { openFile } = await import(address + "files.js");
+  const { loadNetworks } = await import(address + "networks.js");
+  const { Stream } = await import(address + "connected.js");
+  const bytes = Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
+  try {
+    const { pieces, warnings } = await openFile(new File([bytes], "mine.bin"));
+    window.networks ??= await loadNetworks(() => {});
+    const stream = new Stream(window.networks);
+    const segments = [];
+    let length = 0;
+    for await (const piece of pieces) {
+      length += piece.length;
+      segments.push(...await stream.feed(piece));
+    }
+    segments.push(...await stream.finish());
+    const digits = segments.map((one) => one.digit).join("");
+    return { digits, seconds: length / 8000, said: warnings };
+  } catch (error) {
+    return { digits: null, seconds: 0, said: [`${error.constructor.name}: ${error.message}`] };
+  }
+}"""
+
+
+def test_each_file_of_the_table_is_heard_whole_or_refused_as_by_python(page, address):
+    wrong = {}
+    for name, wanted in files().items():
+        found = page.evaluate(READ_AND_TRANSCRIBED, [address, b64encode(wanted.content).decode()])
+        digits, said = wanted.digits, wanted.said
+        if wanted.page is not None:
+            digits, said = None, wanted.page
+        start = "mine.bin: " if digits is not None else "UserError: mine.bin: "
+        is_said = len(found["said"]) == bool(said) and all(
+            one.startswith(start) and said in one for one in found["said"]
+        )
+        is_whole = digits is None or wanted.is_whole(found["seconds"])
+        if found["digits"] != digits or not is_said or not is_whole:
+            wrong[name] = found
+    assert wrong == {}
+
+
+def put(page, name: str, of_table: str) -> None:
+    content = files()[of_table].content
+    page.set_input_files("#file", {"name": name, "mimeType": "audio/wav", "buffer": content})
+
+
+def test_a_warning_is_seen_until_the_next_recording(page):
+    warnings = page.locator("#warnings li")
+    name = "a-name-without-any-place-to-break-" * 6
+    page.set_viewport_size({"width": 320, "height": 800})
+    for of_table in ("WAV that declares 2 bytes too many", "WAV, two speakers on two channels"):
+        put(page, name, of_table)
+        assert status(page, "result") == "Recognized 4 7."
+        expect(warnings).to_have_count(1)
+        expect(warnings).to_be_visible()
+        assert f"Warning: {name}: {files()[of_table].said}" in warnings.inner_text()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    put(page, name, "WAV, cut")
+    assert status(page, "error").startswith(f"{name}: truncated, ")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    expect(warnings).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("channel", "kind", "said"),
+    [
+        ("1", "result", "Recognized 0 5."),
+        ("2", "result", "Recognized 4 7."),
+        ("3", "error", "mine: no channel 3; expected 1 to 2"),
+        ("left", "error", "channel=left: expected 1, the first one, or more"),
+    ],
+)
+def test_the_address_may_name_a_channel(browser, address, channel, kind, said):
+    for page in watched(browser, f"{address}?channel={channel}"):
+        put(page, "mine", "WAV, two speakers on two channels")
+        assert status(page, kind) == said
+        expect(page.locator("#warnings li")).to_have_count(0)
+
+
 @pytest.mark.parametrize("kind", ["WAV", "FLAC"])
-@pytest.mark.parametrize(("channels", "taken", "_"), CHANNELS.values(), ids=CHANNELS)
-def test_the_channel_with_the_speech_is_taken(page, address, tmp_path, channels, taken, _, kind):
+@pytest.mark.parametrize(("channels", "taken", "is_doubtful"), CHANNELS.values(), ids=CHANNELS)
+def test_the_channel_with_the_speech_is_taken(
+    page, address, tmp_path, channels, taken, is_doubtful, kind
+):
     samples = np.stack(channels, axis=1)
     soundfile.write(tmp_path / "a", samples, 8_000, "PCM_16", format=kind)
     encoded = b64encode((tmp_path / "a").read_bytes()).decode()
-    _, read = page.evaluate(READ_FILE, [address, encoded])
+    _, read, warnings = page.evaluate(READ_FILE, [address, encoded])
     expected = samples[:, [channel - 1 for channel in taken]].mean(axis=1)
     np.testing.assert_allclose(read, expected, atol=1e-4)
+    said = f"its channels differ; channel {taken[0]} of {len(channels)} is taken, the loudest"
+    assert [said in warning for warning in warnings] == [True] * is_doubtful
 
 
 def test_the_network_runs_as_in_python(page, address):
@@ -806,11 +891,20 @@ def silence(path: Path, seconds: int, rate: int = 8_000) -> Path:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda path: path.write_bytes(b""), "is empty"),
-        (lambda path: path.write_bytes(b"no sound" * 99), "no audio that this browser can read"),
+        (lambda path: path.write_bytes(b""), "mine.wav: an empty file; expected a recording"),
+        (
+            lambda path: path.write_bytes(b"no sound" * 99),
+            "mine.wav: no audio that is known; expected WAV",
+        ),
         (lambda path: path.open("wb").truncate(10**9), "1,000 MB"),
-        (lambda path: silence(path.with_suffix(".flac"), 7_200), "lasts 120 minutes"),
-        (lambda path: path.write_bytes(silence(path, 10).read_bytes()[:9_000]), "is cut short"),
+        (
+            lambda path: silence(path.with_suffix(".flac"), 7_200),
+            "120 minutes long; expected up to 10, or a WAV",
+        ),
+        (
+            lambda path: path.write_bytes(silence(path, 10).read_bytes()[:9_000]),
+            "truncated, 151,044 of 160,000 bytes of sound are missing",
+        ),
         (lambda path: silence(path, 10), "No sound came in"),
         (lambda path: silence(path, 40), "No sound came in"),
     ],

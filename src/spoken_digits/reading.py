@@ -649,6 +649,11 @@ def _decoding(name: str) -> Iterator[None]:
         if not hasattr(error, "error_string"):
             raise
         reason = error.error_string.removeprefix("Error : ").rstrip(".")
+        if reason == "flac decoder lost sync":  # as at the end of a file that is cut
+            raise AudioError(
+                f"{name}: truncated or damaged ({reason}); expected a whole file: "
+                "copy or record it again"
+            ) from None
         remedy = "copy it again, or convert it (ffmpeg -i FILE FILE.flac)"
         if reason == "Format not recognised":
             reason = "no header that is known"

@@ -198,7 +198,10 @@ def _strings_train(arguments: argparse.Namespace) -> int:
 
 def _strings_score(arguments: argparse.Namespace) -> int:
     from spoken_digits.connected import Transcriber
+    from spoken_digits.lab.runs import expect_writable
 
+    if arguments.output:  # now, not after an hour
+        expect_writable(arguments.output)
     transcriber = Transcriber(arguments.model)
     if arguments.table:
         from spoken_digits.lab.connected.strings import read_references, score
@@ -375,7 +378,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         read_test_set,
         seen_speakers,
     )
+    from spoken_digits.lab.runs import expect_writable
 
+    if arguments.figure:  # now, not after an hour
+        expect_writable(arguments.figure)
     if transcriber := _open_strings(arguments.model):
         return _evaluate_rejection_of_strings(transcriber, arguments)
     recognizer = load(arguments.model)

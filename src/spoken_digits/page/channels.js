@@ -8,7 +8,17 @@
 const FRAME_S = 0.03;
 const EQUAL = 0.999;
 const SAME = 0.9;
+const ALIKE = 0.6;
+const QUIET = 0.1;
 const QUANTILE = 0.1;
+const DELAY_RATE = 4000; // Hz, of what is compared at delays: there, each costs a product a sample
+const MAX_DELAY = 0.05 * DELAY_RATE;
+
+/**
+ * @typedef {object} Mix
+ * @property {number[]} taken channels that are averaged, from 0
+ * @property {boolean} isDoubtful whether another one holds another sound, and about as much of it
+ */
 
 /** Compares channels that come in pieces. */
 export class ChannelComparison {
@@ -20,6 +30,9 @@ export class ChannelComparison {
     /** @type {number[][]} by channel: root mean square of each frame */
     this.levels = Array.from({ length: count }, () => []);
     this.products = new Float64Array(count * count);
+    this.coarse = Math.max(1, Math.floor(rate / DELAY_RATE)); // samples that are averaged to one
+    /** @type {Float64Array[]} by pair of channels: products at each delay, negative ones first */
+    this.delayed = Array.from({ length: count * count }, () => new Float64Array(2 * MAX_DELAY + 1));
   }
 
   /** @param {Float32Array[]} piece channels, (L,) each */
@@ -30,9 +43,10 @@ export class ChannelComparison {
       this.filled += 1;
       if (this.filled === length) this.addFrame();
     }
+    this.addDelayed(piece.map((samples) => centered(coarser(samples, this.coarse))));
   }
 
-  /** @returns {number[]} the channel with the most speech, and those that are the same, from 0 */
+  /** @returns {Mix} of the channel with the most speech, and those that are the same */
   choose() {
     if (!this.levels[0].length && this.filled) this.addFrame();
     const speech = this.levels.map((levels) => {
@@ -43,18 +57,41 @@ export class ChannelComparison {
     const best = speech.findIndex((x) => x >= EQUAL * Math.max(...speech));
     /** @param {number} a @param {number} b */
     const product = (a, b) => this.products[a * this.count + b];
-    return speech.flatMap((_, c) => {
+    const taken = speech.flatMap((_, c) => {
       const scale = Math.sqrt(Math.max(product(c, c) * product(best, best), 1e-30));
       return c === best || product(best, c) / scale >= SAME ? [c] : [];
+    });
+    /** @param {number} c */
+    const energy = (c) => this.delayed[c * this.count + c][MAX_DELAY];
+    const isDoubtful = speech.some((x, c) => {
+      if (c === best || x < QUIET * speech[best]) return false;
+      const scale = Math.sqrt(Math.max(energy(c) * energy(best), 1e-30));
+      const products = this.delayed[Math.min(c, best) * this.count + Math.max(c, best)];
+      return Math.max(...products.map(Math.abs)) / scale < ALIKE;
+    });
+    return { taken, isDoubtful };
+  }
+
+  /** @param {Float64Array[]} channels (L,) each, at the coarse rate, without their mean */
+  addDelayed(channels) {
+    channels.forEach((a, i) => {
+      channels.forEach((b, k) => {
+        if (k < i) return;
+        const products = this.delayed[i * this.count + k];
+        for (let delay = i === k ? 0 : -MAX_DELAY; delay <= (i === k ? 0 : MAX_DELAY); delay++) {
+          const stop = Math.min(a.length, b.length - delay);
+          let sum = 0;
+          for (let t = Math.max(0, -delay); t < stop; t++) sum += a[t] * b[t + delay];
+          products[delay + MAX_DELAY] += sum;
+        }
+      });
     });
   }
 
   addFrame() {
     const length = this.frame.length / this.count;
     const channels = this.levels.map((_, c) => {
-      const samples = this.frame.subarray(c * length, c * length + this.filled);
-      const mean = samples.reduce((sum, x) => sum + x, 0) / this.filled;
-      return samples.map((x) => x - mean);
+      return centered(this.frame.subarray(c * length, c * length + this.filled));
     });
     for (let a = 0; a < this.count; a++) {
       for (let b = 0; b < this.count; b++) {
@@ -66,6 +103,21 @@ export class ChannelComparison {
     }
     this.filled = 0;
   }
+}
+
+/** @param {Float64Array} samples (L,) @returns {Float64Array} (L,) */
+function centered(samples) {
+  const mean = samples.reduce((sum, x) => sum + x, 0) / Math.max(1, samples.length);
+  return samples.map((x) => x - mean);
+}
+
+/** @param {Float32Array} samples (L,) @param {number} step @returns {Float64Array} (L / step,) means */
+function coarser(samples, step) {
+  return Float64Array.from({ length: Math.floor(samples.length / step) }, (_, i) => {
+    let sum = 0;
+    for (let k = i * step; k < (i + 1) * step; k++) sum += samples[k];
+    return sum / step;
+  });
 }
 
 /**

@@ -7,50 +7,92 @@
 
 import { UserError, SAMPLE_RATE } from "./audio.js";
 import { ChannelComparison, average } from "./channels.js";
+import { findParts, truncated } from "./containers.js";
 import { Resampler } from "./resample.js";
 
-const MAX_DECODED_MB = 40;
 const MAX_DECODED_S = 600; // in stereo at 48 kHz, 230 MB in the browser's memory
 const PIECE_S = 2;
-const MAX_CHANNELS = 8;
-const STREAMED = 0x7f000000; // a file written to a pipe declares 0 bytes of sound, or this and more
-const [PCM, FLOAT, EXTENSIBLE] = [1, 3, 0xfffe];
-const MIN_RATE = 4000;
-const MAX_RATE = 192000;
+const MAX_AMPLITUDE = 2 ** 32; // floats on the scale of integers pass
+const MAX_LOST_S = 0.01; // of a decoded file, between what its header declares and what there is
 
-/** @typedef {{duration: number, pieces: AsyncGenerator<Float32Array>}} Recording seconds; (L,) each */
+/** @typedef {import("./containers.js").Sound} Sound */
+
+/**
+ * @typedef {object} Recording
+ * @property {number} duration seconds
+ * @property {string[]} warnings what is odd about it; complete after the last piece
+ * @property {AsyncGenerator<Float32Array>} pieces (L,) each, at 8 kHz
+ */
+
+/**
+ * What is read, as often as asked, in pieces of channels.
+ * @typedef {object} Source
+ * @property {number} channels
+ * @property {number} rate Hz
+ * @property {number} duration seconds
+ * @property {() => AsyncGenerator<Float32Array[]>} read
+ */
 
 /**
  * @param {File} file
+ * @param {number | null} [channel] to take, 1 is the first; null: the one with the most speech
  * @returns {Promise<Recording>}
- * @throws {UserError} when it is empty, too large, too long, or no audio; its pieces likewise
+ * @throws {UserError} when it is empty, truncated, too large, too long, or no audio, or has no such
+ *   channel; its pieces likewise
  */
-export async function openFile(file) {
-  if (file.size === 0) throw new UserError(`${file.name} is empty. Copy or record it again.`);
-  const sound = await findSound(file);
-  if (sound) {
-    const duration = sound.frames / sound.rate;
-    const pieces = mono(() => readWav(file, sound), sound.channels, sound.rate);
-    return { duration, pieces: resampled(pieces, sound.rate) };
+export async function openFile(file, channel = null) {
+  const { name } = file;
+  if (file.size === 0) {
+    throw new UserError(`${name}: an empty file; expected a recording: copy or record it again`);
   }
-  const decoded = await decode(file);
-  const { duration, sampleRate, numberOfChannels } = decoded;
-  const pieces = mono(() => cut(decoded), numberOfChannels, sampleRate);
-  return { duration, pieces: resampled(pieces, sampleRate) };
+  const layout = await findParts(file);
+  const warnings = layout.warnings.map((warning) => `${name}: ${warning}`);
+  /** @type {Source[]} */
+  const sources = [];
+  const isDecoded = !layout.parts.every(({ sound }) => sound);
+  if (isDecoded) checkDuration(await headerDuration(file), name);
+  for (const { sound, blob, seconds } of layout.parts) {
+    sources.push(sound ? wavSource(file, sound) : await decode(blob, seconds, name, layout.kind));
+  }
+  const duration = sources.reduce((sum, source) => sum + source.duration, 0);
+  if (isDecoded) checkDuration(duration, name);
+  const rates = [...new Set(sources.map(({ rate }) => rate))];
+  if (rates.length > 1) {
+    const all = rates.map((rate) => rate.toLocaleString("en")).join(" and ");
+    throw new UserError(
+      `${name}: several recordings end to end, at ${all} Hz; expected one rate: split them`,
+    );
+  }
+  for (const { channels } of sources) {
+    if (channel && channel > channels) {
+      const expected = channels > 1 ? `1 to ${channels}` : "1, the only one";
+      throw new UserError(`${name}: no channel ${channel}; expected ${expected}`);
+    }
+  }
+  async function* mixed() {
+    for (const source of sources) yield* mono(source, channel, name, warnings);
+  }
+  return { duration, warnings, pieces: resampled(mixed(), rates[0]) };
 }
 
 /**
- * @param {() => AsyncGenerator<Float32Array[]>} read gives pieces of channels, as often as asked
- * @param {number} count of channels
- * @param {number} rate Hz
+ * @param {Source} source
+ * @param {number | null} channel
+ * @param {string} name of the file
+ * @param {string[]} warnings to which a doubt about the choice is added
  * @returns {AsyncGenerator<Float32Array>} of the channels with the speech
  */
-async function* mono(read, count, rate) {
-  let taken = [0];
-  if (count > 1) {
-    const comparison = new ChannelComparison(count, rate);
+async function* mono({ channels, rate, read }, channel, name, warnings) {
+  let taken = [channel ? channel - 1 : 0];
+  if (channels > 1 && !channel) {
+    const comparison = new ChannelComparison(channels, rate);
     for await (const piece of read()) comparison.add(piece);
-    taken = comparison.choose();
+    const mix = comparison.choose();
+    taken = mix.taken;
+    const warning =
+      `${name}: its channels differ; channel ${taken[0] + 1} of ${channels} is taken, the loudest: ` +
+      "for another one, add ?channel=N to the address of this page";
+    if (mix.isDoubtful && !warnings.includes(warning)) warnings.push(warning);
   }
   for await (const piece of read()) yield average(piece, taken);
 }
@@ -68,75 +110,50 @@ async function* resampled(pieces, rate) {
 
 // ---- WAV ---------------------------------------------------------------------------------------
 
-/**
- * @typedef {object} Sound of a WAV file
- * @property {number} rate Hz
- * @property {number} channels
- * @property {number} width bytes of a sample
- * @property {boolean} float
- * @property {number} start the first of its bytes
- * @property {number} frames
- */
-
-/**
- * @param {File} file
- * @returns {Promise<Sound | null>} null where it is no WAV, or one that only the browser may know
- */
-async function findSound(file) {
-  /** @param {number} start @param {number} length */
-  const read = async (start, length) =>
-    new DataView(await file.slice(start, start + length).arrayBuffer());
-  /** @param {DataView<ArrayBuffer>} view @param {number} at */
-  const name = (view, at) => String.fromCharCode(...new Uint8Array(view.buffer, at, 4));
-  const head = await read(0, 12);
-  if (head.byteLength < 12 || name(head, 0) !== "RIFF" || name(head, 8) !== "WAVE") return null;
-  let format = null;
-  for (let at = 12; at + 8 <= file.size; ) {
-    const chunk = await read(at, 8);
-    const size = chunk.getUint32(4, true);
-    if (name(chunk, 0) === "fmt " && size >= 16) {
-      const view = await read(at + 8, Math.min(size, 40));
-      if (view.byteLength < 16) return null;
-      let kind = view.getUint16(0, true);
-      if (kind === EXTENSIBLE && view.byteLength >= 26) kind = view.getUint16(24, true);
-      format = {
-        channels: view.getUint16(2, true),
-        rate: view.getUint32(4, true),
-        width: view.getUint16(14, true) / 8,
-        float: kind === FLOAT,
-      };
-      const widths = kind === PCM ? [1, 2, 3, 4] : kind === FLOAT ? [4, 8] : [];
-      if (!widths.includes(format.width)) return null;
-    }
-    if (name(chunk, 0) === "data") {
-      if (!format || format.channels < 1 || format.channels > MAX_CHANNELS) return null;
-      if (format.rate < MIN_RATE || format.rate > MAX_RATE) return null;
-      const present = file.size - at - 8;
-      if (present < size && size < STREAMED) {
-        throw new UserError(`${file.name} is cut short. Copy or record it again.`);
-      }
-      const bytes = size === 0 ? present : Math.min(size, present);
-      const frames = Math.floor(bytes / (format.width * format.channels));
-      return { ...format, start: at + 8, frames };
-    }
-    at += 8 + size + (size % 2);
-  }
-  return null;
+/** @param {File} file @param {Sound} sound @returns {Source} */
+function wavSource(file, sound) {
+  const { rate, channels, frames } = sound;
+  return { rate, channels, duration: frames / rate, read: () => readWav(file, sound) };
 }
 
-/** @type {Record<string, [number, (view: DataView, at: number) => number]>} full scale, reader */
+/** @typedef {(view: DataView, at: number, little: boolean) => number} Reader */
+/** @type {Record<string, [number, Reader]>} full scale, reader; by encoding and bytes of a sample */
 const READERS = {
-  1: [128, (view, at) => view.getUint8(at) - 128],
-  2: [2 ** 15, (view, at) => view.getInt16(at, true)],
-  3: [2 ** 23, (view, at) => view.getUint16(at, true) + 65536 * view.getInt8(at + 2)],
-  4: [2 ** 31, (view, at) => view.getInt32(at, true)],
-  float4: [1, (view, at) => view.getFloat32(at, true)],
-  float8: [1, (view, at) => view.getFloat64(at, true)],
+  pcm1: [128, (view, at) => view.getUint8(at) - 128],
+  pcm2: [2 ** 15, (view, at, little) => view.getInt16(at, little)],
+  pcm3: [
+    2 ** 23,
+    (view, at, little) =>
+      little
+        ? view.getUint16(at, true) + 65536 * view.getInt8(at + 2)
+        : view.getUint16(at + 1) + 65536 * view.getInt8(at),
+  ],
+  pcm4: [2 ** 31, (view, at, little) => view.getInt32(at, little)],
+  float4: [1, (view, at, little) => view.getFloat32(at, little)],
+  float8: [1, (view, at, little) => view.getFloat64(at, little)],
+  alaw1: [2 ** 15, (view, at) => alaw(view.getUint8(at))],
+  ulaw1: [2 ** 15, (view, at) => ulaw(view.getUint8(at))],
 };
 
+/** ITU-T G.711, table 1a. @param {number} code 8 bits @returns {number} 16 bits */
+function alaw(code) {
+  code ^= 0x55;
+  const exponent = (code >> 4) & 7;
+  const low = 16 * (code & 15) + 8;
+  const size = exponent ? (low + 256) << (exponent - 1) : low;
+  return code & 128 ? size : -size;
+}
+
+/** ITU-T G.711, table 2a. @param {number} code 8 bits @returns {number} 16 bits */
+function ulaw(code) {
+  code ^= 0xff;
+  const size = ((8 * (code & 15) + 132) << ((code >> 4) & 7)) - 132;
+  return code & 128 ? -size : size;
+}
+
 /** @param {File} file @param {Sound} sound @returns {AsyncGenerator<Float32Array[]>} channels */
-async function* readWav(file, { rate, channels, width, float, start, frames }) {
-  const [scale, sample] = READERS[float ? `float${width}` : width];
+async function* readWav(file, { rate, channels, width, encoding, little, start, frames }) {
+  const [scale, sample] = READERS[encoding + width];
   const size = width * channels;
   const length = PIECE_S * rate;
   for (let first = 0; first < frames; first += length) {
@@ -151,9 +168,12 @@ async function* readWav(file, { rate, channels, width, float, start, frames }) {
     const piece = Array.from({ length: channels }, () => new Float32Array(count));
     for (let i = 0, at = 0; i < count; i++) {
       for (let channel = 0; channel < channels; channel++, at += width) {
-        piece[channel][i] = sample(view, at) / scale;
-        if (!Number.isFinite(piece[channel][i])) {
-          throw new UserError(`${file.name} holds values that are no samples. Write it again.`);
+        piece[channel][i] = sample(view, at, little) / scale;
+        if (!(Math.abs(piece[channel][i]) <= MAX_AMPLITUDE)) {
+          throw new UserError(
+            `${file.name}: samples that are NaN, infinite or beyond 4e+09; expected numbers with ` +
+              "1.0 as full scale: record or convert it again",
+          );
         }
       }
     }
@@ -163,45 +183,47 @@ async function* readWav(file, { rate, channels, width, float, start, frames }) {
 
 // ---- what the browser decodes ------------------------------------------------------------------
 
-/** @param {File} file @returns {Promise<AudioBuffer>} at 8 kHz */
-async function decode(file) {
-  if (file.size > MAX_DECODED_MB * 1e6) {
-    throw new UserError(
-      `${file.name} has ${Math.round(file.size / 1e6).toLocaleString("en")} MB; up to ` +
-        `${MAX_DECODED_MB} MB are accepted, or a WAV file of any size. Convert it, or cut it.`,
-    );
-  }
-  checkDuration(await headerDuration(file), file.name);
+/**
+ * @param {Blob} blob
+ * @param {number} seconds that its header declares, 0 where it says nothing
+ * @param {string} name of the file
+ * @param {string} kind of file, "" where it is not known
+ * @returns {Promise<Source>} at 8 kHz
+ */
+async function decode(blob, seconds, name, kind) {
+  /** @type {AudioBuffer} */
   let decoded;
   try {
     const context = new OfflineAudioContext(1, 1, SAMPLE_RATE); // it resamples as it decodes
-    decoded = await context.decodeAudioData(await file.arrayBuffer());
+    decoded = await context.decodeAudioData(await blob.arrayBuffer());
   } catch {
     throw new UserError(
-      `${file.name} is no audio that this browser can read. WAV, FLAC, MP3 and OGG work almost ` +
-        "everywhere: convert it, or speak instead.",
+      `${name}: ${kind ? `${kind}, which this browser cannot read` : "no audio that is known"}; ` +
+        "expected WAV, FLAC, MP3 or Ogg: convert it, or speak instead",
     );
   }
-  checkDuration(decoded.duration, file.name);
-  return decoded;
-}
-
-/** @param {AudioBuffer} buffer @returns {AsyncGenerator<Float32Array[]>} channels */
-async function* cut(buffer) {
-  const length = PIECE_S * buffer.sampleRate;
-  for (let first = 0; first < buffer.length; first += length) {
-    yield Array.from({ length: buffer.numberOfChannels }, (_, channel) =>
-      buffer.getChannelData(channel).subarray(first, first + length),
-    );
+  const { duration, numberOfChannels, sampleRate, length } = decoded;
+  if (duration < seconds - MAX_LOST_S) {
+    const [held, wanted] = [duration, seconds].map((s) => s.toFixed(1));
+    throw truncated(name, `it holds ${held} of ${wanted} s`);
   }
+  async function* read() {
+    const size = PIECE_S * sampleRate;
+    for (let first = 0; first < length; first += size) {
+      yield Array.from({ length: numberOfChannels }, (_, channel) =>
+        decoded.getChannelData(channel).subarray(first, first + size),
+      );
+    }
+  }
+  return { channels: numberOfChannels, rate: sampleRate, duration, read };
 }
 
 /** @param {number} duration in seconds @param {string} name of the file */
 function checkDuration(duration, name) {
   if (duration > MAX_DECODED_S && Number.isFinite(duration)) {
     throw new UserError(
-      `${name} lasts ${Math.round(duration / 60)} minutes; up to ${MAX_DECODED_S / 60} are ` +
-        "accepted, or a WAV file of any length. Convert it, or cut it.",
+      `${name}: ${Math.round(duration / 60)} minutes long; expected up to ${MAX_DECODED_S / 60}, ` +
+        "or a WAV of any length: convert it, or cut it",
     );
   }
 }

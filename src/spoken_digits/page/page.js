@@ -15,7 +15,10 @@ const MAX_LISTED = 40; // digits are listed in the answer; of more, their number
 const HOLD_MS = 400; // a key or button that is held for longer records while it is down
 const DIGITS = "0123456789";
 /** Whether "oh" is zero: not where the page's address ends with ?no-oh. */
-const OH = !new URLSearchParams(location.search).has("no-oh");
+const OPTIONS = new URLSearchParams(location.search);
+const OH = !OPTIONS.has("no-oh");
+/** Which channel of a file is taken, 1 is the first: where the address ends with ?channel=1. */
+const CHANNEL = Number(OPTIONS.get("channel") ?? 0);
 
 /** @param {string} id @returns {any} the element of that id */
 const at = (id) => document.getElementById(id);
@@ -109,7 +112,10 @@ async function open(files) {
   draw();
   load().catch(() => {});
   try {
-    const { duration, pieces } = await openFile(files[0]);
+    if (!Number.isInteger(CHANNEL) || CHANNEL < 0) {
+      throw new UserError(`channel=${OPTIONS.get("channel")}: expected 1, the first one, or more`);
+    }
+    const { duration, pieces, warnings } = await openFile(files[0], CHANNEL || null);
     if (duration > MAX_DURATION_S) enter("reading");
     const stopped = await read(pieces, duration);
     const remarks = [
@@ -118,6 +124,7 @@ async function open(files) {
     ];
     enter("answering");
     await answer(remarks.filter(Boolean).join(" "));
+    warn(warnings);
   } catch (error) {
     fail(error);
   } finally {
@@ -133,6 +140,7 @@ let updating = null;
 /** @param {Recording} recording @param {boolean} isLive whether it goes on */
 function begin(recording, isLive) {
   Object.assign(shown, { recording, digits: [], selected: -1, isLive });
+  warn([]);
 }
 
 /** @param {Recording} recording @param {Float32Array} samples the next of the microphone */
@@ -333,6 +341,17 @@ function progress(fraction, text = "") {
 function tell(text, kind) {
   at("status").textContent = text;
   at("status").dataset.kind = kind;
+}
+
+/** @param {string[]} warnings what is odd about the recording, which was read all the same */
+function warn(warnings) {
+  at("warnings").replaceChildren(
+    ...warnings.map((warning) => {
+      const item = document.createElement("li");
+      item.textContent = `Warning: ${warning}`;
+      return item;
+    }),
+  );
 }
 
 /** @param {unknown} error */

@@ -190,10 +190,19 @@ def test_a_file_that_cannot_be_written_is_refused_before_it_is_made(tmp_path):
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_train_refuses_such_an_export_at_once(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["train", "--export"],
+        ["strings", "train", "--output"],
+        ["strings", "score", "no.onnx", "--output"],
+        ["evaluate", "no.onnx", "--rejection", "--figure"],
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_at_once(tmp_path, capsys, monkeypatch, verb):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "a.txt")
-    assert main(["train", "--export", "a.txt/m.onnx"]) == 1
+    assert main([*verb, "a.txt/m.onnx"]) == 1
     out, err = capsys.readouterr()
-    assert "a.txt/m.onnx: " in err
+    assert err.startswith("spoken-digits: a.txt/m.onnx: ")
     assert (out, (tmp_path / "runs").exists()) == ("", False)

@@ -20,7 +20,7 @@ from spoken_digits.lab.release.finetune import (
     read_custom_words,
     read_start,
 )
-from spoken_digits.lab.runs import RunContext, read_json
+from spoken_digits.lab.runs import RunContext, RunError, read_json
 from spoken_digits.lab.studies.tasks import run_task
 from spoken_digits.lab.training.config import ConfigError, TrainConfig
 from spoken_digits.lab.training.supervised import build_network
@@ -117,6 +117,28 @@ def test_a_speaker_is_tested_by_a_network_that_was_not_trained_on_it(
     everyone = {"ann", "bob", "cid", "dora"}
     folds = [(everyone - {name}, {name}) for name in sorted(everyone)]
     assert trained == [*folds, (everyone, set())]
+
+
+def test_a_rerun_with_other_settings_names_the_folder_to_remove(
+    words: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(words, "[ab]*_*")
+
+    def is_killed(config, dataset, indices, directory, **options):  # type: ignore[no-untyped-def]
+        if directory.name == "run":  # as cross-validation has left its folders
+            raise KeyboardInterrupt
+        return real_train(config, dataset, indices, directory, **options)
+
+    real_train = finetune.train
+    monkeypatch.setattr(finetune, "train", is_killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(words, replace(TINY, epochs=1))
+    monkeypatch.setattr(finetune, "train", real_train)
+    folder = words.parent / "run"
+    assert (folder / "held-out-0" / "config.toml").exists()
+    with pytest.raises(RunError) as refused:
+        run(words, replace(TINY, epochs=2))
+    assert str(refused.value).startswith(f"{folder}: holds a run of another recipe; remove it")
 
 
 def test_one_speaker_is_warned_of(words: Path) -> None:
