@@ -67,7 +67,7 @@ def main() -> int:
     return 0 if result["reached"] else 1
 
 
-# --- A stream of a day -----------------------------------------------------------------------------
+# --- A stream of a day
 
 
 def stream(seconds: float, rate: int = 16_000, period_s: float = 60.0) -> dict[str, Any]:
