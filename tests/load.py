@@ -34,7 +34,9 @@ from spoken_digits.connected import Segment, Transcriber
 from spoken_digits.lab.runs import commit, write_whole
 from spoken_digits.recognize import load
 
-RESULTS = Path(__file__).parents[1] / "results" / "load.json"
+REPOSITORY = Path(__file__).parents[1]
+RESULTS, PAGE = REPOSITORY / "results" / "load.json", REPOSITORY / "CONTRIBUTING.md"
+BEGIN, END = "<!-- load:begin -->", "<!-- load:end -->"
 VOICES = Path(spoken_digits.__file__).parent / "assets" / "voices"
 CHUNK_S = 3.0  # as much as the network runs at once: the day is over sooner
 
@@ -62,9 +64,39 @@ def main() -> int:
     print(json.dumps(result, indent=2))
     if arguments.record:
         rows = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-        text = json.dumps(rows | {arguments.what: result}, indent=2, sort_keys=True)
-        write_whole(RESULTS, f"{text}\n".encode())
+        rows[arguments.what] = result
+        write_whole(RESULTS, f"{json.dumps(rows, indent=2, sort_keys=True)}\n".encode())
+        write_whole(PAGE, with_table(PAGE.read_text("utf-8"), rows).encode())
     return 0 if result["reached"] else 1
+
+
+def with_table(page: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Put the last results between their markers of a page."""
+    lines = ["| command | result | bars | commit |", "| --- | --- | --- | --- |"]
+    for what, row in sorted(rows.items()):
+        bars = ", ".join(f"{name} ≤ {bar:g}" for name, bar in row["bars"].items())
+        cells = (f"`{row['command']}`", SENTENCES[what](row), bars, row["commit"][:7])
+        lines.append(f"| {' | '.join(cells)} |")
+    before, rest = page.split(BEGIN)
+    return "\n".join([f"{before}{BEGIN}", *lines, f"{END}{rest.split(END)[1]}"])
+
+
+SENTENCES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "serve": lambda row: (
+        f"{row['answered']:,} requests answered, {row['lost']} lost, beside {row['slow_clients']} "
+        f"clients that misuse it; memory {row['memory_growth_mb']:+g} MB, {row['threads_left']} threads "
+        f"and {row['files_left']} files left"
+    ),
+    "stream": lambda row: (
+        f"{row['streamed_s'] / 3600:g} h of sound, {row['digits']:,} digits, "
+        f"{row['unequal_periods']} minutes answered otherwise; times drift by {row['drift_s']:.1g} "
+        f"s, memory {row['memory_growth_mb']:+g} MB"
+    ),
+    "threads": lambda row: (
+        f"{row['answers']:,} answers of {row['threads']} threads, {row['unequal']} unequal; memory "
+        f"{row['memory_growth_mb']:+g} MB"
+    ),
+}
 
 
 # --- A stream of a day
@@ -255,8 +287,8 @@ async def _crowd(
             break
         await asyncio.sleep(0.1)
     growth = (highest["VmRSS"] - before["VmRSS"]) / 1024
-    threads_left = left["Threads"] - before["Threads"]
-    files_left = left["files"] - files
+    threads_left = max(0, left["Threads"] - before["Threads"])
+    files_left = max(0, left["files"] - files)
     lost = counts.pop("lost") if "lost" in counts else 0
     answered = counts.pop("answered")
     return {
@@ -272,7 +304,7 @@ async def _crowd(
         "threads_left": threads_left,
         "files_left": files_left,
         "bars": {"lost": 0, "memory_growth_mb": 20, "threads_left": 0, "files_left": 0},
-        "reached": lost == 0 and growth <= 20 and threads_left <= 0 and files_left <= 0,
+        "reached": lost == 0 and growth <= 20 and threads_left == files_left == 0,
     }
 
 

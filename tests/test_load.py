@@ -1,5 +1,6 @@
 """The measures of load.py, each for about a second: that they run, and what they are to reach."""
 
+import json
 import sys
 
 import pytest
@@ -7,7 +8,13 @@ import pytest
 if not sys.platform.startswith("linux"):
     pytest.skip("memory and threads are read in /proc", allow_module_level=True)
 
-from tests.load import FAST, SLOW, WAYS, serve, stream, threads
+from tests.load import FAST, PAGE, RESULTS, SLOW, WAYS, serve, stream, threads, with_table
+
+
+def test_the_page_shows_the_results_that_were_committed():
+    text, rows = PAGE.read_text("utf-8"), json.loads(RESULTS.read_text("utf-8"))
+    assert with_table(text, rows) == text, "run python -m tests.load ... --record"
+    assert all(row["reached"] for row in rows.values())
 
 
 def test_a_crowd_at_the_pages_server():
