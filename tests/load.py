@@ -74,7 +74,7 @@ def with_table(page: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
     """Put the last results between their markers of a page."""
     lines = ["| command | result | bars | commit |", "| --- | --- | --- | --- |"]
     for what, row in sorted(rows.items()):
-        bars = ", ".join(f"{name} ≤ {bar:g}" for name, bar in row["bars"].items())
+        bars = ", ".join(f"{name} ≤ {bar:g}" for name, bar in sorted(row["bars"].items()))
         cells = (f"`{row['command']}`", SENTENCES[what](row), bars, row["commit"][:7])
         lines.append(f"| {' | '.join(cells)} |")
     before, rest = page.split(BEGIN)
@@ -84,8 +84,8 @@ def with_table(page: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
 SENTENCES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "serve": lambda row: (
         f"{row['answered']:,} requests answered, {row['lost']} lost, beside {row['slow_clients']} "
-        f"clients that misuse it; memory {row['memory_growth_mb']:+g} MB, {row['threads_left']} threads "
-        f"and {row['files_left']} files left"
+        f"clients that misuse it; memory {row['memory_growth_mb']:+g} MB, threads left "
+        f"{row['threads_left']}, files left {row['files_left']}"
     ),
     "stream": lambda row: (
         f"{row['streamed_s'] / 3600:g} h of sound, {row['digits']:,} digits, "

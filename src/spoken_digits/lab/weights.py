@@ -77,7 +77,7 @@ def _check_header(path: Path, header: bytes, size: int) -> dict[str, str]:
         raise WeightsError(f"{path}: {len(tensors):,} tensors; expected up to {MAX_TENSORS:,}")
     for name, entry in tensors.items():
         shown = f"{path}: {printable(name, 60)}"
-        if entry.dtype not in _SIZES:
+        if not isinstance(entry.dtype, str) or entry.dtype not in _SIZES:
             dtype = printable(str(entry.dtype), 20)
             raise WeightsError(f"{shown}: of the type {dtype}; expected {', '.join(_SIZES)}")
         if not _is_list(entry.shape) or len(entry.shape) > MAX_RANK:
