@@ -44,7 +44,7 @@ coverage: $(VENV)/.installed-dev
 # What recognizes, on the newest Python that the classifiers name: no torch is needed there.
 PYTHON_NEWEST ?= $(shell for path in python3.13 $(HOME)/.pyenv/versions/3.13*/bin/python; do \
 	$$path -c '' 2>/dev/null && echo $$path && break; done)
-TESTS_NEWEST := $(addprefix tests/test_, $(addsuffix .py, audio connected grammar microphone recognize serve spotting))
+TESTS_NEWEST := $(addprefix tests/test_, $(addsuffix .py, audio connected grammar microphone onnx_check recognize serve spotting))
 
 newest-python:
 	@echo $(PYTHON_NEWEST)

@@ -1,7 +1,9 @@
 """Listening, with a microphone that is made up, or none; and the verbs that show digits."""
 
+import contextlib
 import json
 import math
+import queue
 import sys
 import types
 from pathlib import Path
@@ -78,6 +80,105 @@ def test_a_microphone_is_read_until_it_falls_silent(monkeypatch, model):
     with pytest.raises(MicrophoneError, match=r"given no sound for 0\.05 s"):
         listen(Transcriber(model), from_microphone(), heard.append)
     assert [segment.digit for segment in heard] == [2, 7]
+
+
+class Unplugged:
+    """A microphone that says a digit, is unplugged, and is found again when PortAudio restarts.
+
+    The times are those of a clock that only sleeping and waiting move.
+    """
+
+    def __init__(self, monkeypatch, returns: bool = True, rates: tuple[int, ...] = (RATE, RATE)):
+        self.now_s, self.opened, self.restarts, self.rates = 100.0, 0, 0, rates
+        self.returns, self.is_plugged = returns, True
+        self.module = fake_sounddevice(
+            monkeypatch,
+            query_devices=self.query,
+            InputStream=self.open,
+            _terminate=lambda: None,
+            _initialize=self.restart,
+        )
+        # Of whole steps of the toy, which takes part of a digit for another one.
+        monkeypatch.setattr(microphone, "_TIMEOUT_S", 6.0)
+        monkeypatch.setattr(microphone, "_RETRY_S", 0.9)
+        monkeypatch.setattr(microphone.time, "monotonic", lambda: self.now_s)
+        monkeypatch.setattr(microphone.time, "sleep", self.sleep)
+        monkeypatch.setattr(microphone.queue, "SimpleQueue", lambda: self)
+        self.chunks: list[np.ndarray] = []
+
+    def query(self, device, kind):
+        if not self.is_plugged:
+            raise self.module.PortAudioError("Error querying device -1")
+        return {"default_samplerate": self.rates[self.opened]}
+
+    def open(self, rate, length, device, channels, dtype, callback):
+        said = np.repeat(spoken("27"[self.opened]), int(rate) // 8_000)
+        self.chunks = [said[i : i + length] for i in range(0, len(said), length)]
+        self.opened, self.rate = self.opened + 1, rate
+        return contextlib.nullcontext()
+
+    def get(self, timeout):
+        if not self.chunks:
+            self.sleep(timeout)
+            self.is_plugged = False
+            raise queue.Empty
+        chunk = self.chunks.pop(0)
+        self.sleep(len(chunk) / self.rate)
+        return chunk
+
+    def sleep(self, seconds):
+        self.now_s += seconds
+
+    def restart(self):
+        self.restarts += 1
+        self.is_plugged = self.returns and self.restarts >= 3
+
+
+@pytest.mark.parametrize("rates", [(RATE, RATE), (RATE, 48_000), (8_000, RATE)])
+def test_a_microphone_that_was_unplugged_goes_on_where_the_clock_is(monkeypatch, model, rates):
+    unplugged = Unplugged(monkeypatch, rates=rates)
+    heard: list[Segment] = []
+    notices: list[str] = []
+
+    def notice(text: str) -> None:
+        notices.append(text)
+        if len(notices) == 3:  # it is unplugged again
+            raise KeyboardInterrupt
+
+    transcriber = Transcriber(model)
+    with pytest.raises(KeyboardInterrupt):
+        listen(transcriber, from_microphone(None, 60, notice), heard.append)
+    assert [segment.digit for segment in heard] == [2, 7]
+    assert "no sound for 6 s" in notices[0]
+    assert "up to 60 s" in notices[0]
+    assert notices[1] == "the microphone is back"
+    assert unplugged.restarts == 3
+    # Each says its digit after as much silence: what lies between is what the clock says.
+    length_s = len(spoken("2")) / 8_000
+    silent_s = 6 + 3 * microphone._RETRY_S
+    assert heard[1].start_s - heard[0].start_s == pytest.approx(length_s + silent_s, abs=0.06)
+    assert heard[1].end_s - heard[1].start_s == pytest.approx(
+        heard[0].end_s - heard[0].start_s, abs=0.03
+    )
+
+
+def test_a_microphone_that_does_not_come_back_is_an_error_in_time(monkeypatch, model):
+    unplugged = Unplugged(monkeypatch, returns=False)
+    heard: list[Segment] = []
+    with pytest.raises(MicrophoneError, match="querying device -1"):
+        listen(Transcriber(model), from_microphone(None, 60, lambda _: None), heard.append)
+    assert [segment.digit for segment in heard] == [2]
+    assert 60 <= unplugged.now_s - 100 <= 70
+
+
+def test_listen_waits_for_the_microphone(monkeypatch, model, capsys):
+    unplugged = Unplugged(monkeypatch, returns=False)
+    monkeypatch.setattr(microphone, "RECONNECT_S", 30.0)
+    assert main(["listen", "--model", model]) == 1
+    out, err = capsys.readouterr()
+    assert out.split() == ["2"]
+    assert "waiting for it to come back, up to 30 s" in err
+    assert 30 <= unplugged.now_s - 100 <= 40
 
 
 def test_without_a_device_the_remedy_is_told(monkeypatch):

@@ -13,7 +13,8 @@ import spoken_digits
 RECOGNIZING = (
     "spoken_digits",
     *(f"spoken_digits.{name}" for name in ("audio", "cli", "connected", "grammar", "microphone")),
-    *(f"spoken_digits.{name}" for name in ("networks", "probability", "recognize", "spotting")),
+    *(f"spoken_digits.{name}" for name in ("networks", "onnx_check", "probability")),
+    *(f"spoken_digits.{name}" for name in ("recognize", "spotting")),
     *(f"spoken_digits.cli.{name}" for name in ("arguments", "lab", "recognizing", "recordings")),
 )
 HEAVY = ("torch", "av", "scipy", "sklearn", "matplotlib", "librosa", "onnx", "spoken_digits.lab")

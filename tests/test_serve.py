@@ -1,5 +1,6 @@
 """The page's server: what it serves, what it refuses, how it begins and ends."""
 
+import contextlib
 import http.client
 import re
 import shutil
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,105 @@ def test_nothing_else_is_served(server, path):
     response, body = ask(server, path)
     assert response.status == 404
     assert b"secret" not in body.replace(path.encode(), b"")
+
+
+def say(server, *parts: bytes, timeout: float = 5) -> bytes:
+    """Send parts, read until the server closes the connection."""
+    with socket.create_connection(server.server_address, timeout) as connection:
+        for part in parts:
+            connection.sendall(part)
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):  # of what it did not read
+            while piece := connection.recv(1 << 16):
+                answer += piece
+        return answer
+
+
+def test_an_address_that_is_none_is_not_found_without_a_word(server, capsys):
+    answer = say(server, b"GET http://[ HTTP/1.1\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\n\r\n", b"414"),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 40_000 + b"\r\n\r\n", b"431"),
+        # Lines that are short enough, but too much in all.
+        (b"GET / HTTP/1.1\r\n" + b"X: " + b"a" * 20_000 + b"\r\nY: " + b"a" * 20_000, b"431"),
+    ],
+)
+def test_a_request_longer_than_a_browsers_is_not_read(server, request_, status):
+    assert say(server, request_).startswith(b"HTTP/1.1 " + status)
+
+
+def test_every_request_of_a_connection_may_be_as_long(server):
+    request = b"GET /icon.svg HTTP/1.1\r\nX: " + b"a" * 20_000 + b"\r\n"
+    answer = say(server, 3 * (request + b"\r\n"), request + b"Connection: close\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200 ") == 4
+
+
+@pytest.mark.parametrize("header", [b"Content-Length: 31", b"Transfer-Encoding: chunked"])
+def test_what_follows_a_request_with_a_body_is_not_another_request(server, header):
+    body = b"GET /page.js HTTP/1.1\r\n\r\n"
+    answer = say(server, b"GET /icon.svg HTTP/1.1\r\n" + header + b"\r\n\r\n" + body)
+    assert answer.count(b"HTTP/1.1 ") == answer.count(b"HTTP/1.1 200 ") == 1
+
+
+def test_a_connection_without_progress_is_closed(server, monkeypatch):
+    monkeypatch.setattr(serve, "_IDLE_S", 0.2)
+    with socket.create_connection(server.server_address, 5) as connection:
+        for _ in range(40):  # a byte now and then is no progress
+            try:
+                connection.sendall(b"G")
+                connection.settimeout(0.1)
+                if connection.recv(1) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+        else:
+            pytest.fail("it is still open after 4 s")
+
+
+def test_a_slow_reader_is_sent_all_however_long_it_takes(server, monkeypatch):
+    monkeypatch.setattr(serve, "_IDLE_S", 0.4)
+    content = SHIPPED_STRINGS.read_bytes()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 15)
+        connection.settimeout(5)
+        connection.connect(server.server_address)
+        connection.sendall(b"GET /strings.onnx HTTP/1.1\r\nConnection: close\r\n\r\n")
+        begun, answer = time.monotonic(), bytearray()
+        while piece := connection.recv(1 << 15):
+            answer += piece
+            # In all, longer than a connection without progress lasts; a part of it at a time.
+            if len(answer) < 1_000_000:
+                time.sleep(0.02)
+        taken = time.monotonic() - begun
+    assert answer.endswith(content)
+    assert taken > 0.6
+
+
+def test_where_there_are_too_many_the_one_longest_without_progress_is_closed(server, monkeypatch):
+    monkeypatch.setattr(serve, "_MAX_CONNECTIONS", 3)
+    with contextlib.ExitStack() as stack:
+        held = []
+        for _ in range(3):
+            connection = http.client.HTTPConnection(*server.server_address, timeout=5)
+            stack.callback(connection.close)
+            connection.connect()
+            held.append(connection)
+            time.sleep(0.02)
+        held[0].request("GET", "/icon.svg")  # so the second is now the longest without
+        assert held[0].getresponse().read()
+        assert ask(server, "/icon.svg")[0].status == 200
+        assert held[1].sock.recv(1) == b""
+        for connection in (held[0], held[2]):
+            connection.request("GET", "/icon.svg")
+            assert connection.getresponse().read()
 
 
 def test_it_answers_no_one_but_who_asks_to_read(server):

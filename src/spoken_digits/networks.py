@@ -1,27 +1,38 @@
 """The two networks, as ONNX files on one thread: one for single digits, one for strings of them.
 
 A file describes itself: besides its inputs and outputs, its metadata name the labels, the sample
-rate, and every threshold and weight that was fitted to it. Python and the page read them there.
+rate, and every threshold and weight that was fitted to it. Python and the page read them there. One
+that does not ship is checked before anything runs it, see `onnx_check`.
 Shapes: B batch, L samples, M mel bands, T frames, D embedding, C classes, U steps.
 """
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spoken_digits.audio import SAMPLE_RATE
+from spoken_digits.audio import MAX_CLIP_DURATION_S, MIN_CLIP_DURATION_S, SAMPLE_RATE
+from spoken_digits.onnx_check import (
+    MAX_FILE_BYTES,
+    Cost,
+    Model,
+    OnnxError,
+    measure,
+    printable,
+    read,
+)
 from spoken_digits.probability import log_odds, log_softmax
 from spoken_digits.spotting import LABELS, OH, Decoding, single_word
 
 __all__ = [
     "FORMAT_VERSION",
+    "MAX_BLOCKS",
     "SHIPPED_MODEL",
     "SHIPPED_STRINGS",
     "STRINGS_FORMAT_VERSION",
@@ -45,6 +56,9 @@ _INPUT = "waveform"  # (B, L) float32 at 8 kHz
 _DIGIT_OUTPUTS = ("scores", "log_mel")  # (B, C), logits; (B, M, T)
 _REJECTION = "rejection"  # (B,) log-odds of being one of the labels at all; a model may lack it
 _STRING_OUTPUTS = ("scores", "edges")  # (1, U, C) logits; (1, U, 2) s since a digit's start and end
+_RANKS = {"scores": 2, "log_mel": 3, "embedding": 2, "rejection": 1}  # of a model for single digits
+MAX_BLOCKS = 50  # that `Stream` runs at once, 3 s: six times as fast as one by one
+_MAX_BLOCK, _MAX_LOOKAHEAD = SAMPLE_RATE, 2 * SAMPLE_RATE  # samples, of a model for strings
 _STATE, _NEW_STATE = "state_", "new_state_"  # the output of one block is the input of the next
 _REMEDY = "take a file that spoken-digits export wrote"
 
@@ -102,11 +116,11 @@ class DigitNetwork:
 
     def __init__(self, model_path: str | os.PathLike[str] | None = None) -> None:
         self._path = SHIPPED_MODEL if model_path is None else Path(model_path)
-        self._session, metadata = _open_session(self._path)
+        self._session, metadata = _open_session(self._path, _measure_digits)
         self._metadata = MappingProxyType(metadata)
-        self._labels = _check_digit_model(self._path, self._session, metadata)
-        names = [node.name for node in self._session.get_outputs()]
-        self._outputs = [*_DIGIT_OUTPUTS, *(name for name in names if name == _REJECTION)]
+        inputs, outputs = _shapes(self._session)
+        self._labels = _read_labels(self._path, metadata, inputs, outputs)
+        self._outputs = [*_DIGIT_OUTPUTS, *(name for name in outputs if name == _REJECTION)]
         self._knows_oh = self.rejects and self._labels == LABELS[: OH + 1]
         if self._knows_oh:
             self._labels = LABELS[:OH]
@@ -203,37 +217,12 @@ class StringNetwork:
 
     def __init__(self, model_path: str | os.PathLike[str] | None = None) -> None:
         self.path = SHIPPED_STRINGS if model_path is None else Path(model_path)
-        self._session, metadata = _open_session(self.path)
+        self._session, metadata = _open_session(self.path, _measure_strings)
         self.metadata: Mapping[str, str] = MappingProxyType(metadata)
-        inputs = {node.name: node.shape for node in self._session.get_inputs()}
-        outputs = {node.name for node in self._session.get_outputs()}
-        names = [name.removeprefix(_STATE) for name in inputs if name.startswith(_STATE)]
+        inputs, outputs = _shapes(self._session)
+        settings = _read_settings(self.path, metadata, inputs, outputs)
+        self.decoding, self.labels, self.step, self.block, self.lookahead, names = settings
         self._wanted = [*_STRING_OUTPUTS, *(_NEW_STATE + name for name in names)]
-        version, rate = metadata.get("format_version"), metadata.get("sample_rate_hz")
-        try:
-            self.decoding = Decoding.from_metadata(metadata)
-            self.labels = tuple(json.loads(metadata["labels"]))
-            self.step = int(metadata["step"])
-            self.block = int(metadata["block"])
-            self.lookahead = int(metadata["lookahead"])
-            is_complete = True
-        except (KeyError, TypeError, ValueError):
-            is_complete = False
-        if (
-            not is_complete
-            or version != STRINGS_FORMAT_VERSION
-            or self.labels != LABELS
-            or rate != str(SAMPLE_RATE)
-            or not names
-            or _INPUT not in inputs
-            or not set(self._wanted) <= outputs
-        ):
-            raise ModelError(
-                f"{self.path}: not a model of strings of digits (format_version {version}, labels "
-                f"{metadata.get('labels')}, inputs {sorted(inputs)}); expected a file that "
-                f"spoken-digits strings train wrote, of format_version {STRINGS_FORMAT_VERSION}, "
-                f"with the labels {', '.join(LABELS)}: name one, or leave --model out"
-            )
         self._first = {_STATE + name: np.zeros(inputs[_STATE + name], np.float32) for name in names}
 
     def first_state(self) -> dict[str, FloatArray]:
@@ -274,33 +263,175 @@ class StringNetwork:
         return single_word(log_p)
 
 
-def _open_session(path: Path) -> tuple[Any, dict[str, str]]:
-    """Open an ONNX file to run on one thread of the CPU; return its session and metadata.
+class _Settings(NamedTuple):
+    """What the metadata of a model for strings say, and the names of its states."""
+
+    decoding: Decoding
+    labels: tuple[str, ...]
+    step: int
+    block: int
+    lookahead: int
+    names: list[str]
+
+
+def _read_settings(
+    path: Path, metadata: Mapping[str, str], inputs: Iterable[str], outputs: Iterable[str]
+) -> _Settings:
+    """Read the metadata of a model for strings.
 
     Raises
     ------
     ModelError
-        When there is none, or it is no ONNX file.
+        When they are not those of such a model, or its inputs and outputs are not.
     """
+    names = [name.removeprefix(_STATE) for name in inputs if name.startswith(_STATE)]
+    wanted = {*_STRING_OUTPUTS, *(_NEW_STATE + name for name in names)}
+    version, rate = metadata.get("format_version"), metadata.get("sample_rate_hz")
+    try:
+        settings = _Settings(
+            Decoding.from_metadata(metadata),
+            tuple(json.loads(metadata["labels"])),
+            int(metadata["step"]),
+            int(metadata["block"]),
+            int(metadata["lookahead"]),
+            names,
+        )
+        is_complete = (
+            0 < settings.step <= settings.block <= _MAX_BLOCK
+            and settings.block % settings.step == 0
+            and 0 <= settings.lookahead <= _MAX_LOOKAHEAD
+            and settings.labels == LABELS
+        )
+    except (KeyError, TypeError, ValueError, RecursionError):
+        is_complete = False
+    if (
+        not is_complete
+        or version != STRINGS_FORMAT_VERSION
+        or rate != str(SAMPLE_RATE)
+        or not names
+        or _INPUT not in inputs
+        or not wanted <= set(outputs)
+    ):
+        lengths = ", ".join(f"{key} {metadata.get(key)}" for key in ("step", "block", "lookahead"))
+        labels = printable(str(metadata.get("labels")))
+        found = f"format_version {version}, {lengths}, inputs {sorted(inputs)}"
+        raise ModelError(
+            f"{path}: not a model of strings of digits ({printable(found)}, labels {labels}); "
+            "expected a file that "
+            f"spoken-digits strings train wrote, of format_version {STRINGS_FORMAT_VERSION}, "
+            f"with the labels {', '.join(LABELS)}: name one, or leave --model out"
+        )
+    return settings
+
+
+def _open_session(path: Path, check: Callable[[Path, Model], object]) -> tuple[Any, dict[str, str]]:
+    """Open an ONNX file to run on one thread of the CPU; return its session and metadata.
+
+    One that does not ship is read and checked first, and what was read is what is opened.
+
+    Raises
+    ------
+    ModelError
+        When there is none, or it is no ONNX file, or not one to run: `check` and `onnx_check.read`.
+    """
+    ships = path in (SHIPPED_MODEL, SHIPPED_STRINGS)
     if not path.is_file():
-        remedy = _REMEDY
-        if path in (SHIPPED_MODEL, SHIPPED_STRINGS):
-            remedy = "install spoken-digits again, or name another model"
+        remedy = "install spoken-digits again, or name another model" if ships else _REMEDY
         raise ModelError(f"{path}: no such file; expected an ONNX model: {remedy}")
+    content = None
+    if not ships:  # what ships is trusted as the code beside it is, and opens in half the time
+        try:
+            with path.open("rb") as file:
+                content = file.read(MAX_FILE_BYTES + 1)
+            check(path, read(content))
+        except OnnxError as error:
+            raise ModelError(f"{path}: cannot be opened: {error}: {_REMEDY}") from None
+        except OSError as error:
+            raise ModelError(
+                f"{path}: cannot be read ({error.strerror}); expected an ONNX model: {_REMEDY}"
+            ) from None
     import onnxruntime  # late: importing this module stays cheap
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors; what concerns the user is raised
+    # Or the first bytes would choose: a file may be both ONNX and the runtime's own format.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
         session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
+            content or str(path), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # onnxruntime's exceptions have no common base
         raise ModelError(
             f"{path}: cannot be opened ({type(error).__name__}); expected an ONNX model: {_REMEDY}"
         ) from error
     return session, session.get_modelmeta().custom_metadata_map
+
+
+def _measure_digits(path: Path, model: Model) -> None:
+    """Check the shapes and the cost of a model for single digits, for clips of all lengths.
+
+    Raises
+    ------
+    ModelError, OnnxError
+        When they are not those of such a model, or memory grows faster than the number of clips.
+    """
+    _read_labels(path, model.metadata, model.inputs, model.outputs)
+    dims = model.inputs.get(_INPUT, ())
+    if len(model.inputs) != 1 or len(dims) != 2 or len({d for d in dims if isinstance(d, str)}) < 2:
+        raise OnnxError(f"inputs {dict(model.inputs)}; expected {_INPUT} alone, of (B, L)")
+
+    def run(clips: int, duration_s: float) -> Cost:
+        length = round(duration_s * SAMPLE_RATE)
+        return measure(
+            model, dict(zip(map(str, dims), (clips, length), strict=True)), duration_s * clips
+        )
+
+    run(1, MIN_CLIP_DURATION_S)
+    one, two, three = (run(clips, MAX_CLIP_DURATION_S) for clips in (1, 2, 3))
+    if three.bytes - two.bytes > two.bytes - one.bytes:
+        raise OnnxError("memory that grows faster than the number of clips; expected as fast")
+    for name, rank in _RANKS.items():
+        shape = two.shapes.get(name, (2,) * rank)
+        if len(shape) != rank or shape[0] != 2:
+            raise OnnxError(f"{name} of the shape {shape} for 2 clips; expected {rank} sizes, of 2")
+
+
+def _measure_strings(path: Path, model: Model) -> None:
+    """Check the shapes and the cost of a model for strings, for a block and for all run at once.
+
+    Raises
+    ------
+    ModelError, OnnxError
+        When they are not those of such a model, or its state is not as large as before.
+    """
+    settings = _read_settings(path, model.metadata, model.inputs, model.outputs)
+    dims = model.inputs[_INPUT]
+    if len(dims) != 2 or dims[0] != 1 or not isinstance(dims[1], str):
+        raise OnnxError(f"{_INPUT} of {dims}; expected (1, L)")
+    if len(model.inputs) != 1 + len(settings.names):
+        raise OnnxError(f"inputs {', '.join(model.inputs)}; expected {_INPUT} and states alone")
+    for blocks in (1, MAX_BLOCKS):  # a clip and the silence after it are less
+        length = blocks * settings.block
+        shapes = measure(model, {dims[1]: length}, 1.0).shapes
+        steps = length // settings.step
+        expected: dict[str, tuple[int | str, ...]] = {
+            "scores": (1, steps, len(LABELS)),
+            "edges": (1, steps, 2),
+            **{_NEW_STATE + name: model.inputs[_STATE + name] for name in settings.names},
+        }
+        for name, shape in expected.items():
+            if shapes[name] != shape:
+                raise OnnxError(f"{name} of the shape {shapes[name]}; expected {shape}")
+
+
+def _shapes(session: Any) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """Return the shapes of a session's inputs and outputs by name: numbers, or names."""
+    inputs, outputs = (
+        {node.name: node.shape for node in nodes}
+        for nodes in (session.get_inputs(), session.get_outputs())
+    )
+    return inputs, outputs
 
 
 def _without_oh(scores: FloatArray, log_mel: FloatArray, rejection: FloatArray) -> Outputs:
@@ -314,25 +445,31 @@ def _without_oh(scores: FloatArray, log_mel: FloatArray, rejection: FloatArray) 
     return scores[:, :OH], log_mel, is_digit, is_oh
 
 
-def _check_digit_model(path: Path, session: Any, metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """Check the inputs, outputs and metadata of a model for single digits; return its labels."""
-    names = {node.name for node in (*session.get_inputs(), *session.get_outputs())}
+def _read_labels(
+    path: Path,
+    metadata: Mapping[str, str],
+    inputs: Iterable[str],
+    outputs: Mapping[str, Sequence[Any]],
+) -> tuple[str, ...]:
+    """Check the metadata of a model for single digits, and what it takes and gives; its labels."""
+    names = {*inputs, *outputs}
     version, rate = metadata.get("format_version"), metadata.get("sample_rate_hz")
     wanted = {_INPUT, *_DIGIT_OUTPUTS}
     if version != FORMAT_VERSION or rate != str(SAMPLE_RATE) or not names >= wanted:
+        found = printable(f"format_version {version}, sample_rate_hz {rate}, with {sorted(names)}")
         raise ModelError(
-            f"{path}: format_version {version}, sample_rate_hz {rate}, with {sorted(names)}; "
+            f"{path}: {found}; "
             f"expected {FORMAT_VERSION}, {SAMPLE_RATE}, with {[_INPUT, *_DIGIT_OUTPUTS]}: {_REMEDY}"
         )
     try:
         labels = json.loads(metadata["labels"])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         labels = None
-    outputs = {node.name: node.shape for node in session.get_outputs()}
-    classes = outputs[_DIGIT_OUTPUTS[0]][-1]
+    *_, classes = (None, *outputs[_DIGIT_OUTPUTS[0]])
     if not isinstance(labels, list) or len(labels) != classes:
         raise ModelError(
-            f"{path}: labels {metadata.get('labels')}; expected a JSON list of {classes}: {_REMEDY}"
+            f"{path}: labels {printable(str(metadata.get('labels')))}; expected a JSON list of "
+            f"{classes}: {_REMEDY}"
         )
     return tuple(map(str, labels))
 
@@ -356,5 +493,5 @@ def _number(path: Path, metadata: Mapping[str, str], key: str, unit: str) -> flo
     except ValueError:
         value = np.nan
     if np.isnan(value):
-        raise ModelError(f"{path}: {key} {named}; expected a number, {unit}: {_REMEDY}")
+        raise ModelError(f"{path}: {key} {printable(named)}; expected a number, {unit}: {_REMEDY}")
     return value

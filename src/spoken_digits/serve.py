@@ -3,18 +3,22 @@
 What is served is a fixed table of addresses, read once: no request can name another file.
 """
 
+import contextlib
 import hashlib
+import http.client
 import os
 import shutil
+import socket
 import sys
 import threading
+import time
 import webbrowser
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from spoken_digits.networks import SHIPPED_MODEL, SHIPPED_STRINGS
@@ -53,7 +57,13 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-_IDLE_S = 60  # of a connection that asks for nothing
+# A connection makes progress when a request is whole, or a piece of an answer has been sent. It is
+# closed when it has made none for so long; of too many, the one that has made none for longest is.
+_IDLE_S = 60.0
+_MAX_CONNECTIONS = 400  # a thread and a file each, of 1,024 files that a process may have open
+_BACKLOG = 128  # connections that the system holds for us meanwhile
+_PIECE = 1 << 16  # bytes of an answer sent at once
+_MAX_REQUEST = 1 << 15  # bytes of a request's first line and headers; browsers send 1,000
 
 
 class PageError(ValueError):
@@ -169,8 +179,42 @@ def page_address(server: ThreadingHTTPServer) -> str:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = _BACKLOG
     # Elsewhere than on POSIX, this would let two servers share a port.
     allow_reuse_address = os.name == "posix"
+
+    def __init__(self, *arguments: Any) -> None:
+        self._progress: dict[socket.socket, float] = {}  # when a connection last made any
+        super().__init__(*arguments)
+
+    def note_progress(self, connection: socket.socket) -> None:
+        """Remember that a connection made progress now, unless it has been closed."""
+        if connection in self._progress:
+            self._progress[connection] = time.monotonic()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a connection in a thread of its own; close another one first, if need be."""
+        if len(self._progress) >= _MAX_CONNECTIONS:
+            self._hang_up(min(list(self._progress.items()), key=lambda item: item[1])[0])
+        self._progress[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """Close connections without progress; called at least twice a second."""
+        since = time.monotonic() - _IDLE_S
+        for connection in [each for each, at in list(self._progress.items()) if at < since]:
+            self._hang_up(connection)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        self._progress.pop(request, None)
+        super().shutdown_request(request)
+
+    def _hang_up(self, connection: socket.socket) -> None:
+        """Let the thread of a connection read its end, or fail to write."""
+        self._progress.pop(connection, None)
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Pass over a browser that went away in the middle of an answer."""
@@ -178,13 +222,45 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+class _RequestReader:
+    """Reads the lines of a request, and no more than `_MAX_REQUEST` bytes of each request."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.left = file, 0
+
+    def readline(self, limit: int) -> bytes:
+        line = self._file.readline(min(limit, self.left + 1))
+        self.left -= len(line)
+        if self.left < 0:
+            raise http.client.LineTooLong("request")
+        return line
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Answers GET and HEAD for the addresses of `table`."""
 
+    server: _Server
     table: Mapping[str, _Resource]
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "spoken-digits", ""
-    timeout = _IDLE_S
+    timeout = _IDLE_S  # of each reading and each piece written
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile: Any = _RequestReader(self.rfile)
+
+    def handle_one_request(self) -> None:
+        """Answer one request, none that is longer than a browser's."""
+        self.rfile.left = _MAX_REQUEST
+        try:
+            super().handle_one_request()
+        except http.client.LineTooLong:  # in the first line; of headers, what is above tells
+            self.requestline = self.request_version = self.command = ""
+            self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
+            self.close_connection = True
 
     def do_GET(self) -> None:
         self._answer(with_body=True)
@@ -193,7 +269,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def _answer(self, with_body: bool) -> None:
-        resource = self.table.get(urlsplit(self.path).path)
+        self.server.note_progress(self.connection)
+        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # what is sent after it is not read as another request
+        try:
+            resource = self.table.get(urlsplit(self.path).path)
+        except ValueError:  # such as http://[
+            resource = None
         if resource is None:
             self.send_error(HTTPStatus.NOT_FOUND, "The page has no such file")
             return
@@ -208,7 +290,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("ETag", resource.etag)
         self.end_headers()
         if with_body:
-            self.wfile.write(resource.body)
+            body = memoryview(resource.body)
+            for start in range(0, len(body), _PIECE):
+                self.wfile.write(body[start : start + _PIECE])
+                self.server.note_progress(self.connection)
 
     def end_headers(self) -> None:
         for name, value in _HEADERS.items():

@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from runtime_shapes import check_against_runtime
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from scipy import special
@@ -22,6 +23,7 @@ from spoken_digits.lab.features import FRONT_ENDS, log_mel
 from spoken_digits.lab.models import MODELS, DigitNet
 from spoken_digits.lab.training.config import ConfigError, TrainConfig
 from spoken_digits.lab.training.supervised import build_network
+from spoken_digits.networks import DigitNetwork
 from spoken_digits.recognize import SHIPPED_MODEL, Recognizer
 
 # Those of the network that ships: one worker exports it once.
@@ -54,6 +56,8 @@ def finished_run(
 def test_onnx_says_what_torch_says_at_any_length_and_batch_size(tmp_path: Path, model: str) -> None:
     net = finished_run(tmp_path / "run", model=model)
     path = export(tmp_path / "run", tmp_path / "out" / "digits.onnx")
+    assert DigitNetwork(path).labels == tuple("0123456789")
+    check_against_runtime(path.read_bytes(), {"B": 2, "L": 801})
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
     for batch, length in ((1, 801), (4, 5000), (2, 11999)):

@@ -208,9 +208,26 @@ def _rounded(segment: Any) -> dict[str, object]:
 
 def _listen(arguments: argparse.Namespace) -> int:
     from spoken_digits.connected import Transcriber
-    from spoken_digits.microphone import from_file, from_microphone, level_meter, listen
+    from spoken_digits.microphone import (
+        RECONNECT_S,
+        from_file,
+        from_microphone,
+        level_meter,
+        listen,
+    )
 
     transcriber = Transcriber(arguments.model)
+    digits: list[str] = []
+
+    def draw_meter(level_dbfs: float | None = None) -> None:
+        if sys.stderr.isatty():  # the line is drawn again and again
+            meter = level_meter(level_dbfs) if level_dbfs is not None else ""
+            print(f"\r{meter}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def give_notice(text: str) -> None:
+        draw_meter()
+        complain(text)
+
     if arguments.wav:
         chunks = from_file(
             _source(arguments.wav),
@@ -219,13 +236,7 @@ def _listen(arguments: argparse.Namespace) -> int:
             on_warning=complain,
         )
     else:
-        chunks = from_microphone(arguments.device)
-    digits: list[str] = []
-
-    def draw_meter(level_dbfs: float | None = None) -> None:
-        if sys.stderr.isatty():  # the line is drawn again and again
-            meter = level_meter(level_dbfs) if level_dbfs is not None else ""
-            print(f"\r{meter}\x1b[K", end="", file=sys.stderr, flush=True)
+        chunks = from_microphone(arguments.device, RECONNECT_S, give_notice)
 
     def print_digit(segment: Any) -> None:
         draw_meter()

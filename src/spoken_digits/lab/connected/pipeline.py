@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from spoken_digits.audio import resample
@@ -55,6 +55,7 @@ from spoken_digits.lab.training.config import ConfigError, TomlConfig
 from spoken_digits.lab.tts.flite_festival import FLITE_FESTIVAL_VOICES
 from spoken_digits.lab.tts.kokoro import KOKORO_VOICES, Kokoro, KokoroVoice, draw_mixtures
 from spoken_digits.lab.tts.texts import labels_of
+from spoken_digits.lab.weights import read_weights
 from spoken_digits.spotting import LABELS, Decoding
 
 __all__ = [
@@ -314,7 +315,7 @@ def _read_initial(directory: str) -> dict[str, Tensor]:
             f"initial = {directory!r}: no {file.name} in it, expected a finished run of strings; "
             "train strings-base first, or name its run directory with --initial"
         )
-    return load_file(file)
+    return read_weights(file).tensors
 
 
 def read_fluent(utterance: TranscribedUtterance) -> DigitString:
@@ -337,7 +338,7 @@ def read_fluent(utterance: TranscribedUtterance) -> DigitString:
 
 def _load(directory: Path) -> StringNet:
     net = StringNet()
-    net.load_state_dict(load_file(directory / "model.safetensors"))
+    net.load_state_dict(read_weights(directory / "model.safetensors").tensors)
     return net.eval()
 
 

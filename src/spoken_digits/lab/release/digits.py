@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from spoken_digits.audio import SAMPLE_RATE, find_speech, read_audio, resample, to_clip
@@ -50,6 +50,7 @@ from spoken_digits.lab.training.config import TrainConfig
 from spoken_digits.lab.training.supervised import load_network, resolve_device, train
 from spoken_digits.lab.tts.espeak import ALL_VOICES, make_voices
 from spoken_digits.lab.tts.kokoro import Kokoro
+from spoken_digits.lab.weights import read_weights
 from spoken_digits.probability import sigmoid
 from spoken_digits.recognize import Recognizer
 
@@ -187,7 +188,7 @@ def ship(directory: Path, output: Path | str) -> Path:
     The weights (.safetensors) carry their recipe in their header.
     """
     path = export(directory, output)
-    weights = load_file(directory / "model.safetensors")
+    weights = read_weights(directory / "model.safetensors").tensors
     recipe = (directory / "config.toml").read_text(encoding="utf-8")
     write_whole(path.with_suffix(".safetensors"), save(weights, {"config": recipe}))
     return path

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from spoken_digits.lab.data.corpora import CORPORA, Clip, data_hash, read_corpus
@@ -33,6 +32,7 @@ from spoken_digits.lab.models import DigitNet
 from spoken_digits.lab.runs import DataRecord, RunContext, write_environment
 from spoken_digits.lab.training.config import ConfigError, TrainConfig
 from spoken_digits.lab.training.supervised import load_network, predict, resolve_device, train
+from spoken_digits.lab.weights import WeightsError, read_weights
 from spoken_digits.recognize import SHIPPED_MODEL
 
 __all__ = [
@@ -77,24 +77,21 @@ def read_start(start: str) -> tuple[TrainConfig, dict[str, Tensor]]:
     """
     path = SHIPPED_MODEL.with_suffix(".safetensors") if start == "shipped" else Path(start)
     try:
-        with safe_open(path, framework="pt") as file:
-            recipe = file.metadata()["config"]
-            weights = {
-                name: file.get_tensor(name)
-                for name in file.keys()  # noqa: SIM118
-                if not name.startswith("head.")
-            }
+        tensors, metadata = read_weights(path)
+        recipe = tomllib.loads(metadata["config"])
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such file; expected 'shipped', or weights that spoken-digits train "
             "shipped --export wrote"
         ) from None
-    except (SafetensorError, KeyError, TypeError):
+    except (WeightsError, KeyError, tomllib.TOMLDecodeError, RecursionError) as error:
+        reason = str(error).removeprefix(f"{path}: ") if isinstance(error, WeightsError) else "none"
         raise ConfigError(
-            f"{path}: no weights with their recipe; take the .safetensors file that spoken-digits "
-            "train shipped --export wrote"
+            f"{path}: no weights with their recipe ({reason}); take the .safetensors file that "
+            "spoken-digits train shipped --export wrote"
         ) from None
-    return TrainConfig.from_dict(tomllib.loads(recipe), str(path)), weights
+    weights = {name: tensor for name, tensor in tensors.items() if not name.startswith("head.")}
+    return TrainConfig.from_dict(recipe, str(path)), weights
 
 
 def custom_words_config(

@@ -13,7 +13,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from scipy import special
 
 from spoken_digits.lab.data.corpora import Clip
@@ -30,6 +29,7 @@ from spoken_digits.lab.studies.summary import Run
 from spoken_digits.lab.studies.titles import model_title
 from spoken_digits.lab.training.contrastive import PretrainConfig
 from spoken_digits.lab.training.supervised import build_network, load_network, predict
+from spoken_digits.lab.weights import read_weights
 
 __all__ = [
     "EXHIBITS",
@@ -353,7 +353,7 @@ def _network(directory: Path) -> DigitNet:
     if directory.name != "pretrain":
         return load_network(directory)[1]
     config = PretrainConfig.from_toml(directory / "config.toml")
-    weights = load_file(directory / "model.safetensors")
+    weights = read_weights(directory / "model.safetensors").tensors
     net = build_network(config, len(weights["head.bias"]))
     net.load_state_dict(weights)
     return net.eval()

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from sklearn.cluster import KMeans
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler, normalize
@@ -52,6 +52,7 @@ from spoken_digits.lab.training.supervised import (
     start_from,
     train,
 )
+from spoken_digits.lab.weights import read_weights
 
 __all__ = [
     "LABELS",
@@ -275,7 +276,7 @@ def pretrain(
     net = build_network(config, len(dataset.label_names))
     model = run_dir / "model.safetensors"
     if model.exists():
-        net.load_state_dict(load_file(model))
+        net.load_state_dict(read_weights(model).tensors)
         return net.eval()
     task = _Contrastive(config, net.to(device), dataset, indices)
     steps = config.epochs * len(task.batches(0))

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 from spoken_digits.lab.runs import write_whole
 from spoken_digits.lab.training.config import ConfigError
+from spoken_digits.lab.weights import read_weights
 
 __all__ = ["Hyperparameters", "Progress", "Trainer", "ema", "make_optimizer", "make_schedule"]
 
@@ -182,11 +182,9 @@ class Trainer:
 
     def _load(self, path: Path) -> None:
         try:
-            with safe_open(path, framework="pt") as file:
-                about = file.metadata()
-                self.log = [json.loads(line) for line in about["log"].splitlines()]
-                groups = json.loads(about["optimizer"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            tensors, about = read_weights(path)
+            self.log = [json.loads(line) for line in about["log"].splitlines()]
+            groups = json.loads(about["optimizer"])
             for prefix, module in (("net.", self.learner), ("average.", self.averaged)):
                 module.load_state_dict(
                     {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -198,7 +196,7 @@ class Trainer:
                     index, _, name = rest.partition(".")
                     moments.setdefault(int(index), {})[name] = value
             self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
+        except (KeyError, TypeError, ValueError, RuntimeError):
             raise ConfigError(f"{path}: damaged; remove it, and the run starts anew") from None
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import Generator, Tensor, nn
@@ -29,6 +28,7 @@ from spoken_digits.lab.runs import claim, write_whole
 from spoken_digits.lab.training.config import ConfigError, TrainConfig, read_recipe
 from spoken_digits.lab.training.losses import Projection, supervised_contrastive
 from spoken_digits.lab.training.optimizer import Progress, Step, Trainer
+from spoken_digits.lab.weights import WeightsError, read_weights
 
 __all__ = [
     "build_network",
@@ -46,6 +46,8 @@ __all__ = [
 ]
 
 _EVALUATION_BATCH = 128
+
+_MAX_CLASSES = 10_000
 
 
 def build_network(config: TrainConfig, n_classes: int) -> DigitNet:
@@ -292,10 +294,13 @@ def load_network(run_dir: Path) -> tuple[TrainConfig, DigitNet]:
     known = {key: value for key, value in values.items() if key in keys}
     config = TrainConfig.from_dict(known, str(run_dir / "config.toml"))
     try:
-        weights = load_file(model)
-        net = build_network(config, len(weights["head.bias"]) - (config.oov_fraction > 0))
+        weights = read_weights(model).tensors
+        classes = len(weights["head.bias"])
+        if classes > _MAX_CLASSES:  # or a network would be made of as many, whatever the file holds
+            raise WeightsError(f"{classes:,} classes; expected up to {_MAX_CLASSES:,}")
+        net = build_network(config, classes - (config.oov_fraction > 0))
         net.load_state_dict(weights)
-    except (SafetensorError, KeyError, RuntimeError):
+    except (WeightsError, KeyError, TypeError, RuntimeError):
         raise ConfigError(
             f"{model}: damaged, or not of the network that config.toml names; train the run again"
         ) from None
