@@ -51,7 +51,9 @@ def fuzz(indices: range, seed: int = 0, kinds: str = "*") -> Report:
 def _run_child(indices: range, seed: int, kinds: str, report: Report) -> int:
     """Run one child; return the index from which to go on."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as errors:
-        paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+        paths = os.pathsep.join(
+            [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+        ).rstrip(os.pathsep)
         command = [sys.executable, "-m", "tests.fuzz.child", f"--seed={seed}", f"--kinds={kinds}"]
         child = subprocess.Popen(
             [*command, f"--start={indices.start}", f"--stop={indices.stop}", f"--batch={BATCH}"],

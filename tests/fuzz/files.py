@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
@@ -218,12 +219,13 @@ def _ffmpeg(container: str, codec: str) -> Callable[[np.ndarray, int], bytes]:
     return make
 
 
-def kinds() -> dict[str, Kind]:
-    """Return the kinds of which files can be made here, by name."""
+def kinds(pattern: str = "*") -> dict[str, Kind]:
+    """Return the kinds of which files can be made here and whose name matches, by name."""
     found = [*_libsndfile_kinds(), *_RECORDED]
     if av is not None:
         found += [
             Kind(name, suffix, _ffmpeg(container, codec))
             for name, (container, codec, suffix) in _FFMPEG.items()
         ]
+    found = sorted((kind for kind in found if fnmatch(kind.name, pattern)), key=lambda k: k.name)
     return {kind.name: kind for kind in found if valid_files(kind)}
