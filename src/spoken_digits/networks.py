@@ -35,8 +35,8 @@ __all__ = [
 FloatArray = NDArray[np.float32]
 Outputs = tuple[FloatArray, FloatArray, FloatArray, FloatArray]  # see `DigitNetwork.analyze`
 
-# From 1.32 on, onnxruntime's wheels write an identifier to the user's cache and report its use to
-# their publisher, unless this is set before it is first imported, which this module precedes.
+# The wheels of onnxruntime 1.32 write an identifier to the user's cache and report their use to
+# their publisher, unless this is set before they are first imported, which this module precedes.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 FORMAT_VERSION = "2"  # of the inputs, outputs and metadata of a model for single digits
