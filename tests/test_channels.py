@@ -39,6 +39,18 @@ def test_speech_that_begins_late_in_its_channel_is_found():
     np.testing.assert_allclose(samples, long[1], atol=1 / 2**15)
 
 
+@pytest.mark.parametrize("rest", [1, 7, 1_800])
+def test_a_last_block_that_is_shorter_than_a_delay_is_taken(rest):
+    rate, length = 44_100, (1 << 16) + rest  # 0.05 s are 2,205 samples
+    samples = np.resize(SPEECH, length)
+    file = io.BytesIO()
+    soundfile.write(file, np.stack([samples, -samples], axis=1), rate, format="WAV")
+    with open_audio(file.getvalue()) as recording:
+        np.testing.assert_allclose(recording.read(), samples, atol=1 / 2**14)
+    short = samples[:rest]
+    np.testing.assert_array_equal(to_mono(np.stack([short, -short], axis=1), rate), short)
+
+
 @pytest.mark.parametrize("channel", [1, 2])
 def test_a_channel_may_be_named(channel):
     samples = np.stack([SPEECH, OTHER], axis=1)

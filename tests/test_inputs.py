@@ -4,7 +4,9 @@ import copy
 import io
 import json
 import multiprocessing
+import os
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -156,3 +158,32 @@ def test_recognizer_and_transcriber_go_to_a_spawned_process(seven):
         for recognizer in (load(), Transcriber()):
             found = pool.apply(answer, (recognizer, seven))
             assert found == answer(recognizer, seven)
+
+
+# Damaged files
+
+
+@pytest.mark.parametrize("verb", [["recognize"], ["transcribe"], ["corpus", "check"]])
+def test_what_libraries_print_about_a_damaged_file_is_kept_from_the_user(tmp_path, verb):
+    content = bytearray(encoded(syllables(4), "MP3"))
+    for at in range(len(content) // 2, len(content), 40):
+        content[at] ^= 0xFF
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "me_1.mp3").write_bytes(content)
+    (tmp_path / "7" / "me_2.mp3").write_text("no sound")
+    names = ["."] if verb[0] == "corpus" else ["7/me_1.mp3", "7/me_2.mp3"]
+    command = [sys.executable, "-m", "spoken_digits", *verb, *names]
+    settings = {"cwd": tmp_path, "capture_output": True, "text": True}
+    environment = os.environ | {"PYTHONDEVMODE": "1"}
+    assert "libmpg123" in subprocess.run(command, env=environment, **settings).stderr
+    run = subprocess.run(command, **settings)
+    assert "libmpg123" not in run.stderr
+    assert "me_2.mp3: " in run.stderr + run.stdout  # what concerns the user is there
+    assert run.returncode == 1
+
+
+def test_standard_error_may_be_closed(tmp_path):
+    (tmp_path / "a.wav").write_bytes(encoded(syllables(), "WAV"))
+    command = f"exec {sys.executable} -m spoken_digits recognize a.wav 2>&-"
+    run = subprocess.run(["sh", "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert (run.returncode, run.stdout[:7]) == (0, "a.wav: ")

@@ -1,6 +1,7 @@
 """The public names, and what importing does: nothing."""
 
 import importlib
+import os
 import pkgutil
 import re
 import subprocess
@@ -64,6 +65,14 @@ spoken_digits.load({str(model)!r})({str(tmp_path / "a.wav")!r})
 print([m for m in {HEAVY} if m in sys.modules])
 """
     assert python(code) == "[]\n"
+
+
+def test_recognizing_writes_nothing_beside_it(tmp_path):
+    code = "import numpy, spoken_digits; spoken_digits.load()(numpy.ones(9000) / 2, 8000)"
+    folders = {name: str(tmp_path) for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME")}
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"} | folders
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == []
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["study", "--help"], ["--version"]])

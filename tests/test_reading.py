@@ -22,7 +22,8 @@ from made_files import (
     syllables,
 )
 
-from spoken_digits import reading
+from spoken_digits import containers, reading
+from spoken_digits.containers import View
 from spoken_digits.reading import AudioError, AudioWarning, open_audio, read_audio
 
 
@@ -299,3 +300,55 @@ def test_a_file_is_closed_whatever_happens(tmp_path):
         with pytest.raises(AudioError):
             read_audio(tmp_path / "a.wav", max_duration_s=0.1)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+# Headers that point nowhere, sound that is none
+
+
+@pytest.mark.parametrize("size", [2**63 - 1, 2**62])
+def test_a_chunk_that_ends_beyond_any_file_is_refused(size, tmp_path):
+    content = encoded(syllables(), "CAF")
+    at = content.index(b"data")
+    content = content[:at] + b"free" + size.to_bytes(8, "big") + content[at:]
+    (tmp_path / "a.caf").write_bytes(content)
+    with pytest.raises(AudioError, match="cannot be read as audio"):
+        read_audio(tmp_path / "a.caf")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_two_channels_with_values_that_are_no_samples_are_refused(value):
+    samples = np.stack([syllables(), syllables()], axis=1)
+    samples[1_000, 1] = value
+    content = encoded(samples, "WAV/FLOAT")
+    with pytest.raises(AudioError, match="NaN, infinite"):  # before numpy warns of averages
+        read(content)
+
+
+@pytest.mark.parametrize("whence", [os.SEEK_SET, os.SEEK_CUR, os.SEEK_END])
+@pytest.mark.parametrize("offset", [2**63 - 1, -(2**63)])
+def test_a_view_has_a_position_of_63_bits(whence, offset):
+    view = View(io.BytesIO(b"seven"), ((0, 5),))
+    view.seek(3)
+    assert 0 <= view.seek(offset, whence) < 2**63
+    assert view.read(1) in (b"", b"s")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(lambda: encoded(syllables(), "SDS"), id="MIDI sample dump"),
+        pytest.param(lambda: b"ID3\4\0\0\xff\0\0\0" + bytes(99_000), id="a broken tag"),
+        pytest.param(lambda: b"\xff\xfb" + bytes(99_000), id="no frame"),
+    ],
+)
+def test_what_libsndfile_would_print_about_is_refused_silently(content, capfd):
+    with pytest.raises(AudioError, match="no header that is known"):
+        read_audio(content()[:-9])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_headers_of_mpeg_audio_are_found_by_a_pattern_for_all_that_are_valid():
+    for middle in range(1 << 16):
+        header = b"\xff" + middle.to_bytes(2, "big") + b"\0"
+        is_header = containers._mpeg_frame(header) is not None
+        assert is_header == bool(containers._MPEG_SYNC.match(header))

@@ -76,7 +76,7 @@ class ChannelComparison:
         self._add_frames(held[:whole].reshape(-1, self._frame, self._count))
         self._rest = held[whole:]
         centered = samples - samples.mean(axis=0, dtype=np.float64)
-        # A block may be shorter than the longest delay: the last one, or a recording as a whole.
+        # No wrapping around, and room for all delays even where a block is shorter than they are.
         length = 1 << (max(len(centered), self._max_delay) + self._max_delay).bit_length()
         spectra = np.fft.rfft(centered, length, axis=0)
         for a in range(self._count):

@@ -24,6 +24,7 @@ Piece = bytes | tuple[int, int]  # bytes as they are, or from where to where of 
 _HEADER_BYTES = 44  # of a plain WAV: what a recorder counts as sound by mistake
 _STREAMED = 0x7F00_0000  # what is written to a pipe declares this and more, in 32 bits
 _WINDOW_BYTES = 1 << 18
+_MAX_POSITION = 1 << 62  # of a view; libsndfile takes no more than 63 bits
 _MAX_LEAD_BYTES = 1 << 16  # before an MP3's first frame
 
 # Formats of chunks: identifier and size; the chunk that holds the sound.
@@ -44,6 +45,9 @@ _MAGICS = (_W64_RIFF, _VOC, b"caff", b".snd", b"dns.", b"NIST_1A", b"OggS", b"fL
 # Of NIST SPHERE: the fields of its header whose product is the sound's size.
 _SPHERE_SOUND = (b"sample_count", b"sample_n_bytes", b"channel_count")
 _SPHERE_SIZES = re.compile(rb"^(\w+) -i (\d+)\s*$", re.MULTILINE)
+# What libsndfile prints about, instead of refusing it silently: a MIDI sample dump, and what begins
+# as MPEG audio and holds no frame of it.
+_NOISY = re.compile(rb"\xf0\x7e|\xff[\xe0-\xff]|ID3")
 _FLAC = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")  # with the block that comes first, of 34 bytes
 
 # Of formats that PyAV reads.
@@ -67,7 +71,12 @@ _MPEG_KBITS: dict[tuple[bool, int], tuple[int, ...]] = {
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _MPEG_RATES = (44_100, 48_000, 32_000)
-_MPEG_SYNC = re.compile(rb"\xff[\xe2-\xff]")
+# What begins the header of a frame, less the values that are reserved.
+_MPEG_SYNC = re.compile(
+    rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff]["
+    + b"".join(re.escape(bytes([x])) for x in range(0x10, 0xF0) if x & 12 != 12)
+    + b"]"
+)
 _TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # what may follow the sound
 _OGG_FIRST, _OGG_LAST = 2, 4  # flags of a page
 
@@ -131,7 +140,7 @@ class View(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Set the position; nothing before the first byte, which a broken header may ask for."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = max(0, base + offset)
+        self._position = min(max(0, base + offset), _MAX_POSITION)
         return self._position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
@@ -192,7 +201,8 @@ def find_parts(stream: BinaryIO, start: int, size: int) -> Layout:
     for walk in (_walk_mp4, _walk_matroska, _walk_asf, _walk_amr, _walk_adts, _walk_mpeg):
         if found := walk(file, lead):
             return found
-    return Layout((((lead, size),),))
+    is_noisy = _NOISY.match(file.at(lead, 3))
+    return Layout(((),) if is_noisy else (((lead, size),),))
 
 
 def has_header(stream: BinaryIO, start: int) -> bool:
@@ -212,6 +222,8 @@ class _Window:
 
     def at(self, position: int, count: int) -> bytes:
         """Return up to `count` bytes, at most those of a window, from this position on."""
+        if position >= self.size:
+            return b""  # a system may not even seek to where a broken header points
         offset = position - self._start
         if not 0 <= offset <= offset + count <= len(self._content):
             self.stream.seek(position)

@@ -46,6 +46,10 @@ __all__ = [
 FloatArray = NDArray[np.float32]
 Outputs = tuple[FloatArray, FloatArray, FloatArray, FloatArray]  # see `DigitNetwork.analyze`
 
+# The wheels of onnxruntime 1.32 write an identifier to the user's cache and report their use to
+# their publisher, unless this is set before they are first imported, which this module precedes.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 FORMAT_VERSION = "2"  # of the inputs, outputs and metadata of a model for single digits
 STRINGS_FORMAT_VERSION = "3"  # ... of a model for strings
 _ASSETS = Path(__file__).parent / "assets"

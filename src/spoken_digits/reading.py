@@ -511,7 +511,7 @@ def _read_file(
                                 ) as again:
                                     mix = _choose(_read_part(again, name), file.channels, rate)
                             recording._take(mix)
-                        yield mix.apply(_to_float(block, name))
+                        yield mix.apply(block)
 
     recording._blocks = read()
     return recording
@@ -619,8 +619,8 @@ def _decoder(view: View, encoding: Encoding | None, name: str, warnings: list[st
     return file
 
 
-def _read_part(file: Any, name: str) -> Iterator[NDArray[np.float32]]:
-    """Yield (L, C) blocks up to the end; where a header states the length, that many."""
+def _read_part(file: Any, name: str) -> Iterator[FloatArray]:
+    """Yield checked (L, C) blocks up to the end; where a header states the length, that many."""
     count, frames = 0, int(file.frames)
     if file.subtype.startswith("MPEG"):  # estimated; `find_parts` has counted what the file holds
         frames = _OPEN_LENGTH
@@ -630,7 +630,7 @@ def _read_part(file: Any, name: str) -> Iterator[NDArray[np.float32]]:
         if not len(block):
             break
         count += len(block)
-        yield block
+        yield _to_float(block, name)
     if not count:
         _to_float(np.empty(0, np.float32), name)  # raises
     if count < frames < _OPEN_LENGTH:

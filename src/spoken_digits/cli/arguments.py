@@ -1,8 +1,10 @@
 """What the verbs share: how one is added, common options, parsers of numbers, error messages."""
 
 import argparse
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ __all__ = [
     "encoding",
     "hours",
     "probability",
+    "quiet_libraries",
     "whole",
 ]
 
@@ -24,6 +27,40 @@ def complain(message: str, status: int = 1) -> int:
     """Print an error message to standard error; return the exit status."""
     print(f"spoken-digits: {message}", file=sys.stderr)
     return status
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keep what libraries print themselves off standard error; messages of the verbs stand there.
+
+    libmpg123 writes about damaged MP3 to file descriptor 2, and libsndfile does not let it be told
+    not to. A descriptor belongs to the process: so this is for the command line only, around a
+    whole verb that reads recordings. With PYTHONDEVMODE=1, all is shown.
+    """
+    if sys.flags.dev_mode or sys.stderr is None:
+        yield
+        return
+    try:
+        shown = os.dup(2)
+    except OSError:  # closed
+        yield
+        return
+    given = sys.stderr
+    given.flush()
+    is_descriptor = given is sys.__stderr__  # else it is replaced, by a test for instance
+    with (
+        Path(os.devnull).open("wb") as nowhere,
+        os.fdopen(shown, "w", 1, given.encoding, given.errors) as stream,
+    ):
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            if is_descriptor:
+                sys.stderr = stream
+            yield
+        finally:
+            stream.flush()
+            sys.stderr = given
+            os.dup2(shown, 2)
 
 
 def add_verb(

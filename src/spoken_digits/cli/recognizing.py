@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from spoken_digits.audio import AudioError
-from spoken_digits.cli.arguments import add_verb, complain, encoding, probability, whole
+from spoken_digits.cli.arguments import (
+    add_verb,
+    complain,
+    encoding,
+    probability,
+    quiet_libraries,
+    whole,
+)
 from spoken_digits.recognize import Recognition, load
 
 __all__ = ["add_verbs"]
@@ -94,6 +101,7 @@ def _add_doubles(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--no-doubles", dest="doubles", action="store_false", help=text)
 
 
+@quiet_libraries()
 def _recognize(arguments: argparse.Namespace) -> int:
     recognizer = load(arguments.model, arguments.threshold)
     answers = recognizer.recognize_many(
@@ -154,6 +162,7 @@ def _describe(answer: Recognition, threshold: float) -> str:
     return f"no {kind} ({reason}{details[answer.reason]})"
 
 
+@quiet_libraries()
 def _transcribe(arguments: argparse.Namespace) -> int:
     from spoken_digits.connected import Transcriber
     from spoken_digits.grammar import Grammar
@@ -206,6 +215,7 @@ def _rounded(segment: Any) -> dict[str, object]:
     return {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
 
 
+@quiet_libraries()
 def _listen(arguments: argparse.Namespace) -> int:
     from spoken_digits.connected import Transcriber
     from spoken_digits.microphone import (

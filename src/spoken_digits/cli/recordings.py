@@ -5,7 +5,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from spoken_digits.cli.arguments import add_data, add_group, add_verb, complain, whole
+from spoken_digits.cli.arguments import (
+    add_data,
+    add_group,
+    add_verb,
+    complain,
+    quiet_libraries,
+    whole,
+)
 
 __all__ = ["add_verbs"]
 
@@ -72,6 +79,7 @@ def add_verbs(verbs: Any) -> None:
     add_data(verb)
 
 
+@quiet_libraries()
 def _show(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.reporting.recordings import show
 
@@ -97,6 +105,7 @@ def _corpus_fetch(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@quiet_libraries()
 def _corpus_check(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.data import validate
     from spoken_digits.lab.data.corpora import CORPORA, CorpusError, find_corpus, read_corpus
