@@ -10,7 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from spoken_digits.lab.training.config import ConfigError, TrainConfig
-from spoken_digits.lab.training.optimizer import Trainer, make_optimizer, make_schedule
+from spoken_digits.lab.training.optimizer import (
+    Muon,
+    Trainer,
+    make_optimizer,
+    make_schedule,
+)
 
 CONFIG = TrainConfig(learning_rate=0.02, weight_decay=0.5, ema_decay=0.9)
 EPOCHS, BATCHES = 4, 10
@@ -179,10 +184,66 @@ def test_the_log_holds_the_learning_rate_of_the_last_step_of_an_epoch() -> None:
 
 
 def test_the_moments_decay_as_asked() -> None:
-    net = toy()
-    for options, expected in (({}, (0.9, 0.99)), ({"betas": (0.5, 0.6)}, (0.5, 0.6))):
-        groups = Trainer(CONFIG, net, net, 1, 5, **options).optimizer.param_groups
-        assert {group["betas"] for group in groups} == {expected}
+    groups = Trainer(CONFIG, toy(), toy(), 1, 5).optimizer.param_groups
+    assert {group["betas"] for group in groups} == {(0.9, 0.99)}
+
+
+def test_muon_moves_a_matrix_by_all_its_directions_alike() -> None:
+    net = nn.Linear(40, 12)
+    optimizer = Muon(net, learning_rate=0.01, weight_decay=0.0)
+    before = net.weight.detach().clone()
+    generator = torch.Generator().manual_seed(0)
+    # The gradient's singular values span a factor of 1,000.
+    u, v = (torch.linalg.qr(torch.randn(n, 12, generator=generator))[0] for n in (12, 40))
+    net.weight.grad = u @ torch.diag(torch.logspace(0, -3, 12)) @ v.T
+    net.bias.grad = torch.linspace(-1, 1, 12)
+    bias = net.bias.detach().clone()
+    optimizer.step()
+    change = (before - net.weight.detach()) / (0.01 * 0.2 * math.sqrt(40))
+    values = torch.linalg.svdvals(change)
+    assert values[-4] > 0.65
+    assert values[0] < 1.25
+    assert values[-1] > 0.05  # of the smallest, which has a thousandth of the gradient
+    # The directions are those of the gradient: U V^T is the nearest orthogonal matrix.
+    assert float((change * (u @ v.T)).sum()) / 12 > 0.7
+    # Adam's first step is the learning rate, whatever the gradient.
+    torch.testing.assert_close(
+        bias - net.bias.detach(), 0.01 * net.bias.grad.sign(), rtol=1e-4, atol=1e-7
+    )
+
+
+def test_muon_decays_matrices_alone() -> None:
+    net = nn.Linear(5, 3)
+    optimizer = Muon(net, learning_rate=0.1, weight_decay=0.5)
+    weight, bias = (p.detach().clone() for p in net.parameters())
+    net.weight.grad, net.bias.grad = torch.zeros(3, 5), torch.zeros(3)
+    optimizer.step()
+    torch.testing.assert_close(net.weight.detach(), 0.95 * weight)
+    torch.testing.assert_close(net.bias.detach(), bias)
+    with pytest.raises(ValueError, match="closure"):
+        optimizer.step(lambda: 0.0)
+
+
+@pytest.mark.parametrize("killed_after", [1, 2])
+def test_a_killed_run_of_muon_ends_with_the_same_bytes(tmp_path: Path, killed_after: int) -> None:
+    def train(epochs: int, run_dir: Path | None) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+        optimizer = Muon(net, CONFIG.learning_rate, CONFIG.weight_decay)
+        trainer = Trainer(CONFIG, net, net, 3, 12, run_dir, optimizer)
+        trainer.epochs = epochs
+
+        def step(number: int) -> tuple[Tensor, dict[str, float], int]:
+            x = torch.randn(8, 6, generator=torch.Generator().manual_seed(number))
+            return net(x).square().mean(), {}, 8
+
+        trainer.fit(lambda epoch: range(4 * epoch, 4 * epoch + 4), step)
+        return net.state_dict()
+
+    train(killed_after, tmp_path)
+    resumed, whole = train(3, tmp_path), train(3, None)
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, rtol=0, atol=0)
 
 
 def test_random_draws_are_keyed_by_seed_and_epoch() -> None:

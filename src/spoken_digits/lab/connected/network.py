@@ -40,6 +40,7 @@ __all__ = [
     "StringNet",
     "export_strings",
     "round_weights",
+    "widen",
 ]
 
 # Pre-emphasis and the lowest band leave out an offset and hum.
@@ -54,6 +55,7 @@ _LEVEL_FRAMES, _PEAK_FRAMES = 200, 5  # level: the loudest 50 ms of the last 2 s
 # is as high as a recorded pause.
 _FLOOR, _SILENCE = 1e-2, 1e-9  # the latter: power below any microphone's noise
 _CENTER, _SCALE = -2.7, 1.5  # of the logarithms, roughly
+_WINDOWS = (9, 18, 30)  # steps: 180, 360 and 600 ms
 _SIGNIFICAND_BITS = 12  # of float32's 24
 _TOLERANCE = 1e-3
 
@@ -183,7 +185,7 @@ class StringNet(nn.Module):
     channels, width
         Of the four convolutions over bands and time, and of those over time.
     windows
-        Steps that means and maxima are taken over, ascending: 180, 360 and 600 ms.
+        Steps that means and maxima are taken over, ascending.
     dilations
         Of the convolutions over time, three taps each, before and after these.
     """
@@ -191,8 +193,8 @@ class StringNet(nn.Module):
     def __init__(
         self,
         channels: tuple[int, int, int, int] = (16, 32, 48, 64),
-        width: int = 112,
-        windows: tuple[int, ...] = (9, 18, 30),
+        width: int = 192,
+        windows: tuple[int, ...] = _WINDOWS,
         dilations: tuple[tuple[int, ...], tuple[int, ...]] = ((1, 2, 4), (1, 2, 4)),
         dropout: float = 0.1,
     ) -> None:
@@ -270,6 +272,38 @@ class _Streaming(nn.Module):
         state = dict(zip(self.names, values, strict=True))
         logits, edges, new = self.net(waveform, state)
         return logits, edges, *(new[name] for name in self.names)
+
+
+def widen(state: Mapping[str, Tensor], wider: Mapping[str, Tensor]) -> State:
+    """Return the weights of a wider network that gives what a narrower one gives (Net2Net).
+
+    Its new channels keep their random weights, and weigh nothing yet in what follows them (after
+    Chen et al. 2016). Where both are equally wide, the weights are those of `state`.
+
+    Parameters
+    ----------
+    state
+        Weights of a `StringNet`.
+    wider
+        Random weights of another, which differs in `width` alone.
+    """
+    new = State()
+    for name, weights in wider.items():
+        old = state[name]
+        if old.shape == weights.shape:
+            new[name] = old.clone()
+            continue
+        if old.ndim < 2:
+            new[name] = weights.clone()
+            new[name][: len(old)] = old
+            continue
+        # The input of `_Pools.mix` is several times all channels, one after another.
+        groups = 2 * len(_WINDOWS) if ".mix." in name else 1
+        parts, new_parts = (x.unflatten(1, (groups, -1)) for x in (old, weights.clone()))
+        new_parts[: len(old)] = 0
+        new_parts[: len(old), :, : parts.shape[2]] = parts
+        new[name] = new_parts.flatten(1, 2)
+    return new
 
 
 def export_strings(net: StringNet, metadata: Mapping[str, str]) -> bytes:

@@ -129,7 +129,7 @@ def make_espeak_phrases(
 ) -> list[DigitString]:
     """Synthesize strings of 3 to 9 digits, and sentences, spelling and words without any digit.
 
-    A digit ends where the next word begins, or the phrase ends.
+    Zero is said as "zero" or as "oh". A digit ends where the next word begins, or the phrase ends.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def make_espeak_phrases(
                     round(voice.rate_wpm * rng.uniform(0.85, 1.2)),
                 )
                 for text in (
-                    *_texts(strings, sentences, _WORDS.split(), rng),
+                    *_texts(strings, sentences, _WORDS.split(), rng, (*DIGIT_WORDS, "0")),
                     *(draw_letters(rng) for _ in range(spelled)),
                     *(draw_made_up_words(rng) for _ in range(made_up)),
                 )
@@ -425,12 +425,16 @@ def _kokoro_prompt(
 
 
 def _texts(
-    strings: int, sentences: int, words: Sequence[str], rng: np.random.Generator
+    strings: int,
+    sentences: int,
+    words: Sequence[str],
+    rng: np.random.Generator,
+    digit_words: Sequence[str] = DIGIT_WORDS,
 ) -> list[str]:
     """Draw strings of digits, some with commas, then sentences of other words."""
     texts = []
     for _ in range(strings):
-        digits = rng.choice(DIGIT_WORDS, rng.integers(3, 10))
+        digits = rng.choice(digit_words, rng.integers(3, 10))
         groups = rng.random(len(digits)) < rng.choice([0.0, 0.3])
         texts.append(" ".join(w + "," * bool(g) for w, g in zip(digits, groups, strict=True)))
     for _ in range(sentences):
@@ -441,7 +445,9 @@ def _texts(
 def _synthesize_espeak(voice: Voice, prompts: Sequence[espeak.Prompt]) -> list[Synthesis]:
     """Synthesize as `flite_festival.synthesize`; each word ends where the next begins."""
     speech: list[Synthesis] = []
-    for samples, starts in espeak.synthesize(voice, prompts):
+    # The digit zero said as "oh" is written 0, which espeak-ng would read as "zero".
+    spoken = [prompt._replace(text=prompt.text.replace("0", "oh")) for prompt in prompts]
+    for samples, starts in espeak.synthesize(voice, spoken):
         edges = np.append(starts, len(samples))
         bounds = np.stack([edges[:-1], edges[1:]], axis=1)
         speech.append(Synthesis(samples, espeak.ESPEAK_SAMPLE_RATE, bounds))

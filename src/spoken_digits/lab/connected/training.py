@@ -28,9 +28,10 @@ from spoken_digits.lab.connected.network import (
     STRIDE,
     StreamingCache,
     StringNet,
+    widen,
 )
 from spoken_digits.lab.connected.strings import LEVEL_RMS, DigitString, by_speaker, draw_gap, join
-from spoken_digits.lab.training.optimizer import Progress, Step, Trainer
+from spoken_digits.lab.training.optimizer import Muon, Progress, Step, Trainer
 from spoken_digits.lab.training.supervised import initial_weights, key_of
 from spoken_digits.spotting import BLANK, LABELS
 
@@ -58,7 +59,7 @@ class StringConfig:
     steps, batch_size, seconds
         Updates, examples in each, and their length.
     learning_rate, weight_decay, ema_decay
-        As in `config.TrainConfig`: AdamW's peak and decay, decay of the averaged weights.
+        As in `config.TrainConfig`, of Muon: peak and decay; decay of the averaged weights.
     strength
         Of augmentation, 0 to 1: the widths of its ranges, and how probable each change is.
     bfloat16
@@ -430,7 +431,8 @@ def train_strings(
     quiet
         No progress on standard error.
     weights
-        What training begins from, the state of a trained network; left out, random weights.
+        What training begins from, the state of a trained network, which may be narrower (see
+        `network.widen`); left out, random weights.
 
     Returns
     -------
@@ -444,7 +446,7 @@ def train_strings(
     with initial_weights(config.seed, 0):
         net = StringNet()
     if weights is not None:
-        net.load_state_dict(dict(weights))
+        net.load_state_dict(widen(weights, net.state_dict()))
     generator = Generator()
 
     def batches(epoch: int) -> range:
@@ -461,7 +463,8 @@ def train_strings(
         return string_loss(logits.float(), edges.float(), batch), {}, config.batch_size
 
     epochs = -(-config.steps // _STEPS_PER_EPOCH)
-    trainer = Trainer(config, net, net, epochs, config.steps, run_dir, betas=(0.9, 0.999))
+    optimizer = Muon(net, config.learning_rate, config.weight_decay)
+    trainer = Trainer(config, net, net, epochs, config.steps, run_dir, optimizer)
     with Progress("strings", epochs, len(trainer.log), quiet) as progress:
         trainer.fit(batches, step, progress)
     average = trainer.average

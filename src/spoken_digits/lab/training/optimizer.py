@@ -23,9 +23,19 @@ from spoken_digits.lab.runs import write_whole
 from spoken_digits.lab.training.config import ConfigError
 from spoken_digits.lab.weights import read_weights
 
-__all__ = ["Hyperparameters", "Progress", "Trainer", "ema", "make_optimizer", "make_schedule"]
+__all__ = [
+    "Hyperparameters",
+    "Muon",
+    "Progress",
+    "Trainer",
+    "ema",
+    "make_optimizer",
+    "make_schedule",
+]
 
 _CLIP_NORM = 5.0  # largest norm of the gradient of all parameters together
+_MOMENTUM = 0.95  # of Muon
+_ADAM_BETAS = (0.9, 0.999)  # of Muon's other parameters
 
 Batch = TypeVar("Batch")
 # Loss and metrics of a batch (the metrics are means over it), and how many clips it has.
@@ -69,8 +79,8 @@ class Trainer:
     run_dir
         Folder of `checkpoint.safetensors`, from which training resumes where it exists, and of
         `log.jsonl`; None to write neither.
-    betas
-        AdamW's decay rates of the two moments.
+    optimizer
+        What updates the learner; None for that of `make_optimizer`.
 
     Attributes
     ----------
@@ -93,11 +103,13 @@ class Trainer:
         epochs: int,
         steps: int,
         run_dir: Path | None = None,
-        betas: tuple[float, float] = (0.9, 0.99),
+        optimizer: torch.optim.Optimizer | None = None,
     ) -> None:
         self.config, self.net, self.learner = config, net, learner
         self.epochs = epochs
-        self.optimizer = make_optimizer(learner, config.learning_rate, config.weight_decay, betas)
+        self.optimizer = optimizer or make_optimizer(
+            learner, config.learning_rate, config.weight_decay
+        )
         self.averaged = ema(net, config.ema_decay)
         self.log: list[dict[str, Any]] = []
         self.run_dir = run_dir
@@ -201,20 +213,89 @@ class Trainer:
 
 
 def make_optimizer(
-    learner: nn.Module,
-    learning_rate: float,
-    weight_decay: float,
-    betas: tuple[float, float] = (0.9, 0.99),
+    learner: nn.Module, learning_rate: float, weight_decay: float
 ) -> torch.optim.AdamW:
     """Build AdamW (Loshchilov and Hutter 2019) of all parameters; only matrices decay."""
+    return torch.optim.AdamW(
+        _groups(learner, weight_decay), lr=learning_rate, betas=(0.9, 0.99), fused=True
+    )
+
+
+def _groups(learner: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return the parameters that are matrices, and the others, which do not decay."""
     parameters = [p for p in learner.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1]},
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
-        groups, lr=learning_rate, betas=betas, weight_decay=weight_decay, fused=True
-    )
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon (Jordan et al. 2024) for matrices, Adam for biases and normalization.
+
+    A matrix is updated by its averaged gradient with all singular values brought near 1, so that
+    rare directions move as far as frequent ones. The update is scaled to the root mean square of
+    AdamW's, 0.2 (Liu et al. 2025), so that AdamW's learning rates fit. A kernel of a convolution is
+    a matrix with a row for each output channel.
+
+    Parameters
+    ----------
+    learner
+        Its parameters are updated.
+    learning_rate, weight_decay
+        As AdamW's; only matrices decay.
+    """
+
+    def __init__(self, learner: nn.Module, learning_rate: float, weight_decay: float) -> None:
+        super().__init__(_groups(learner, weight_decay), {"lr": learning_rate})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Update all parameters that have a gradient; `closure` is not supported."""
+        if closure is not None:
+            raise ValueError("Muon takes no closure: compute the gradient before the step")
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                update = self._matrix_update if p.ndim > 1 else self._adam_update
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(update(p.grad, self.state[p]), alpha=-group["lr"])
+
+    @staticmethod
+    def _matrix_update(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
+        average = state.setdefault("momentum", torch.zeros_like(gradient))
+        average.lerp_(gradient, 1 - _MOMENTUM)
+        matrix = gradient.lerp(average, _MOMENTUM).flatten(1)  # Nesterov's
+        scale = 0.2 * max(matrix.shape) ** 0.5
+        return scale * orthogonalize(matrix).reshape(gradient.shape)
+
+    @staticmethod
+    def _adam_update(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
+        mean = state.setdefault("mean", torch.zeros_like(gradient))
+        square = state.setdefault("square", torch.zeros_like(gradient))
+        count = state.setdefault("count", torch.zeros(()))
+        count += 1
+        mean.lerp_(gradient, 1 - _ADAM_BETAS[0])
+        square.lerp_(gradient.square(), 1 - _ADAM_BETAS[1])
+        first, second = (1 - beta ** float(count) for beta in _ADAM_BETAS)
+        return mean / first / ((square / second).sqrt() + 1e-8)
+
+
+def orthogonalize(matrix: Tensor) -> Tensor:
+    """Bring the singular values of a matrix (M, N) near 1, to 0.7 to 1.2; those near 0 less so.
+
+    Five steps of a Newton-Schulz iteration, whose coefficients raise small singular values fast
+    rather than let all converge (Jordan et al. 2024).
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if is_tall else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if is_tall else x
 
 
 def make_schedule(
