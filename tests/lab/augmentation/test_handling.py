@@ -1,4 +1,4 @@
-"""Handling noise: what tells its three kinds apart, measured on the samples alone."""
+"""Handling noise: what tells its kinds apart, measured on the samples alone."""
 
 import numpy as np
 import pytest
@@ -88,6 +88,38 @@ def test_rustle_is_wide_and_the_others_resonate():
     assert over_draws(flatness, "rustle") > 0.2
     assert over_draws(flatness, "scrapes") < 0.1
     assert over_draws(flatness, "knocks") < 0.1
+
+
+def test_the_power_of_puffs_falls_with_frequency():
+    """From 150 Hz to 1.5 kHz, by 4 to 28 dB: as 1/f to 1/f^3 above a corner of 80 to 400 Hz."""
+
+    def fall_db(samples: np.ndarray) -> float:
+        hz, power = signal.welch(samples, RATE, nperseg=512)
+        low, high = (power[(hz > f / 1.3) & (hz < f * 1.3)].mean() for f in (150, 1_500))
+        return float(10 * np.log10(low / high))
+
+    assert 4 < over_draws(fall_db, "puffs") < 28
+    assert over_draws(fall_db, "puffs") > over_draws(fall_db, "rustle") + 3
+
+
+def test_creaks_are_pulses_and_last_longer_than_knocks():
+    """Within a frame of 30 ms pulses have a higher peak than noise; a stroke has many of them."""
+
+    def loud(samples: np.ndarray) -> np.ndarray:
+        level_db = levels_db(samples)
+        frames = samples[: len(level_db) * FRAME].reshape(-1, FRAME)
+        return frames[level_db > level_db.max() - 15]
+
+    def crest_of_frames_db(samples: np.ndarray) -> float:
+        return float(np.median([crest_db(frame) for frame in loud(samples)]))
+
+    def loud_s(samples: np.ndarray) -> float:
+        return len(loud(samples)) * FRAME / RATE
+
+    assert (
+        over_draws(crest_of_frames_db, "creaks") > over_draws(crest_of_frames_db, "scrapes") + 1.5
+    )
+    assert over_draws(loud_s, "creaks") > 1.5 * over_draws(loud_s, "knocks")
 
 
 def test_knocks_rise_at_once_and_scrapes_slowly():

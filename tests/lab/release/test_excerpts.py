@@ -71,9 +71,10 @@ def test_pieces_come_from_speech_without_digits_and_without_words_held_out(made:
     assert len(calls) == 2
 
 
-def test_handling_noise_is_of_three_kinds(made: Path) -> None:
+def test_handling_noise_is_of_every_kind(made: Path) -> None:
     clips = read_corpus(made / "handling")
-    assert sorted(clip.label for clip in clips) == sorted(2 * ["knocks", "rustle", "scrapes"])
+    kinds = ["creaks", "knocks", "puffs", "rustle", "scrapes"]
+    assert sorted(clip.label for clip in clips) == sorted(2 * kinds)
 
 
 def test_excerpts_are_the_same_every_time_and_overwrite_nothing(made: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Handling noise, synthesized: what a microphone records when it, or what it lies on, is touched.
 
-Three kinds, each a function of a number of samples L and a generator that returns (L,) float32 at
+Five kinds, each a function of a number of samples L and a generator that returns (L,) float32 at
 8 kHz with a peak of 1: the same generator state gives the same samples. No word is in them. Their
 sounds are short and loud, with the faint noise of a microphone in between.
 
@@ -16,7 +16,7 @@ from scipy import signal
 
 from spoken_digits.audio import SAMPLE_RATE
 
-__all__ = ["HANDLING_NOISES", "knocks", "rustle", "scrapes"]
+__all__ = ["HANDLING_NOISES", "creaks", "knocks", "puffs", "rustle", "scrapes"]
 
 FloatArray = NDArray[np.float32]
 Samples = NDArray[np.float64]
@@ -130,6 +130,61 @@ def scrapes(n_samples: int, rng: np.random.Generator) -> FloatArray:
     return _finish(sound, rng)
 
 
+def puffs(n_samples: int, rng: np.random.Generator) -> FloatArray:
+    """Synthesize breath or wind that blows at a microphone: (L,).
+
+    Puffs of 0.03 to 0.8 s. In each, turbulence: noise that fluctuates at some 3 to 40 Hz, whose
+    power falls as 1/f to 1/f^3 above a corner of 80 to 400 Hz. A puff as loud as the microphone
+    can take is clipped.
+
+    Raises
+    ------
+    ValueError
+        When `n_samples` is below 1.
+    """
+    sound = _silence(n_samples)
+    for begin, length in _movements(n_samples, rng, (0.03, 0.8), _log_uniform(rng, 0.4, 3)):
+        corner_hz, slope = _log_uniform(rng, 80, 400), rng.uniform(1, 3)
+        spectrum = np.fft.rfft(rng.standard_normal(length))
+        hz = np.fft.rfftfreq(length, 1 / SAMPLE_RATE)
+        noise = np.fft.irfft(spectrum * (1 + hz / corner_hz) ** (-slope / 2), length)
+        points = rng.standard_normal(length // _STEP + 5)
+        slow = signal.lfilter(*signal.butter(1, rng.uniform(3, 40), fs=SAMPLE_RATE / _STEP), points)
+        gusts = np.interp(np.arange(length) / _STEP, np.arange(len(slow)), slow / _rms(slow))
+        puff = _movement(length, rng) * np.exp(gusts / 3) * noise / _rms(noise)
+        limit = rng.choice([np.inf, rng.uniform(0.5, 2)])
+        sound[begin : begin + length] += _loudness(rng, 6) * puff.clip(-limit, limit)
+    return _finish(sound, rng)
+
+
+def creaks(n_samples: int, rng: np.random.Generator) -> FloatArray:
+    """Synthesize the creaking of a hinge, a chair, leather or a case that is bent: (L,).
+
+    Strokes of 0.08 to 1.2 s. Two surfaces stick and slip: pulses at 8 to 150 Hz, more often the
+    faster the stroke, of unequal strength, each of which excites the modes of the body, 2 to 6
+    damped sines of 150 to 3,500 Hz that decay within 1 to 15 ms.
+
+    Raises
+    ------
+    ValueError
+        When `n_samples` is below 1.
+    """
+    sound = _silence(n_samples)
+    for begin, length in _movements(n_samples, rng, (0.08, 1.2), _log_uniform(rng, 0.4, 2)):
+        speed = _movement(length, rng)
+        rate_hz = _log_uniform(rng, 20, 150) * (0.4 + 0.6 * speed) * _wander(length, rng, 0.25)
+        phase = np.cumsum(rate_hz) / SAMPLE_RATE
+        is_slip = np.diff(np.floor(phase), prepend=0) > 0
+        slips = is_slip * np.exp(0.4 * rng.standard_normal(length)) * (0.1 + 0.9 * speed)
+        modes_hz = np.exp(rng.uniform(np.log(150), np.log(MAX_HZ), int(rng.integers(2, 7))))
+        decays_s = np.exp(rng.uniform(np.log(1e-3), np.log(0.015), len(modes_hz)))
+        weights = rng.uniform(0.2, 1, len(modes_hz)) * rng.choice([-1, 1], len(modes_hz))
+        ring = _blow(modes_hz, decays_s, weights, rng.uniform(0, 1), _log_uniform(rng, 1e-4, 2e-3))
+        stroke = signal.convolve(slips, ring)[:length]
+        sound[begin : begin + length] += _loudness(rng, 6) * stroke
+    return _finish(sound, rng)
+
+
 def _silence(n_samples: int) -> Samples:
     if n_samples < 1:
         raise ValueError(f"n_samples {n_samples}: expected at least 1")
@@ -235,4 +290,6 @@ HANDLING_NOISES: dict[str, Callable[[int, np.random.Generator], FloatArray]] = {
     "rustle": rustle,
     "knocks": knocks,
     "scrapes": scrapes,
+    "puffs": puffs,
+    "creaks": creaks,
 }

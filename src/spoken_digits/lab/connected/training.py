@@ -166,7 +166,7 @@ _KINDS = {
     **{"fsdd": 0.17, "speech_commands": 0.17},
     **{"voices": 0.05, "flite-festival": 0.05, "kokoro": 0.05},
     **{"phrases": 0.3, "sentences": 0.2, "utterances": 0.26, "other speech": 0.26, "words": 0.1},
-    **{"handling": 0.04, "none": 0.1},
+    **{"handling": 0.06, "none": 0.1},
 }
 _FRAGMENT = (0.2, 0.4)  # of a digit: too short to be recognized as that
 _LOG_TEMPO = float(np.log(0.68)), float(np.log(1.65))

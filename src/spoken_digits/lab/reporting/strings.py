@@ -28,6 +28,8 @@ _TITLES = {
     "rustle": "handling noise: rustle",
     "knocks": "handling noise: knocks",
     "scrapes": "handling noise: scrapes",
+    "puffs": "handling noise: puffs",
+    "creaks": "handling noise: creaks",
 }
 
 
