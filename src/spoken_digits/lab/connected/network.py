@@ -300,10 +300,10 @@ def widen(state: Mapping[str, Tensor], wider: Mapping[str, Tensor]) -> State:
             continue
         # The input of `_Pools.mix` is several times all channels, one after another.
         groups = 2 * len(_WINDOWS) if ".mix." in name else 1
-        parts, new_parts = (x.unflatten(1, (groups, -1)) for x in (old, weights.clone()))
-        new_parts[: len(old)] = 0
-        new_parts[: len(old), :, : parts.shape[2]] = parts
-        new[name] = new_parts.flatten(1, 2)
+        new[name] = weights.clone()
+        new[name][: len(old)] = 0
+        for part, new_part in zip(old.chunk(groups, 1), new[name].chunk(groups, 1), strict=True):
+            new_part[: len(old), : part.shape[1]] = part
     return new
 
 

@@ -5,6 +5,7 @@ moment resumes from its last epoch and ends, on a CPU, with the same bytes as on
 """
 
 import json
+import math
 import sys
 import time
 from collections import defaultdict
@@ -267,7 +268,7 @@ class Muon(torch.optim.Optimizer):
         average = state.setdefault("momentum", torch.zeros_like(gradient))
         average.lerp_(gradient, 1 - _MOMENTUM)
         matrix = gradient.lerp(average, _MOMENTUM).flatten(1)  # Nesterov's
-        scale = 0.2 * max(matrix.shape) ** 0.5
+        scale = 0.2 * math.sqrt(max(matrix.shape))
         return scale * orthogonalize(matrix).reshape(gradient.shape)
 
     @staticmethod
@@ -278,7 +279,7 @@ class Muon(torch.optim.Optimizer):
         count += 1
         mean.lerp_(gradient, 1 - _ADAM_BETAS[0])
         square.lerp_(gradient.square(), 1 - _ADAM_BETAS[1])
-        first, second = (1 - beta ** float(count) for beta in _ADAM_BETAS)
+        first, second = (1 - math.pow(beta, float(count)) for beta in _ADAM_BETAS)
         return mean / first / ((square / second).sqrt() + 1e-8)
 
 
@@ -291,7 +292,7 @@ def orthogonalize(matrix: Tensor) -> Tensor:
     a, b, c = 3.4445, -4.7750, 2.0315
     is_tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if is_tall else matrix
-    x = x / (x.norm() + 1e-7)
+    x = x / torch.linalg.matrix_norm(x).clamp_min(1e-7)
     for _ in range(5):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
