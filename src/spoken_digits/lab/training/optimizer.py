@@ -292,7 +292,8 @@ def orthogonalize(matrix: Tensor) -> Tensor:
     a, b, c = 3.4445, -4.7750, 2.0315
     is_tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if is_tall else matrix
-    x = x / torch.linalg.matrix_norm(x).clamp_min(1e-7)
+    norm: Tensor = torch.linalg.matrix_norm(x)
+    x = x / norm.clamp_min(1e-7)
     for _ in range(5):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
