@@ -57,7 +57,6 @@ _LEVEL_FRAMES, _PEAK_FRAMES = 200, 5  # level: the loudest 50 ms of the last 2 s
 _FLOOR, _SILENCE = 1e-2, 1e-9  # the latter: power below any microphone's noise
 _CENTER, _SCALE = -2.7, 1.5  # of the logarithms, roughly
 _WINDOWS = (9, 18, 30)  # steps: 180, 360 and 600 ms
-_LARGE = 1_000  # values of an array that is worth another type
 _TOLERANCE = 1e-3
 
 State = dict[str, Tensor]
@@ -356,40 +355,29 @@ def compress_weights(content: bytes) -> bytes:
     """Store the weights of an ONNX file in 8 bits, to a third of its size.
 
     The kernels of convolutions over several channels become whole numbers of -127 to 127 and a
-    scale for each output channel, other large arrays half precision. Two operators before each give
-    single precision again; onnxruntime runs them once, when the file is opened.
+    scale for each output channel. Two operators before each give single precision again;
+    onnxruntime runs them once, when the file is opened.
     """
     model = onnx.load_from_string(content)
     graph = model.graph
     kernels = {node.input[1] for node in graph.node if node.op_type == "Conv"}
     nodes = []
-
-    def to_float(name: str) -> str:
-        nodes.append(helper.make_node("Cast", [f"{name}_stored"], [name], to=TensorProto.FLOAT))
-        return f"{name}_stored"
-
     for tensor in list(graph.initializer):
         name, values = tensor.name, numpy_helper.to_array(tensor)
         if name not in kernels or values.shape[1] == 1:
             continue
         peaks = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True)
         scales = np.maximum(peaks / 127, np.finfo(np.float32).tiny)
-        stored = np.rint(values / scales).astype(np.int8)
-        tensor.CopyFrom(numpy_helper.from_array(stored, to_float(f"{name}_integers")))
-        graph.initializer.append(numpy_helper.from_array(scales, f"{name}_scales"))
-        nodes.append(helper.make_node("Mul", [f"{name}_integers", f"{name}_scales"], [name]))
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            values = numpy_helper.to_array(node.attribute[0].t)
-            if values.dtype == np.float32 and values.size >= _LARGE:
-                node.attribute[0].t.CopyFrom(numpy_helper.from_array(values.astype(np.float16)))
-                node.output[0] = to_float(node.output[0])
-                nodes.insert(len(nodes) - 1, node)
-    first = {id(node) for node in nodes}
-    nodes += [node for node in graph.node if id(node) not in first]
-    sorted_nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        stored, whole, scale = (f"{name}_{part}" for part in ("stored", "whole", "scale"))
+        tensor.CopyFrom(numpy_helper.from_array(np.rint(values / scales).astype(np.int8), stored))
+        graph.initializer.append(numpy_helper.from_array(scales, scale))
+        nodes += [
+            helper.make_node("Cast", [stored], [whole], to=TensorProto.FLOAT),
+            helper.make_node("Mul", [whole, scale], [name]),
+        ]
+    nodes += graph.node
     del graph.node[:]
-    graph.node.extend(sorted_nodes)
+    graph.node.extend(nodes)
     return bytes(model.SerializeToString())
 
 
