@@ -200,7 +200,7 @@ INF = np.where(np.arange(4000) == 7, np.inf, tone())
         ("inf.wav", wav(INF, subtype="FLOAT"), "infinite.*expected numbers.*again"),
         ("folder", lambda p: p.mkdir(), "a folder; expected a recording: name the files"),
         ("missing.wav", lambda p: None, "no such file; expected.*check its name"),
-        ("cut.flac", cut("flac", 0.5), "cannot be read.*copy it"),
+        ("cut.flac", cut("flac", 0.5), "truncated or damaged.*copy or record"),
         ("cut.mp3", cut("mp3", 0.5), "truncated, it holds .* samples.*whole file: copy"),
         ("cut.ogg", cut("ogg", 0.02), "truncated, the last page of its stream.*copy"),
     ],

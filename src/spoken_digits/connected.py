@@ -320,18 +320,19 @@ class _Blocks:
     """Cuts samples that arrive in any portions into whole blocks, as many at once as there are."""
 
     def __init__(self, length: int) -> None:
-        self._length = length
-        self._rest = np.empty(0, np.float32)
+        self._rest, self._count = np.empty(length, np.float32), 0
 
     def __len__(self) -> int:
-        return len(self._rest)
+        return self._count
 
     def add(self, samples: FloatArray) -> Iterator[FloatArray]:
-        waiting = np.concatenate([self._rest, samples])
-        whole = len(waiting) // self._length * self._length
-        self._rest = waiting[whole:].copy()
-        for begin in range(0, whole, MAX_BLOCKS * self._length):
-            yield waiting[begin : min(begin + MAX_BLOCKS * self._length, whole)]
+        length = len(self._rest)
+        waiting = np.concatenate([self._rest[: self._count], samples])
+        whole = len(waiting) // length * length
+        self._count = len(waiting) - whole
+        self._rest[: self._count] = waiting[whole:]
+        for begin in range(0, whole, MAX_BLOCKS * length):
+            yield waiting[begin : min(begin + MAX_BLOCKS * length, whole)]
 
 
 class _Lattice:
