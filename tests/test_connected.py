@@ -315,15 +315,18 @@ def test_no_digit_ends_after_the_recording(shipped):
 def test_hours_take_no_more_memory_than_minutes(toy):
     stream = toy.stream(16_000)
     second = np.resize(np.repeat(spoken("3"), 2), 16_000)
+
+    def feed(minutes: int) -> None:
+        for _ in range(minutes):
+            for _ in range(60):
+                stream.feed(second)
+            gc.collect()  # what is left then is kept, not just not yet freed
+
     tracemalloc.start()
     try:
-        for _ in range(360):  # until numpy's pools of small arrays are full
-            stream.feed(second)
-        gc.collect()  # what is left then is kept, not just not yet freed
+        feed(8)  # for some minutes numpy's pools of small arrays fill
         before, _ = tracemalloc.get_traced_memory()
-        for _ in range(240):
-            stream.feed(second)
-        gc.collect()
+        feed(4)
         after, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
