@@ -56,10 +56,11 @@ MARKER = "voice-codecs"
 
 GAP_S = 0.2  # of digital silence between two recordings
 FRAME_S = 0.02  # of AMR and Opus: what a lost packet takes away
-MAX_CLIPS = 30  # of a digit, of Speech Commands, whose people say four of them far more often
-TAKES = 10  # of each digit, of each of FSDD's test speakers
-STRINGS = 60  # that are joined of the digits of Speech Commands
+MAX_CLIPS = 15  # of a digit, of Speech Commands, whose people say four of them far more often
+TAKES = 5  # of each digit, of each of FSDD's test speakers
+STRINGS = 30  # that are joined of the digits of Speech Commands
 POINT = 0.01
+ALIGNED = 60 * SAMPLE_RATE  # samples from which the delay is told
 UNCODED = "none"
 AMR_RATES = (4.75, 5.15, 5.9, 6.7, 7.4, 7.95, 10.2, 12.2)  # kbit/s
 AMR_NO_DATA = b"\x7c"  # a frame's header of type 15: nothing was received
@@ -145,17 +146,10 @@ def lossy_opus(kbit_s: int, lost: float, concealed: bool = True, fec: bool = Fal
 
     def encode(source: Path, file: Path) -> None:
         samples, rate = soundfile.read(source, dtype="int16")
-        file.write_bytes(soundfile_free(opus_call(samples, rate, kbit_s, lost, concealed, fec)))
+        received = opus_call(samples, rate, kbit_s, lost, concealed, fec)
+        soundfile.write(file, received, rate, subtype="PCM_16")
 
-    def decode(file: Path, decoded: Path) -> None:
-        samples = np.frombuffer(file.read_bytes(), np.int16)
-        soundfile.write(decoded, samples, 8_000, subtype="PCM_16")
-
-    return Step(8_000, ".call", encode, decode, "libopus")
-
-
-def soundfile_free(samples: NDArray[np.int16]) -> bytes:
-    return samples.tobytes()
+    return Step(8_000, ".wav", encode, "cp {file} {decoded}", "libopus")
 
 
 def opus_call(
@@ -325,8 +319,11 @@ CODECS: dict[str, tuple[Step, ...]] = {
     ),
 }
 BAR = ("GSM 06.10", "AMR-NB, 7.4", "AMR-NB, 7.95", "AMR-NB, 10.2", "AMR-NB, 12.2") + tuple(
-    name for name in CODECS if name.startswith(("Opus, 8,", "Opus, 12,", "Opus, 24,")) and
-    "lost" not in name and "then" not in name
+    name
+    for name in CODECS
+    if name.startswith(("Opus, 8,", "Opus, 12,", "Opus, 24,"))
+    and "lost" not in name
+    and "then" not in name
 )  # at most two points are to be lost at these
 
 
@@ -513,10 +510,8 @@ GUESSES = (
         "5 ms, its look-ahead, at every rate",
         (),
         lambda r: all(4 <= r[f"AMR-NB, {rate:g}"]["delay_ms"] <= 6 for rate in AMR_RATES),
-        lambda r: (
-            "{:.1f} to {:.1f} ms".format(
-                *(f([r[f"AMR-NB, {rate:g}"]["delay_ms"] for rate in AMR_RATES]) for f in (min, max))
-            )
+        lambda r: "{:.1f} to {:.1f} ms".format(
+            *(f([r[f"AMR-NB, {rate:g}"]["delay_ms"] for rate in AMR_RATES]) for f in (min, max))
         ),
     ),
     Guess(
@@ -528,12 +523,14 @@ GUESSES = (
             for name, row in r.items()
             if "lost" not in name and not name.startswith("Codec 2")
         ),
-        lambda r: "; ".join(
-            f"{name}: {row['gain_db']:+.1f} dB"
-            for name, row in r.items()
-            if "lost" not in name and abs(row["gain_db"]) > 0.5
-        )
-        or f"none; most {loudest(r)}",
+        lambda r: (
+            "; ".join(
+                f"{name}: {row['gain_db']:+.1f} dB"
+                for name, row in r.items()
+                if "lost" not in name and abs(row["gain_db"]) > 0.5
+            )
+            or f"none; most {loudest(r)}"
+        ),
     ),
     Guess(
         "AMR-WB at 6.6 or AMR-NB at 6.7 kbit/s, for a recognizer that takes 8 kHz?",
@@ -582,3 +579,538 @@ GUESSES = (
         ),
     ),
 )
+
+
+# What is sent
+
+
+def held_out_people(data: str | None = None) -> list[Spoken]:
+    """Read the people left out of both networks: AN4's fold 0, FSDD's two, Speech Commands' fifth."""
+    found = []
+    for utterance in evaluation_utterances("an4:0", data):
+        if utterance.content == "digits":
+            samples, rate = read_samples(utterance)
+            found.append(Spoken("an4", utterance.speaker, utterance.digits, samples, round(rate)))
+    joined = [t.string for t in digit_strings(None, data) if t.name == "speech_commands"]
+    found += [of_string("joined", i, string) for i, string in enumerate(joined[:STRINGS])]
+    fsdd = one_split("xsdr", read_corpus("fsdd", data)).test
+    for corpus, clips, limit in (
+        ("fsdd", fsdd, 2 * TAKES),
+        ("speech_commands", evaluation_clips(None, data), MAX_CLIPS),
+    ):
+        found += [of_clip(corpus, clip) for clip in choose(clips, limit)]
+    return found
+
+
+def synthetic_voices() -> list[Spoken]:
+    """Read the voices that ship, two of them, to see that all works."""
+    files = sorted(SHIPPED_VOICES.glob("[0-9]/flite-*_0.flac"))
+    clips = [Clip(file, file.parent.name, file.stem.rpartition("_")[0], "voices") for file in files]
+    voices = sorted({clip.speaker for clip in clips})[:2]
+    clips = [clip for clip in clips if clip.speaker in voices]
+    strings = make_strings(read_words(clips), 4)
+    return [
+        *(of_string("joined", i, string) for i, string in enumerate(strings)),
+        *(of_clip("speech_commands", clip) for clip in clips),
+    ]
+
+
+def of_string(name: str, number: int, string: DigitString) -> Spoken:
+    """Take a string of many people's digits: it is resampled as if it were a person of its own."""
+    return Spoken(name, f"{name}-{number}", string.digits, string.samples, SAMPLE_RATE)
+
+
+def of_clip(name: str, clip: Clip) -> Spoken:
+    samples, rate = read_audio(clip.file)
+    return Spoken(name, clip.speaker, clip.label, np.asarray(samples, np.float32), round(rate))
+
+
+def choose(clips: Sequence[Clip], limit: int) -> list[Clip]:
+    """Choose at most so many clips of each digit, of every speaker as many as can be."""
+    order = np.random.default_rng(0).permutation(len(clips))
+    taken: Counter[tuple[str, ...]] = Counter()
+    places = []
+    for i in order:
+        clip = clips[i]
+        places.append((taken[clip.label, clip.speaker], clip.label, str(clip.file), i))
+        taken[clip.label, clip.speaker] += 1
+    chosen = []
+    for _, label, _, i in sorted(places):
+        if taken[label,] < limit:
+            taken[label,] += 1
+            chosen.append(clips[i])
+    return chosen
+
+
+@dataclass(frozen=True)
+class Call:
+    """Recordings one after the other, with silence between.
+
+    Attributes
+    ----------
+    spoken
+        The recordings.
+    spans
+        Of each, where it begins and ends in `samples` at 8 kHz.
+    """
+
+    spoken: tuple[Spoken, ...]
+    spans: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, spoken: Iterable[Spoken]) -> "Call":
+        spoken, spans, cursor = tuple(spoken), [], round(GAP_S * SAMPLE_RATE)
+        for each in spoken:
+            stop = cursor + round(len(each.samples) * SAMPLE_RATE / each.rate)
+            spans.append((cursor, stop))
+            cursor = stop + round(GAP_S * SAMPLE_RATE)
+        return cls(spoken, tuple(spans))
+
+    def samples(self, rate: int) -> FloatArray:
+        """Return (L,) samples at this rate; what was recorded at a lower one has no more in it."""
+        factor = rate // SAMPLE_RATE
+        length = (self.spans[-1][1] + round(GAP_S * SAMPLE_RATE)) * factor
+        samples = np.zeros(length, np.float32)
+        for each, (start, stop) in zip(self.spoken, self.spans, strict=True):
+            if rate == SAMPLE_RATE:
+                sound = resample(each.samples, each.rate)
+            else:
+                sound = at_rate(each.samples, each.rate, rate)
+            count = min(len(sound), (stop - start) * factor)
+            samples[start * factor : start * factor + count] = sound[:count]
+        return np.clip(samples, -1, 1 - 2**-15)
+
+
+def run(command: str, **paths: Path) -> None:
+    """Run a shell command.
+
+    Raises
+    ------
+    RuntimeError
+        When it fails.
+    """
+    quoted = {name: shlex.quote(str(path)) for name, path in paths.items()}
+    program = f"{shlex.quote(ffmpeg())} -v error -y" if "{ffmpeg}" in command else ""
+    line = command.format(ffmpeg=program, **quoted)
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{line}: {done.stderr.strip() or done.returncode}")
+
+
+def send(call: Call, steps: Sequence[Step], folder: Path) -> tuple[FloatArray, float]:
+    """Encode and decode a call by one codec after the other.
+
+    Returns
+    -------
+    Samples (L,) at 8 kHz, and the kbit/s of the last file.
+    """
+    source, file = folder / "source.wav", folder / "none"
+    samples, before = call.samples(steps[0].rate), steps[0].rate
+    for step in steps:
+        samples, before = at_rate(samples, before, step.rate), step.rate
+        soundfile.write(source, samples, step.rate, subtype="PCM_16")
+        file, decoded = folder / f"coded{step.ending}", folder / "decoded.wav"
+        if callable(step.encode):
+            step.encode(source, file)
+        else:
+            run(step.encode, source=source, file=file)
+        size = file.stat().st_size
+        if callable(step.decode):
+            step.decode(file, decoded)
+        else:
+            run(step.decode, file=file, decoded=decoded)
+        samples, before = soundfile.read(decoded, dtype="float32")
+    seconds = (call.spans[-1][1] / SAMPLE_RATE) + GAP_S
+    return at_rate(samples, before, SAMPLE_RATE), 8 * size / seconds / 1_000
+
+
+def parts(call: Call, samples: FloatArray, late: int) -> list[FloatArray]:
+    """Cut the recordings out of what was received so many samples late."""
+    length = call.spans[-1][1] + abs(late)
+    padded = np.pad(samples, (max(0, -late), max(0, length - len(samples))))
+    late = max(late, 0)
+    return [padded[start + late : stop + late] for start, stop in call.spans]
+
+
+# What is recognized
+
+
+def recognize(
+    call: Call, received: Sequence[FloatArray], transcribe: Transcribe, recognizer: Recognizer
+) -> list[dict[str, Any]]:
+    """Return, of each recording, its digits, and of single digits where the word lies, in ms."""
+    rows = []
+    for spoken, samples in zip(call.spoken, received, strict=True):
+        row: dict[str, Any] = {
+            "name": spoken.name, "speaker": spoken.speaker, "said": spoken.digits
+        }  # fmt: skip
+        if spoken.name in ("an4", "joined"):
+            rows.append(row | {"found": transcribe(samples)[0]})
+            continue
+        answer = recognizer(samples, SAMPLE_RATE)
+        ends = [1_000 * answer.start_s, 1_000 * answer.end_s]
+        found = "" if answer.reason == "silence" else answer.label
+        rows.append(row | {"found": found, "ends_ms": ends})
+    return rows
+
+
+def align(said: str, found: str) -> tuple[Counter[str], Counter[str]]:
+    """Count errors by kind, and confusions: "59" is a five taken for nine, "5-" a missed five."""
+    errors: Counter[str] = Counter()
+    pairs: Counter[str] = Counter()
+    if not said or not found:
+        errors["deletions"], errors["insertions"] = len(said), len(found)
+        return errors, Counter([*(f"{d}-" for d in said), *(f"-{d}" for d in found)])
+    chunks = jiwer.process_words(" ".join(said), " ".join(found)).alignments[0]
+    for chunk in chunks:
+        before = said[chunk.ref_start_idx : chunk.ref_end_idx]
+        after = found[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        if chunk.type == "substitute":
+            errors["substitutions"] += len(before)
+            pairs.update(a + b for a, b in zip(before, after, strict=True))
+        elif chunk.type == "delete":
+            errors["deletions"] += len(before)
+            pairs.update(f"{d}-" for d in before)
+        elif chunk.type == "insert":
+            errors["insertions"] += len(after)
+            pairs.update(f"-{d}" for d in after)
+    return errors, pairs
+
+
+def summarize(
+    coded: Sequence[Mapping[str, Any]], plain: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return digit errors and whole strings, and what they lose to uncoded, over speakers."""
+    total: Counter[str] = Counter()
+    pairs: Counter[str] = Counter()
+    digits: dict[str, list[int]] = {}
+    wholes: dict[str, list[int]] = {}
+    for ours, theirs in zip(coded, plain, strict=True):
+        errors, confused = align(ours["said"], ours["found"])
+        before, _ = align(theirs["said"], theirs["found"])
+        total.update(errors)
+        pairs.update(confused)
+        count = len(ours["said"])
+        own = digits.setdefault(ours["speaker"], [0, 0, 0, 0])
+        for i, n in enumerate((errors.total(), count, before.total(), count)):
+            own[i] += n
+        own = wholes.setdefault(ours["speaker"], [0, 0, 0, 0])
+        for i, wrong in enumerate((ours, theirs)):
+            own[2 * i] += wrong["said"] != wrong["found"]
+            own[2 * i + 1] += 1
+    difference, interval = ratio_difference(list(digits.values()), np.random.default_rng(0))
+    whole, whole_interval = ratio_difference(list(wholes.values()), np.random.default_rng(0))
+    count = sum(len(each["said"]) for each in coded)
+    return {
+        "speakers": len(digits),
+        "recordings": len(coded),
+        "digits": count,
+        **{kind: total[kind] for kind in ("insertions", "deletions", "substitutions")},
+        "digit_error": total.total() / count,
+        "difference": difference,
+        "interval": list(interval),
+        "whole": sum(each["said"] == each["found"] for each in coded),
+        "whole_lost": whole,
+        "whole_lost_interval": list(whole_interval),
+        "confusions": dict(pairs.most_common()),
+    }
+
+
+SETS = {
+    "an4": ("an4",),
+    "strings": ("an4", "joined"),
+    "single": ("fsdd", "speech_commands"),
+}
+
+
+def row_of(
+    coded: Sequence[Mapping[str, Any]], plain: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return a row of results, but for level, delay and rate: see `summarize`."""
+    row: dict[str, Any] = {}
+    for kind, names in SETS.items():
+        own = [each for each in coded if each["name"] in names]
+        if own:
+            row[kind] = summarize(own, [each for each in plain if each["name"] in names])
+    # FSDD's clips begin and end with the word: there is no room for an end to move.
+    moved = [
+        np.subtract(ours["ends_ms"], theirs["ends_ms"])
+        for ours, theirs in zip(coded, plain, strict=True)
+        if ours["name"] == "speech_commands"
+    ]
+    for name, values in zip(("start_ms", "end_ms"), np.transpose(moved), strict=True):
+        row[name] = [float(v) for v in np.percentile(values, (5, 50, 95))]
+    return row
+
+
+def measure(
+    call: Call,
+    names: Sequence[str],
+    transcribe: Transcribe,
+    recognizer: Recognizer,
+    folder: Path,
+) -> dict[str, Any]:
+    """Send a call through each codec and recognize it; answers are kept in a folder."""
+    rows: dict[str, Any] = {}
+    uncoded: list[dict[str, Any]] = []
+    for name in (UNCODED, *names):
+        signal, recognized = answers(call, name, transcribe, recognizer, folder)
+        uncoded = uncoded or recognized
+        rows[name] = signal | row_of(recognized, uncoded)
+        print(f"{name}: {brief(rows[name])}", flush=True)
+    return rows
+
+
+def answers(
+    call: Call, name: str, transcribe: Transcribe, recognizer: Recognizer, folder: Path
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return rate, level and delay of a codec, and what `recognize` says, now or before."""
+    kept = folder / f"{slug(name)}.json"
+    if not kept.exists():
+        plain = call.samples(SAMPLE_RATE)
+        samples, kbit_s = (plain, None) if name == UNCODED else received(call, name, folder)
+        late = delay(samples[:ALIGNED], plain[:ALIGNED])
+        own = parts(call, samples, late)
+        power, before = (
+            sum(float(np.square(part, dtype=np.float64).sum()) for part in each)
+            for each in (own, parts(call, plain, 0))
+        )
+        signal = {
+            "kbit_s": kbit_s,
+            "gain_db": float(10 * np.log10(max(power, 1e-9) / before)),
+            "delay_ms": 1_000 * late / SAMPLE_RATE,
+        }
+        write_json(kept, [signal, recognize(call, own, transcribe, recognizer)])
+    signal, recognized = json.loads(kept.read_text("utf-8"))
+    return signal, recognized
+
+
+def slug(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def received(call: Call, name: str, folder: Path) -> tuple[FloatArray, float]:
+    """Send a call, or read what was received of it before."""
+    kept = folder / f"{slug(name)}.npz"
+    if not kept.exists():
+        with tempfile.TemporaryDirectory() as work:
+            samples, kbit_s = send(call, CODECS[name], Path(work))
+        np.savez(kept, samples=samples, kbit_s=kbit_s)
+    with np.load(kept) as file:
+        return file["samples"], float(file["kbit_s"])
+
+
+def brief(row: Mapping[str, Any]) -> str:
+    said = [f"{row['gain_db']:+.2f} dB, {row['delay_ms']:+.2f} ms"]
+    for kind in ("an4", "strings", "single"):
+        if kind in row:
+            said.append(f"{kind} {100 * row[kind]['digit_error']:.2f} %")
+    return ", ".join(said)
+
+
+# The page
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Markdown: codecs, guesses, the bar, what was not tried."""
+    rows = results["rows"]
+    lines = [
+        "| codec | kbit/s | AN4, digit error, % | AN4 and joined strings, % | points lost (95 %) "
+        "| whole strings, % | points lost (95 %) | single digits, % | points lost (95 %) "
+        "| start, ms | end, ms | level, dB | delay, ms | more often than uncoded |",
+        "|---|" + "---:|" * 12 + "---|",
+    ]
+    for name, row in rows.items():
+        strings, single = row["strings"], row["single"]
+        cells = [
+            name,
+            f"{row['kbit_s']:.1f}" if row["kbit_s"] else "",
+            percent(row["an4"]["digit_error"]),
+            percent(strings["digit_error"]),
+            margin(strings["difference"], strings["interval"]),
+            percent(strings["whole"] / strings["recordings"], 1),
+            margin(strings["whole_lost"], strings["whole_lost_interval"]),
+            percent(single["digit_error"]),
+            margin(single["difference"], single["interval"]),
+            *(moved(row[end]) for end in ("start_ms", "end_ms")),
+            f"{row['gain_db']:+.1f}",
+            f"{row['delay_ms']:.1f}",
+            confusions(row, rows[UNCODED]),
+        ]
+        if name == UNCODED:
+            cells = [*cells[:4], "", cells[5], "", cells[7], *[""] * 6]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n\n".join(
+        ["\n".join(lines), bar(rows), costly(rows), guesses(rows), untried(results), place(results)]
+    )
+
+
+def percent(fraction: float, digits: int = 2) -> str:
+    return f"{100 * fraction:.{digits}f}"
+
+
+def margin(difference: float, interval: Sequence[float]) -> str:
+    low, high = (f"{100 * value:+.1f}" for value in interval)
+    return f"{100 * difference:+.1f} ({low} to {high})"
+
+
+def moved(percentiles: Sequence[float]) -> str:
+    low, median, high = (f"{value:+.0f}" for value in percentiles)
+    return f"{median} ({low} to {high})"
+
+
+def confusions(row: Mapping[str, Any], plain: Mapping[str, Any]) -> str:
+    more: Counter[str] = Counter()
+    for kind in ("strings", "single"):
+        more += Counter(row[kind]["confusions"]) - Counter(plain[kind]["confusions"])
+    names = {"-": "nothing"}
+    return ", ".join(
+        f"{names.get(a, a)} → {names.get(b, b)}: {n}" for (a, b), n in more.most_common(3)
+    )
+
+
+def bar(rows: Rows) -> str:
+    said = []
+    for what, key in (("Digit error on strings", "difference"), ("Whole strings", "whole_lost")):
+        measured = {name: 100 * rows[name]["strings"][key] for name in BAR if name in rows}
+        over = [f"{name} ({points:.1f})" for name, points in measured.items() if points > 2]
+        verdict = "reached by all" if not over else f"missed by {'; '.join(over)}"
+        said.append(
+            f"{what}: at most 2 points lost at GSM, AMR-NB from 7.4 and Opus from 8 kbit/s: "
+            f"{verdict} of {len(measured)}; the most is {max(measured.values()):.1f}."
+        )
+    return "\n\n".join(said)
+
+
+def costly(rows: Rows) -> str:
+    over = [name for name in rows if name != UNCODED and lost(rows, name) > 100 * POINT]
+    sure = [name for name in over if rows[name]["strings"]["interval"][0] > 0]
+    return (
+        f"More than a point of digit error on strings is lost at {len(over)} of {len(rows) - 1}: "
+        f"{'; '.join(over) or 'none'}. Of these the interval is above 0 at: "
+        f"{'; '.join(sure) or 'none'}."
+    )
+
+
+def guesses(rows: Rows) -> str:
+    lines = [
+        "| question | guessed before the run | measured (points are of digit error on strings) | |",
+        "|---|---|---|---|",
+    ]
+    for each in GUESSES:
+        measured = each.measured(rows) if each.measured else points(rows, *each.names)
+        verdict = "right" if each.is_right(rows) else "**wrong**"
+        lines.append(f"| {each.question} | {each.guess} | {measured} | {verdict} |")
+    wrong = sum(not each.is_right(rows) for each in GUESSES)
+    return "\n".join([f"{len(GUESSES)} questions, {wrong} guessed wrong:", "", *lines])
+
+
+def untried(results: Mapping[str, Any]) -> str:
+    said = [f"{name}: {why}" for name, why in results["untried"].items()]
+    return f"Not tried. {'. '.join(said)}."
+
+
+def place(results: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    sizes = results["rows"][UNCODED]
+    people = "; ".join(
+        f"{kind}: {sizes[kind]['recordings']} recordings, {sizes[kind]['digits']} digits, "
+        f"{sizes[kind]['speakers']} people"
+        for kind in SETS
+    )
+    return f"{people}. Commit {results['commit']}; {versions}."
+
+
+def with_table(page: str, results: Mapping[str, Any]) -> str:
+    return replace_between(page, MARKER, table(results), PAGE.name)
+
+
+# The command
+
+
+PACKAGES = {  # of Debian, of libraries and tools that do not say their version
+    "sox": "sox",
+    "libopus": "libopus0",
+    "speexenc": "speex",
+    "c2enc": "codec2",
+    "bcg729": "libbcg729-0",
+    "vo-amrwbenc": "libvo-amrwbenc0",
+}
+
+
+def installed(tool: str) -> str | None:
+    """Return the version of a tool, None where it is not installed."""
+    if tool == "ffmpeg":
+        return version(tool)
+    if tool == "vo-amrwbenc" and not amrwb_library():
+        return None
+    if not shutil.which("dpkg-query"):
+        return None
+    query = ["dpkg-query", "-W", "-f", "${Version}", PACKAGES[tool]]
+    done = subprocess.run(query, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
+def main() -> int:
+    """Measure, and write results and page."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.voice_codecs", description=(__doc__ or "").partition("\n")[0]
+    )
+    text = "a network for strings that did not learn from AN4's fold 0 and FSDD's two test speakers"
+    parser.add_argument("--strings", type=Path, help=text)
+    text = "a network for single digits that did not learn from them; both: without, what ships, "
+    text += "with --smoke only"
+    parser.add_argument("--digits", type=Path, help=text)
+    parser.add_argument("--only", default="", help="codecs that have this in their name")
+    parser.add_argument("--work", type=Path, help="a folder that keeps answers, to go on later")
+    text = "two synthetic voices, to see that it runs; writes nothing"
+    parser.add_argument("--smoke", action="store_true", help=text)
+    parser.add_argument("--page", action="store_true", help="write the page again, nothing else")
+    arguments = parser.parse_args()
+    if arguments.page:
+        results = json.loads(RESULTS.read_text("utf-8"))
+        write_whole(PAGE, with_table(PAGE.read_text("utf-8"), results).encode())
+        return 0
+    if not (arguments.smoke or (arguments.strings and arguments.digits)):
+        parser.error("--strings and --digits: expected networks that left the people out")
+    tools = {step.needs: installed(step.needs) for steps in CODECS.values() for step in steps}
+    names = [
+        name
+        for name, steps in CODECS.items()
+        if arguments.only in name and all(tools[step.needs] for step in steps)
+    ]
+    call = Call.of(synthetic_voices() if arguments.smoke else held_out_people())
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.work or Path(temporary)
+        folder.mkdir(exist_ok=True)
+        transcribe = at_thresholds(StringNetwork(arguments.strings), ())
+        recognizer = load(arguments.digits, threshold=0)
+        rows = measure(call, names, transcribe, recognizer, folder)
+    if arguments.smoke or arguments.only:
+        return 0
+    missing = {
+        name: f"{', '.join(s.needs for s in steps if not tools[s.needs])} is not installed"
+        for name, steps in CODECS.items()
+        if name not in names
+    }
+    results = {
+        "benchmark": "voice-codecs",
+        "command": "python -m benchmarks.voice_codecs --strings STRINGS --digits DIGITS",
+        "commit": commit(),
+        "networks": {
+            name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for name, path in (("strings", arguments.strings), ("digits", arguments.digits))
+        },
+        "versions": {tool: number for tool, number in tools.items() if number}
+        | {"onnxruntime": metadata.version("onnxruntime")},
+        "untried": missing | UNTRIED,
+        "guesses": [{"question": each.question, "guess": each.guess} for each in GUESSES],
+        "rows": rows,
+    }
+    write_json(RESULTS, results)
+    write_whole(PAGE, with_table(PAGE.read_text("utf-8"), results).encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
