@@ -318,12 +318,15 @@ CODECS: dict[str, tuple[Step, ...]] = {
         lossy_opus(12, 0.1, fec=True),
     ),
 }
-BAR = ("GSM 06.10", "AMR-NB, 7.4", "AMR-NB, 7.95", "AMR-NB, 10.2", "AMR-NB, 12.2") + tuple(
-    name
-    for name in CODECS
-    if name.startswith(("Opus, 8,", "Opus, 12,", "Opus, 24,"))
-    and "lost" not in name
-    and "then" not in name
+BAR = (
+    *("GSM 06.10", "AMR-NB, 7.4", "AMR-NB, 7.95", "AMR-NB, 10.2", "AMR-NB, 12.2"),
+    *(
+        name
+        for name in CODECS
+        if name.startswith(("Opus, 8,", "Opus, 12,", "Opus, 24,"))
+        and "lost" not in name
+        and "then" not in name
+    ),
 )  # at most two points are to be lost at these
 
 
@@ -585,7 +588,7 @@ GUESSES = (
 
 
 def held_out_people(data: str | None = None) -> list[Spoken]:
-    """Read the people left out of both networks: AN4's fold 0, FSDD's two, Speech Commands' fifth."""
+    """Read people left out of training: AN4's fold 0, FSDD's two, Speech Commands' fifth."""
     found = []
     for utterance in evaluation_utterances("an4:0", data):
         if utterance.content == "digits":
@@ -659,6 +662,7 @@ class Call:
 
     @classmethod
     def of(cls, spoken: Iterable[Spoken]) -> "Call":
+        """Place recordings one after the other."""
         spoken, spans, cursor = tuple(spoken), [], round(GAP_S * SAMPLE_RATE)
         for each in spoken:
             stop = cursor + round(len(each.samples) * SAMPLE_RATE / each.rate)
@@ -851,22 +855,9 @@ def measure(
     folder: Path,
 ) -> dict[str, Any]:
     """Send a call through each codec and recognize it; answers are kept in a folder."""
-    rows: dict[str, Any] = {}
-    uncoded: list[dict[str, Any]] = []
     for name in (UNCODED, *names):
-        signal, recognized = answers(call, name, transcribe, recognizer, folder)
-        uncoded = uncoded or recognized
-        rows[name] = signal | row_of(recognized, uncoded)
-        print(f"{name}: {brief(rows[name])}", flush=True)
-    return rows
-
-
-def answers(
-    call: Call, name: str, transcribe: Transcribe, recognizer: Recognizer, folder: Path
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return rate, level and delay of a codec, and what `recognize` says, now or before."""
-    kept = folder / f"{slug(name)}.json"
-    if not kept.exists():
+        if (kept := folder / f"{slug(name)}.json").exists():
+            continue
         plain = call.samples(SAMPLE_RATE)
         samples, kbit_s = (plain, None) if name == UNCODED else received(call, name, folder)
         late = delay(samples[:ALIGNED], plain[:ALIGNED])
@@ -881,8 +872,20 @@ def answers(
             "delay_ms": 1_000 * late / SAMPLE_RATE,
         }
         write_json(kept, [signal, recognize(call, own, transcribe, recognizer)])
-    signal, recognized = json.loads(kept.read_text("utf-8"))
-    return signal, recognized
+        print(f"{name}: {signal}", flush=True)
+    return summaries(names, folder)
+
+
+def summaries(names: Iterable[str], folder: Path) -> dict[str, Any]:
+    """Return a row of results of each codec from the answers that a folder keeps."""
+    rows: dict[str, Any] = {}
+    uncoded: list[dict[str, Any]] = []
+    for name in (UNCODED, *names):
+        signal, answers = json.loads((folder / f"{slug(name)}.json").read_text("utf-8"))
+        uncoded = uncoded or answers
+        rows[name] = signal | row_of(answers, uncoded)
+        print(f"{name}: {brief(rows[name])}", flush=True)
+    return rows
 
 
 def slug(name: str) -> str:
@@ -997,12 +1000,18 @@ def guesses(rows: Rows) -> str:
         "| question | guessed before the run | measured (points are of digit error on strings) | |",
         "|---|---|---|---|",
     ]
+    verdicts: Counter[str] = Counter()
     for each in GUESSES:
-        measured = each.measured(rows) if each.measured else points(rows, *each.names)
-        verdict = "right" if each.is_right(rows) else "**wrong**"
+        try:
+            measured = each.measured(rows) if each.measured else points(rows, *each.names)
+            verdict = "right" if each.is_right(rows) else "**wrong**"
+        except KeyError:  # of a codec that was not tried
+            measured, verdict = "", "not measured"
+        verdicts[verdict] += 1
         lines.append(f"| {each.question} | {each.guess} | {measured} | {verdict} |")
-    wrong = sum(not each.is_right(rows) for each in GUESSES)
-    return "\n".join([f"{len(GUESSES)} questions, {wrong} guessed wrong:", "", *lines])
+    said = f"{len(GUESSES)} questions: {verdicts['right']} guessed right, "
+    said += f"{verdicts['**wrong**']} wrong, {verdicts['not measured']} not measured."
+    return "\n".join([said, "", *lines])
 
 
 def untried(results: Mapping[str, Any]) -> str:
@@ -1066,6 +1075,8 @@ def main() -> int:
     text = "two synthetic voices, to see that it runs; writes nothing"
     parser.add_argument("--smoke", action="store_true", help=text)
     parser.add_argument("--page", action="store_true", help="write the page again, nothing else")
+    text = "publish the answers that --work keeps, of however many codecs; recognize nothing"
+    parser.add_argument("--kept", action="store_true", help=text)
     arguments = parser.parse_args()
     if arguments.page:
         results = json.loads(RESULTS.read_text("utf-8"))
@@ -1073,12 +1084,17 @@ def main() -> int:
         return 0
     if not (arguments.smoke or (arguments.strings and arguments.digits)):
         parser.error("--strings and --digits: expected networks that left the people out")
+    if arguments.kept and not arguments.work:
+        parser.error("--kept: expected --work FOLDER, which keeps them")
     tools = {step.needs: installed(step.needs) for steps in CODECS.values() for step in steps}
     names = [
         name
         for name, steps in CODECS.items()
         if arguments.only in name and all(tools[step.needs] for step in steps)
     ]
+    if arguments.kept:
+        names = [name for name in names if (arguments.work / f"{slug(name)}.json").exists()]
+        return publish(summaries(names, arguments.work), tools, arguments)
     call = Call.of(synthetic_voices() if arguments.smoke else held_out_people())
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.work or Path(temporary)
@@ -1088,11 +1104,18 @@ def main() -> int:
         rows = measure(call, names, transcribe, recognizer, folder)
     if arguments.smoke or arguments.only:
         return 0
-    missing = {
-        name: f"{', '.join(s.needs for s in steps if not tools[s.needs])} is not installed"
-        for name, steps in CODECS.items()
-        if name not in names
-    }
+    return publish(rows, tools, arguments)
+
+
+def publish(
+    rows: Mapping[str, Any], tools: Mapping[str, str | None], arguments: argparse.Namespace
+) -> int:
+    """Write results and page."""
+    missing = {}
+    for name, steps in CODECS.items():
+        if name not in rows:
+            absent = ", ".join(step.needs for step in steps if not tools[step.needs])
+            missing[name] = f"{absent} is not installed" if absent else "not measured yet"
     results = {
         "benchmark": "voice-codecs",
         "command": "python -m benchmarks.voice_codecs --strings STRINGS --digits DIGITS",

@@ -1,4 +1,4 @@
-"""The benchmark of voice codecs: what it sends, loses, aligns and counts, and what its page says."""
+"""The benchmark of voice codecs: what it sends, loses, aligns and counts; its page."""
 
 import json
 from pathlib import Path
@@ -221,5 +221,5 @@ def test_silence_is_no_digit(call):
 
 def test_a_codec_that_fails_is_named(call, tmp_path):
     broken = Step(8_000, ".wav", "false {source}", "true")
-    with pytest.raises(RuntimeError, match="false .*source.wav: 1"):
+    with pytest.raises(RuntimeError, match=r"false .*source\.wav: 1"):
         voice_codecs.send(call, (broken,), tmp_path)
