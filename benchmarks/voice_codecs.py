@@ -708,12 +708,12 @@ def send(call: Call, steps: Sequence[Step], folder: Path) -> tuple[FloatArray, f
     -------
     Samples (L,) at 8 kHz, and the kbit/s of the last file.
     """
-    source, file = folder / "source.wav", folder / "none"
+    source, decoded, size = folder / "source.wav", folder / "decoded.wav", 0
     samples, before = call.samples(steps[0].rate), steps[0].rate
     for step in steps:
         samples, before = at_rate(samples, before, step.rate), step.rate
         soundfile.write(source, samples, step.rate, subtype="PCM_16")
-        file, decoded = folder / f"coded{step.ending}", folder / "decoded.wav"
+        file = folder / f"coded{step.ending}"
         if callable(step.encode):
             step.encode(source, file)
         else:
@@ -916,6 +916,8 @@ def brief(row: Mapping[str, Any]) -> str:
 
 def table(results: Mapping[str, Any]) -> str:
     """Markdown: codecs, guesses, the bar, what was not tried."""
+    if not results:
+        return "Not measured yet: `python -m benchmarks.voice_codecs`."
     rows = results["rows"]
     lines = [
         "| codec | kbit/s | AN4, digit error, % | AN4 and joined strings, % | points lost (95 %) "
@@ -1030,6 +1032,14 @@ def place(results: Mapping[str, Any]) -> str:
     return f"{people}. Commit {results['commit']}; {versions}."
 
 
+def read_results() -> dict[str, Any]:
+    """Return what was measured, nothing where nothing was."""
+    if not RESULTS.exists():
+        return {}
+    results: dict[str, Any] = json.loads(RESULTS.read_text("utf-8"))
+    return results
+
+
 def with_table(page: str, results: Mapping[str, Any]) -> str:
     return replace_between(page, MARKER, table(results), PAGE.name)
 
@@ -1079,8 +1089,7 @@ def main() -> int:
     parser.add_argument("--kept", action="store_true", help=text)
     arguments = parser.parse_args()
     if arguments.page:
-        results = json.loads(RESULTS.read_text("utf-8"))
-        write_whole(PAGE, with_table(PAGE.read_text("utf-8"), results).encode())
+        write_whole(PAGE, with_table(PAGE.read_text("utf-8"), read_results()).encode())
         return 0
     if not (arguments.smoke or (arguments.strings and arguments.digits)):
         parser.error("--strings and --digits: expected networks that left the people out")
