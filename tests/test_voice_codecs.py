@@ -115,7 +115,7 @@ def test_lost_frames_of_amr_are_concealed_or_silent(call, concealed, tmp_path):
     samples, _ = soundfile.read(decoded, dtype="int16")
     assert len(samples) == 160 * frames
     energy = [np.square(samples[160 * i : 160 * i + 160].astype(float)).sum() for i in lost]
-    assert (max(energy) > 0) is concealed
+    assert any(energy) is concealed
     kept = np.flatnonzero(~missing)
     assert np.square(samples.reshape(-1, 160)[kept].astype(float)).sum() > 0
 
