@@ -158,7 +158,7 @@ def test_opus_with_losses_is_as_long_and_silent_where_it_must_be(call, tmp_path)
     assert (found[True][~lost] == found[False][~lost]).all()
     late = voice_codecs.delay(found[True].astype(float), plain)
     aligned = found[True][late : late + len(plain)]
-    assert np.corrcoef(aligned, plain[: len(aligned)])[0, 1] > 0.8
+    assert np.corrcoef(aligned, plain[: len(aligned)])[0, 1] > 0.7
 
 
 @pytest.mark.parametrize(
