@@ -801,7 +801,8 @@ def test_speaking_shows_the_string_as_it_comes(page):
 
 def test_a_key_is_held_down_to_speak(page):
     page.keyboard.down("Space")
-    expect(page.locator("#digits")).to_have_text(SPOKEN[0])
+    # On a busy machine more than one digit may appear at once.
+    expect(page.locator("#digits")).to_have_text(re.compile(f"^{SPOKEN[0]}"))
     page.keyboard.up("Space")
     assert status(page, "result").startswith(f"Recognized {SPOKEN[0]}")
 

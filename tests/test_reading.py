@@ -311,7 +311,7 @@ def test_a_chunk_that_ends_beyond_any_file_is_refused(size, tmp_path):
     at = content.index(b"data")
     content = content[:at] + b"free" + size.to_bytes(8, "big") + content[at:]
     (tmp_path / "a.caf").write_bytes(content)
-    with pytest.raises(AudioError, match="cannot be read as audio"):
+    with pytest.raises(AudioError, match="cannot be read"):
         read_audio(tmp_path / "a.caf")
 
 

@@ -199,7 +199,8 @@ def find_parts(stream: BinaryIO, start: int, size: int) -> Layout:
         starts = [*file.find(_FLAC, lead), size]
         return Layout(tuple(((a, b),) for a, b in itertools.pairwise(starts)))
     for walk in (_walk_mp4, _walk_matroska, _walk_asf, _walk_amr, _walk_adts, _walk_mpeg):
-        if found := walk(file, lead):
+        found = walk(file, lead)
+        if found and (found.parts or found.missing):  # of MPEG there may be no whole frame
             return found
     is_noisy = _NOISY.match(file.at(lead, 3))
     return Layout(((),) if is_noisy else (((lead, size),),))

@@ -128,7 +128,7 @@ def test_the_command_trains_evaluates_and_makes_strings(
     assert trained_on["tts_voices"] == [v.speaker for v in flite_festival_voices]
     assert trained_on["phrases"] == 12 + 4 + 3 * len(flite_festival_voices)
     assert set(scored["false_digits"]) == {
-        "other words", "pink_noise", "rustle", "knocks", "scrapes",
+        "other words", "pink_noise", "rustle", "knocks", "scrapes", "puffs", "creaks",
     }  # fmt: skip
     assert main(["evaluate", "s.onnx", "--rejection", "--hours", "0.001", *where]) == 0
     assert "rustle" in capsys.readouterr().out
