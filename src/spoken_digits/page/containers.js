@@ -117,8 +117,9 @@ class Window {
 
 /** @param {Uint8Array | DataView} bytes @param {number} [at] @param {number} [count] */
 function text(bytes, at = 0, count = bytes.byteLength) {
-  const length = Math.max(0, Math.min(count, bytes.byteLength - at));
-  return String.fromCharCode(...new Uint8Array(bytes.buffer, bytes.byteOffset + at, length));
+  const begin = Math.min(at, bytes.byteLength); // beyond the end there is nothing
+  const length = Math.min(count, bytes.byteLength - begin);
+  return String.fromCharCode(...new Uint8Array(bytes.buffer, bytes.byteOffset + begin, length));
 }
 
 /** @param {Uint8Array<ArrayBuffer>} bytes @param {number} at @param {number} [stop] @returns {Part} */
