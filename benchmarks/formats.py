@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 import spoken_digits
 from benchmarks.__main__ import REPOSITORY
 from spoken_digits.audio import AudioError, open_audio
+from spoken_digits.lab.reporting.readme import replace_between
 from spoken_digits.lab.runs import commit, write_json, write_whole
 from spoken_digits.reading import Recording
 
@@ -424,9 +425,7 @@ def span(values: list[float], digits: int = 1) -> str:
 
 
 def with_table(page: str, results: dict[str, Any]) -> str:
-    begin, end = f"<!-- {MARKER}:begin -->", f"<!-- {MARKER}:end -->"
-    before, rest = page.split(begin)
-    return f"{before}{begin}\n{table(results)}\n{end}{rest.split(end)[1]}"
+    return replace_between(page, MARKER, table(results), PAGE.name)
 
 
 def main() -> int:

@@ -31,12 +31,13 @@ import spoken_digits
 from spoken_digits import serve as server
 from spoken_digits.audio import SAMPLE_RATE, read_audio
 from spoken_digits.connected import Segment, Transcriber
+from spoken_digits.lab.reporting.readme import replace_between
 from spoken_digits.lab.runs import commit, write_whole
 from spoken_digits.recognize import load
 
 REPOSITORY = Path(__file__).parents[1]
 RESULTS, PAGE = REPOSITORY / "results" / "load.json", REPOSITORY / "CONTRIBUTING.md"
-BEGIN, END = "<!-- load:begin -->", "<!-- load:end -->"
+MARKER = "load"
 VOICES = Path(spoken_digits.__file__).parent / "assets" / "voices"
 CHUNK_S = 3.0  # as much as the network runs at once: the day is over sooner
 
@@ -77,8 +78,7 @@ def with_table(page: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
         bars = ", ".join(f"{name} ≤ {bar:g}" for name, bar in sorted(row["bars"].items()))
         cells = (f"`{row['command']}`", SENTENCES[what](row), bars, row["commit"][:7])
         lines.append(f"| {' | '.join(cells)} |")
-    before, rest = page.split(BEGIN)
-    return "\n".join([f"{before}{BEGIN}", *lines, f"{END}{rest.split(END)[1]}"])
+    return replace_between(page, MARKER, "\n".join(lines), PAGE.name)
 
 
 SENTENCES: dict[str, Callable[[Mapping[str, Any]], str]] = {
