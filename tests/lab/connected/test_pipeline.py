@@ -175,6 +175,12 @@ def test_words_and_handling_noise_are_left_out_by_fold(data):
     assert len(set(kinds)) == 5
 
 
+def test_what_the_recipes_begin_from_can_be_read_and_fits_the_network():
+    folder = Path(__file__).parents[3] / "results" / "strings-base"
+    network = pipeline.StringNet()
+    network.load_state_dict(pipeline._read_initial(str(folder)))
+
+
 def test_weights_that_there_are_not_are_named(data, flite_festival_voices, capsys):
     pytest.importorskip("espeakng_loader", reason="needs the extra synth")
     missing = ["strings", "train", "--initial", "nowhere", "--steps", "1", "--data", str(data)]
