@@ -322,6 +322,7 @@ OTHER = {  # than those that ship: the page has none of its own
     "double_s": "0.2",
     "context_penalty": "1.5",
     "context_s": "0.2",
+    "context_bonus": "1",
 }
 
 
@@ -399,7 +400,7 @@ def test_a_digit_beside_other_words_is_as_probable_as_in_python(browser, tmp_pat
                         assert transcript.digits == ""
                     else:
                         zero = next(s for s in transcript.segments if s.digit == 0)
-                        p = 1 / (1 + np.exp(8_000 * (0.024**2 - 0.026**2) + 2 * sides))
+                        p = 1 / (1 + np.exp(8_000 * (0.024**2 - 0.026**2) + 2 * sides - 4))
                         assert zero.probability == pytest.approx(p, abs=1e-3)
                     answer = segments(page, here, samples[:end], [end, 333, 7])
                     for found in answer["found"]:
@@ -490,7 +491,8 @@ def test_a_single_digit_of_both_networks_is_that_of_python(
 
 
 def test_a_model_without_a_context_has_no_penalty(browser, tmp_path, monkeypatch):
-    old = {"context_penalty": None, "context_s": None, "min_overlap": "0.5"}
+    context = ("context_penalty", "context_s", "context_bonus")
+    old: dict[str, str | None] = dict.fromkeys(context, None) | {"min_overlap": "0.5"}
     model = write_toy_strings(tmp_path / "toy.onnx", **old)
     monkeypatch.setattr(serve, "SHIPPED_STRINGS", model)
     with served() as here:

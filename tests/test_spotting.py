@@ -108,23 +108,31 @@ def decode_whole(log_p, edges, d: Decoding, oh: bool = True, doubles: bool = Tru
             start_s = max(0, now_s - float(edges[peak, 0]))
             end_s = max(start_s, now_s - float(edges[peak, 1]))
             runs.append((word, steps, odds, word != OTHER and odds >= threshold, start_s, end_s))
-    found = []
+    found: list[tuple] = []
+    kept: set[int] = set()
     for i, (digit, steps, odds, counts, start_s, end_s) in enumerate(runs):
-        if digit >= OH or not counts:
+        if digit >= OH:
             continue
-        score = odds
+        gain, is_echo = 0.0, False
         for side in (runs[:i][::-1], runs[i + 1 :]):
-            for word, other, _, shields, *_ in side:
+            for word, other, other_odds, shields, other_start_s, other_end_s in side:
+                apart_s = abs(other.start - steps.start) * STEP / 8_000
                 if word in (NUMBER, OTHER):
-                    apart_s = abs(other.start - steps.start) * STEP / 8_000
-                    score -= d.context_penalty * (apart_s <= d.context_s)
+                    gain -= d.context_penalty * (apart_s <= d.context_s)
                     break
+                if word < OH and other_odds > odds:
+                    shared_s = min(end_s, other_end_s) - max(start_s, other_start_s)
+                    shorter_s = min(end_s - start_s, other_end_s - other_start_s)
+                    is_same = word == digit and shared_s > 0.5 * max(shorter_s, 1e-3)
+                    is_echo = is_echo or apart_s <= 0.08 or is_same
                 if shields:
+                    gain += d.context_bonus * (word < OH and apart_s <= d.context_s)
                     break
-        before = next((run for run in runs[:i][::-1] if run[3]), None)
+        before = next((j for j in range(i)[::-1] if j in kept or runs[j][3]), None)
+        before = runs[before] if before is not None else None
         after = next((run for run in runs[i + 1 :] if run[3]), None)
         emitted_s = before and (before[1].start + 1) * STEP / 8_000
-        if score < d.emission_threshold:
+        if odds + gain < d.emission_threshold or (is_echo and not counts):
             continue
         if before and before[0] == NUMBER and start_s - emitted_s <= d.number_before_s:
             continue
@@ -136,7 +144,9 @@ def decode_whole(log_p, edges, d: Decoding, oh: bool = True, doubles: bool = Tru
             times = before[0] - DOUBLE + 2 if start_s - emitted_s <= d.double_s else 1
         zero = np.prod(1 - (p[steps, 0] - oh_alone[steps]))
         is_oh = oh and digit == 0 and np.prod(1 - oh_alone[steps]) < zero
-        found += [(digit, is_oh, 1 / (1 + np.exp(-score)))] * times
+        kept.add(i)
+        odds += gain - d.emission_threshold
+        found += [(digit, is_oh, 1 / (1 + np.exp(-odds)))] * times
     return found
 
 
@@ -155,6 +165,13 @@ def test_digits_are_those_of_the_whole_recording(seed, options):
         probabilities = [each[2] for each in expected]
         assert [s.probability for s in found] == pytest.approx(probabilities, abs=1e-6)
         assert len(found) > 15
+        strict = replace(decoding, emission_threshold=1.5)
+        generous = replace(strict, context_bonus=1.2)
+        expected = decode_whole(log_p, edges, generous, **options)
+        more = spot(Spotter(generous, STEP, **options), (log_p, edges))
+        assert [(s.digit, s.word == "oh") for s in more] == [each[:2] for each in expected]
+        fewer = spot(Spotter(strict, STEP, **options), (log_p, edges))
+        assert len(more) > len(fewer) + (0 if context_s > 0.1 else -1)
         free = spot(
             Spotter(replace(decoding, context_penalty=0.0), STEP, **options), (log_p, edges)
         )
@@ -165,7 +182,7 @@ def test_digits_are_those_of_the_whole_recording(seed, options):
 @pytest.mark.parametrize("seed", range(5))
 def test_portions_make_no_difference(seed, options):
     log_p, edges = random_steps(seed)
-    decoding = replace(CONTEXT, other_weight=0.3)
+    decoding = replace(CONTEXT, other_weight=0.3, context_bonus=0.8)
     whole = spot(spotter(0.3, decoding, **options), (log_p, edges))
     rng, parts, position = np.random.default_rng(seed), [], 0
     while position < len(log_p):
@@ -183,7 +200,7 @@ def test_what_is_taken_back_is_told():
     words = [silence(2), steps((DOUBLE, 0.9, 0, 0)), silence(3)]
     words += [steps((7, 0.9, 0.09, 0.03), (7, 0.9, 0.12, 0.06)), silence(4)]
     assert spot(one, *words, steps((NUMBER, 0.9, 0, 0)), silence(40)) == []
-    assert told == [(DOUBLE, 2, 3, math.inf), (7, 6, 8, math.inf)]
+    assert told == [(7, 6, 8, math.inf), (DOUBLE, 2, 3, math.inf)]
     told.clear()
     one = spotter(0.5, on_penalty=lambda *word: told.append(word))
     assert len(spot(one, *words, silence(40), steps((TRIPLE, 0.9, 0, 0)), silence(1))) == 2
@@ -201,7 +218,7 @@ def test_penalties_of_other_words_are_told():
     one = spotter(0.5, CONTEXT, on_penalty=lambda *word: told.append(word))
     parts = [other, steps((DOUBLE, 0.9, 0, 0)), steps((7, 0.8, 0.03, 0)), other, silence(20)]
     assert spot(one, *parts) == []  # of odds 4 to 1, 0.9 to 1 are left: nothing to be repeated
-    assert told == [(DOUBLE, 1, 2, math.inf), (7, 2, 3, 1.5)]
+    assert told == [(7, 2, 3, 1.5), (DOUBLE, 1, 2, math.inf)]
 
 
 FINE = 80  # samples of a step of 10 ms
@@ -225,7 +242,14 @@ def probability_beside(*parts, context_s: float = 0.5, word_threshold: float = 9
     )
     segments = spot(Spotter(decoding, FINE, doubles=False), *parts)
     assert len(segments) <= 1
-    return segments[0].probability if segments else 0.0
+    return without_prior(segments[0], decoding) if segments else 0.0
+
+
+def without_prior(segment: Segment | None, decoding: Decoding) -> float:
+    """Return the probability of a segment where a lone digit is as probable as none."""
+    assert segment is not None
+    odds = segment.probability / (1 - segment.probability) * math.exp(decoding.emission_threshold)
+    return odds / (1 + odds)
 
 
 @pytest.mark.parametrize(("word", "threshold"), [(OTHER, 0.0), (NUMBER, 9.0), (NUMBER, 0.0)])
@@ -266,6 +290,46 @@ def test_another_word_is_as_improbable_as_a_run_may_be(p, loses):
         assert (probability_beside(*parts, silence(100)) < 0.4) == loses
 
 
+def test_a_digit_between_digits_gains_on_each_side_and_one_alone_must_be_sure():
+    decoding = replace(DECODING, emission_threshold=2.0, context_bonus=3.0, context_s=0.6)
+    sure, faint = steps((3, 0.95, 0.03, 0)), steps((7, 0.3, 0.03, 0))  # log-odds 2.9 and -0.8
+    pause, rest = silence(9), silence(60)
+    for parts, digits in (
+        ((sure,), "3"),
+        ((steps((3, 0.85, 0.03, 0)),), ""),
+        ((faint,), ""),
+        ((sure, pause, faint), "37"),
+        ((faint, pause, sure), "73"),
+        ((faint, pause, faint), ""),  # neither is a neighbour by itself
+        ((faint, silence(30), sure), "3"),
+        ((sure, pause, faint, pause, faint, pause, sure), "3773"),
+    ):
+        found = spot(Spotter(decoding, STEP), *parts, rest)
+        assert "".join(str(segment.digit) for segment in found) == digits
+    (first, middle, last) = spot(Spotter(decoding, STEP), sure, pause, faint, pause, sure, rest)
+    odds = {s: 0.95 / 0.05 * math.exp(3 - 2) for s in (first, last)}
+    odds[middle] = 0.3 / 0.7 * math.exp(2 * 3 - 2)
+    for segment, expected in odds.items():
+        assert segment.probability == pytest.approx(expected / (1 + expected), abs=1e-6)
+
+
+def test_a_second_run_of_one_digit_is_none():
+    decoding = replace(DECODING, emission_threshold=2.0, context_bonus=3.0, context_s=1.0)
+    sure, gap = steps((3, 0.95, 0.3, 0.03)), silence(4)
+    rest = silence(60)
+    here, later = steps((3, 0.3, 0.42, 0.06)), steps((3, 0.3, 0.1, 0.0))  # it began 0.3 s before
+    for second, digits in ((here, "3"), (later, "33")):
+        found = spot(Spotter(decoding, STEP), silence(9), sure, gap, second, rest)
+        assert "".join(str(segment.digit) for segment in found) == digits
+    # Another digit may lie at the same place, in fluent speech, but is not emitted so soon.
+    for second, pause, digits in ((8, 4, "38"), (8, 2, "38"), (8, 1, "3")):
+        another = steps((second, 0.3, 0.42, 0.06))
+        found = spot(Spotter(decoding, STEP), silence(9), sure, silence(pause), another, rest)
+        assert "".join(str(segment.digit) for segment in found) == digits
+        found = spot(Spotter(decoding, STEP), silence(9), another, silence(pause), sure, rest)
+        assert "".join(str(segment.digit) for segment in found) == digits[::-1]
+
+
 def test_what_lies_between_is_the_neighbour():
     other, double = steps((OTHER, 0.9, 0, 0)), steps((DOUBLE, 1 - 1e-6, 0, 0))
     weak_double, number = steps((DOUBLE, 0.9, 0, 0)), steps((NUMBER, 0.9, 0, 0))
@@ -291,9 +355,12 @@ def test_at_the_end_of_a_stream_the_words_so_far_count():
     assert probability_beside(digit) == pytest.approx(0.8)
     assert probability_beside(digit, silence(3), other) < 0.4
     assert probability_beside(other, digit) < 0.4
-    one = Spotter(replace(CONTEXT, emission_threshold=-9.0), STEP)
+    decoding = replace(CONTEXT, emission_threshold=-9.0)
+    one = Spotter(decoding, STEP)
     spot(one, other)
-    assert spot(one, digit)[0].probability == pytest.approx(0.8)  # what is ended is no neighbour
+    assert without_prior(spot(one, digit)[0], decoding) == pytest.approx(
+        0.8
+    )  # what is ended is no neighbour
 
 
 def test_a_digit_waits_for_its_neighbour_and_is_less_probable_from_its_first_step():
@@ -305,11 +372,11 @@ def test_a_digit_waits_for_its_neighbour_and_is_less_probable_from_its_first_ste
     one = Spotter(decoding, STEP)
     one.add(*steps((7, 0.8, 0.03, 0.0)))
     one.add(*silence(9))
-    assert one.partial is not None
-    assert one.partial.probability == pytest.approx(0.8)
+    assert without_prior(one.partial, decoding) == pytest.approx(0.8)
     one.add(*steps((OTHER, 0.15, 0.0, 0.0)))
-    assert one.partial is not None
-    assert one.partial.probability == pytest.approx(0.4716, abs=1e-3)  # 4 / (4 + e ** 1.5)
+    assert without_prior(one.partial, decoding) == pytest.approx(
+        0.4716, abs=1e-3
+    )  # 4 / (4 + e ** 1.5)
     one = Spotter(replace(decoding, emission_threshold=0.0), STEP)
     one.add(*steps((7, 0.8, 0.03, 0.0)))
     assert one.partial is not None
@@ -417,7 +484,8 @@ def test_zero_and_oh_at_one_step_are_one_digit():
     log_p[0, [0, OH, BLANK]] = np.log([0.25, 0.45, 0.3])
     (segment,) = spot(spotter(0.65), (log_p, edges))
     assert (segment.digit, segment.word) == (0, "oh")
-    assert segment.probability == pytest.approx(0.7, abs=1e-6)
+    prior = replace(DECODING, emission_threshold=math.log(0.65 / 0.35))
+    assert without_prior(segment, prior) == pytest.approx(0.7, abs=1e-6)
     assert spot(spotter(0.65, oh=False), (log_p, edges)) == []
     log_p[0, [0, OH]] = np.log([0.45, 0.25])
     assert spot(spotter(0.65), (log_p, edges))[0].word == "zero"

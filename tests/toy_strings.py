@@ -76,6 +76,7 @@ def write_toy_strings(path: Path, **metadata: Any) -> Path:
         "double_s": "0.5",
         "context_penalty": "2",
         "context_s": "0.5",
+        "context_bonus": "0",
         "step": str(STEP),
         "block": str(BLOCK),
         "lookahead": str(LOOKAHEAD),

@@ -354,7 +354,10 @@ class _Lattice:
         self._edges.append(edges)
 
     def weaken(self, word: int, first: int, stop: int, penalty: float) -> None:
-        """Lower the log-odds that the steps from first to stop emit a word; a digit: that any."""
+        """Lower the log-odds that the steps from first to stop emit a word; a digit: that any.
+
+        A negative penalty raises them.
+        """
         self._penalties.append((word, first, stop, penalty))
 
     @cached_property
@@ -395,10 +398,12 @@ def _weaken(log_p: FloatArray, blank: FloatArray, penalty: float) -> None:
     log_absent = np.log1p(-p)
     total = log_absent.sum()  # its log-odds against any step are log(1 - exp(total)) - total
     power = -np.logaddexp(0, np.log(-np.expm1(total)) - total - penalty) / total
-    weaker = -np.expm1(power * log_absent)
+    changed = -np.expm1(power * log_absent)
+    # What digits lose or gain is the blank's: it has at least what rounding leaves.
+    left = np.maximum(np.exp(blank.astype(np.float64)) + p - changed, _MIN_ABSENT)
+    blank[:] = np.log(left)
     with np.errstate(divide="ignore"):
-        blank[:] = np.logaddexp(blank, np.log(p - weaker))
-        log_p += np.log(weaker / p)[:, None]
+        log_p += np.log(changed / p)[:, None]
 
 
 def _ended(segment: Segment, end_s: float) -> Segment:

@@ -4,7 +4,7 @@ Shapes: U steps, C = 16 classes, those of `LABELS`.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
 
@@ -26,6 +26,7 @@ __all__ = [
     "Decoding",
     "Segment",
     "Spotter",
+    "decode_whole",
     "merge_oh",
     "score_run",
     "single_word",
@@ -39,7 +40,8 @@ DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "e
 # thousand, million. "other" is any other word.
 LABELS = (*"0123456789", "oh", "double", "triple", "number", "other", "blank")
 OH, DOUBLE, TRIPLE, NUMBER, OTHER, BLANK = range(10, 16)
-_DIGITS = slice(10)
+_LONGEST_DIGIT_S = 2.0  # from its beginning to its emission
+_ECHO_S, _ECHO_OVERLAP = 0.08, 0.5
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Decoding:
     Attributes
     ----------
     emission_threshold : float
-        Score, as `score_run` gives it, that a digit must reach to be emitted.
+        Score, as `score_run` gives it, that a digit must reach to be emitted, where nothing is
+        beside it. So its negative is the log-odds of the prior probability of a lone digit.
     word_threshold : float
         Log-odds that "double", "triple" or a number word must reach to have an effect.
     other_weight : float
@@ -70,7 +73,9 @@ class Decoding:
         neighbour is a number word or another word.
     context_s : float
         Seconds between the emissions of a digit and of its neighbour, 0 or more: if they are
-        further apart, the digit loses nothing.
+        further apart, the digit loses nothing, and gains nothing.
+    context_bonus : float
+        Log-odds, 0 or more, that a digit gains for each side on which its neighbour is a digit.
     """
 
     emission_threshold: float
@@ -82,10 +87,11 @@ class Decoding:
     double_s: float
     context_penalty: float = 0.0
     context_s: float = 0.0
+    context_bonus: float = 0.0
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Decoding":
-        """Read the metadata of a model file; one without the context's entries has no penalty.
+        """Read the metadata of a model file; those of the context may be missing.
 
         Raises
         ------
@@ -113,7 +119,8 @@ class Segment:
         Where in the recording it is spoken, to some hundredths of a second. Where "double" or
         "triple" repeats a digit, equal parts of the time of the digit's word.
     probability : float
-        That it is there and is this digit, 0 to 1; other words beside it make it less.
+        That it is there and is this digit, 0.5 to 1: other words beside it make it less, digits
+        beside it make it more.
     """
 
     digit: int
@@ -166,7 +173,7 @@ def score_run(p: float, p_other: float, other_weight: float) -> float:
 
 
 def _weaken(p: float, penalty: float) -> float:
-    """Return the probability whose log-odds are less by the penalty than those of p."""
+    """Return the probability whose log-odds are less by the penalty than those of p, or more."""
     left = p * np.exp(-penalty)
     return float(left / (left + 1 - p)) if p < 1 else p
 
@@ -182,13 +189,20 @@ class _Run:
         Its first step, and the step after its last.
     emitted_s
         When its first step ended.
-    is_after_other, is_before_other
-        Whether its neighbour on this side is a number word or another word, and near.
+    start_s, end_s
+        Of a digit, where it is spoken.
+    score
+        Of `score_run`, so far.
+    is_kept
+        Whether it is a digit that was emitted.
+    is_used
+        Whether it is a "double" or "triple" that repeats a digit.
     """
 
-    def __init__(self, word: int, first: int, now_s: float) -> None:
+    def __init__(self, word: int, first: int, now_s: float, other_weight: float) -> None:
         self.word, self.first, self.stop, self.emitted_s = word, first, first, now_s
-        self.is_after_other = self.is_before_other = False
+        self.score, self._other_weight = -math.inf, other_weight
+        self.is_kept = self.is_used = False
         self.start_s = self.end_s = self._peak = 0.0
         self._absent = np.ones(BLANK)  # probability of each word that no step emits it
         self._absent_oh = self._absent_zero = self._absent_other = 1.0
@@ -206,6 +220,7 @@ class _Run:
             self._peak = float(probabilities[self.word])
             self.start_s = max(0.0, now_s - float(edges[0]))
             self.end_s = max(self.start_s, now_s - float(edges[1]))
+        self.score = score_run(self.probability, float(1 - self._absent_other), self._other_weight)
 
     @property
     def is_digit(self) -> bool:
@@ -216,10 +231,11 @@ class _Run:
         """Probability that any of the steps emits the word."""
         return float(1 - self._absent[self.word])
 
-    @property
-    def p_other(self) -> float:
-        """Probability that any of the steps emits a word that is no digit."""
-        return float(1 - self._absent_other)
+    def overlap(self, other: "_Run") -> float:
+        """Return which part of the shorter one's place lies in the other's: 0 to 1."""
+        shared_s = min(self.end_s, other.end_s) - max(self.start_s, other.start_s)
+        shorter_s = min(self.end_s - self.start_s, other.end_s - other.start_s)
+        return max(0.0, shared_s) / max(shorter_s, 1e-3)
 
     def segment(self, penalty: float) -> Segment:
         """Make the segment of a digit that loses some of its log-odds."""
@@ -227,6 +243,148 @@ class _Run:
         word = "oh" if is_oh else DIGIT_WORDS[self.word]
         probability = _weaken(self.probability, penalty)
         return Segment(self.word, word, self.start_s, self.end_s, probability)
+
+
+class _Tracker:
+    """Finds runs: consecutive steps at which one word is the most probable, and not improbable."""
+
+    def __init__(self, decoding: Decoding, step: int, oh: bool) -> None:
+        self._decoding, self._step, self._oh = decoding, step, oh
+        self.steps = 0
+        self.run: _Run | None = None  # the one that goes on
+
+    def add(self, log_p: FloatArray, edges: FloatArray) -> Iterator[_Run | None]:
+        """Take the next steps, (U, C) and (U, 2); yield for each the run that ends before it."""
+        rows = np.exp(log_p).astype(np.float64)
+        for row, merged, edge in zip(rows, merge_oh(rows, self._oh), edges, strict=True):
+            self.steps += 1
+            now_s = self.steps * self._step / SAMPLE_RATE
+            word = int(merged[:BLANK].argmax())
+            is_emitted = merged[word] >= self._decoding.min_step_probability
+            ended = None
+            if self.run and not (is_emitted and word == self.run.word):
+                ended = self.end()
+            if is_emitted:
+                if self.run is None:
+                    self.run = _Run(word, self.steps - 1, now_s, self._decoding.other_weight)
+                self.run.add(merged, row[OH] if self._oh else 0.0, now_s, edge)
+            yield ended
+
+    def end(self) -> _Run | None:
+        """End the run that goes on, if there is one, and return it."""
+        ended, self.run = self.run, None
+        return ended
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """What becomes of a digit: whether it is emitted, and the log-odds that it loses."""
+
+    is_kept: bool
+    penalty: float
+    repeated_by: _Run | None = None
+
+    @property
+    def times(self) -> int:
+        """How often the digit is said."""
+        return {None: 1, DOUBLE: 2, TRIPLE: 3}[self.repeated_by.word if self.repeated_by else None]
+
+
+class _Judge:
+    """Decides by its score and the words beside it what becomes of a digit: see `Spotter`."""
+
+    def __init__(self, decoding: Decoding, step: int, doubles: bool) -> None:
+        self._decoding, self._step, self._doubles = decoding, step, doubles
+
+    def counts(self, run: _Run) -> bool:
+        """Whether a digit, by itself, or a word that is none has an effect."""
+        if run.is_digit:
+            return run.score >= self._decoding.emission_threshold
+        if run.word == OTHER:
+            return False
+        return bool(log_odds(run.probability) >= self._decoding.word_threshold)
+
+    def is_near(self, one: _Run, step: int) -> bool:
+        """Whether a word that begins at this step may be the neighbour of another."""
+        apart_s = abs(step - one.first) * self._step / SAMPLE_RATE
+        return apart_s <= self._decoding.context_s
+
+    def __call__(self, runs: Sequence[_Run], index: int) -> _Judgement:
+        """Judge the digit at this index of all runs, those before it having been judged."""
+        d, digit = self._decoding, runs[index]
+        earlier, later = range(index - 1, -1, -1), range(index + 1, len(runs))
+        penalty, echoes = d.emission_threshold, False
+        for side in (earlier, later):
+            for other in map(runs.__getitem__, side):
+                if other.word in (NUMBER, OTHER):
+                    penalty += d.context_penalty * self.is_near(digit, other.first)
+                    break
+                echoes = echoes or (other.is_digit and _is_echo(digit, other))
+                if self.counts(other):
+                    is_neighbour = other.is_digit and self.is_near(digit, other.first)
+                    penalty -= d.context_bonus * is_neighbour
+                    break
+        before = next((runs[i] for i in earlier if runs[i].is_kept or self.counts(runs[i])), None)
+        after = next((runs[i] for i in later if self.counts(runs[i])), None)
+        since_s = digit.start_s - before.emitted_s if before else math.inf
+        until_s = after.emitted_s - digit.end_s if after else math.inf
+        if (before and before.word == NUMBER and since_s <= d.number_before_s) or (
+            after and after.word == NUMBER and until_s <= d.number_after_s
+        ):
+            return _Judgement(False, math.inf)
+        if echoes and not self.counts(digit):
+            return _Judgement(False, max(penalty, d.emission_threshold))
+        is_kept = digit.score >= penalty
+        is_double = before and before.word in (DOUBLE, TRIPLE) and since_s <= d.double_s
+        repeated = before if is_double and is_kept and self._doubles else None
+        return _Judgement(is_kept, penalty, repeated)
+
+
+def _is_echo(digit: _Run, other: _Run) -> bool:
+    """Whether a digit seems to be another, more probable one, emitted once more.
+
+    That is, at about the same time, or the same digit at the same place. Of other digits the places
+    of neighbours may overlap in fluent speech.
+    """
+    if other.score <= digit.score:
+        return False
+    if abs(other.emitted_s - digit.emitted_s) <= _ECHO_S:
+        return True
+    return digit.word == other.word and digit.overlap(other) > _ECHO_OVERLAP
+
+
+def decode_whole(
+    log_p: FloatArray, edges: FloatArray, decodings: Sequence[Decoding], step: int
+) -> list[str]:
+    """Decode a whole recording with several constants: the digits that a `Spotter` gives with each.
+
+    Parameters
+    ----------
+    log_p, edges
+        (U, C) and (U, 2) of all its steps.
+    decodings
+        Those that agree in `min_step_probability` and `other_weight` share most of the work.
+    step
+        Samples of a step.
+    """
+    found: dict[tuple[float, float], list[_Run]] = {}
+    answers = []
+    for decoding in decodings:
+        key = (decoding.min_step_probability, decoding.other_weight)
+        if key not in found:
+            tracker = _Tracker(decoding, step, oh=True)
+            ended = [*tracker.add(log_p, edges), tracker.end()]
+            found[key] = [run for run in ended if run]
+        runs, judge, digits = found[key], _Judge(decoding, step, doubles=True), ""
+        for run in runs:
+            run.is_kept = False
+        for i, run in enumerate(runs):
+            if run.is_digit:
+                judgement = judge(runs, i)
+                run.is_kept = judgement.is_kept
+                digits += str(run.word) * (judgement.times * judgement.is_kept)
+        answers.append(digits)
+    return answers
 
 
 class Spotter:
@@ -241,10 +399,13 @@ class Spotter:
     not tell the place, only the order: "double" and "triple" repeat the digit after them, and a
     number word rejects the digits before and after it, if they are near.
 
-    What seems a digit in the middle of other speech is seldom one. So a digit loses
-    `context_penalty` of its score for each side on which its neighbour is a number word or another
-    word. Its neighbour is the next of these words, however improbable, unless a digit that reaches
-    the emission threshold without its own penalty, or "double" or "triple", lies between.
+    What seems a digit in the middle of other speech is seldom one, and between digits there is
+    seldom anything else. So a digit loses `context_penalty` of its score for each side on which its
+    neighbour is a number word or another word, and gains `context_bonus` for each on which it is a
+    digit. The neighbour is the next of these that is near: a word however improbable, a digit only
+    if it counts, that is, reaches the emission threshold by itself; "double" or "triple" in between
+    leave no neighbour. A digit that does not count is not emitted where it echoes a more probable
+    one, see `_is_echo`: for one word the network now and then has a second run.
 
     A digit is final when the next word is known, or would come too late to be its neighbour, or a
     number that rejects it. So the answers do not depend on how the steps arrive.
@@ -260,9 +421,10 @@ class Spotter:
     doubles
         Whether "double" and "triple" repeat digits; if not, they do nothing.
     on_penalty
-        Is called with each word that loses log-odds: the index of its label, its first step, the
-        step after its last, and how many it loses. These are digits beside other words and, with an
-        infinite penalty, digits beside numbers, and "double" without a digit.
+        Is called with each word that loses log-odds, or gains some: the index of its label, its
+        first step, the step after its last, and how many it loses. These are all digits, by the
+        emission threshold less what their neighbours give, and with an infinite penalty digits
+        beside numbers, and "double" without a digit.
     """
 
     def __init__(
@@ -275,16 +437,14 @@ class Spotter:
         on_penalty: Callable[[int, int, int, float], None] = lambda *_: None,
     ) -> None:
         self._decoding, self._step, self._on_penalty = decoding, step, on_penalty
-        self._oh, self._doubles = oh, doubles
-        self._steps = 0
-        self._run: _Run | None = None
-        self._held: _Run | None = None  # a digit that may still be rejected
-        # Words that are neither digits nor of the kind "other": the last before the digit that is
-        # held, the first after it, and the last that was emitted.
-        self._before: _Run | None = None
-        self._after: _Run | None = None
-        self._last: _Run | None = None
-        self._other: _Run | None = None  # a number or other word, the next digit's neighbour
+        self._tracker = _Tracker(decoding, step, oh)
+        self._judge = _Judge(decoding, step, doubles)
+        # Those that have ended. The first `_final` of them are kept as what is before the others.
+        self._runs: list[_Run] = []
+        self._final = 0
+        self._memory_s = _LONGEST_DIGIT_S + max(
+            decoding.context_s, decoding.double_s, decoding.number_before_s
+        )
 
     @property
     def partial(self) -> Segment | None:
@@ -292,139 +452,91 @@ class Spotter:
 
         It may also turn out to be no digit; and it is one, even if "double" will repeat it.
         """
-        candidates = []
-        if self._held and self._is_kept(self._held, self._before, self._after):
-            candidates.append(self._held)
-        run = self._run
-        if run and run.is_digit and self._is_kept(run, self._last):
-            candidates.append(run)
-        segments = [run.segment(self._penalty(run)) for run in candidates]
+        runs = self._all_runs()
+        segments = []
+        for i in range(self._final, len(runs)):
+            if runs[i].is_digit and (judgement := self._judge(runs, i)).is_kept:
+                segments.append(runs[i].segment(judgement.penalty))
         return max(segments, key=lambda segment: segment.probability, default=None)
 
     def add(self, log_p: FloatArray, edges: FloatArray) -> list[Segment]:
         """Take the next steps, (U, C) and (U, 2); return the segments that are final now."""
         segments: list[Segment] = []
-        rows = np.exp(log_p).astype(np.float64)
-        for row, merged, edge in zip(rows, merge_oh(rows, self._oh), edges, strict=True):
-            self._steps += 1
-            now_s = self._steps * self._step / SAMPLE_RATE
-            word = int(merged[:BLANK].argmax())
-            is_emitted = merged[word] >= self._decoding.min_step_probability
-            if self._run and not (is_emitted and word == self._run.word):
-                segments += self._end_run()
-            if is_emitted:
-                self._run = self._run or self._begin_run(word, now_s)
-                self._run.add(merged, row[OH] if self._oh else 0.0, now_s, edge)
-            if self._held and self._is_settled(self._held, now_s):
+        for ended in self._tracker.add(log_p, edges):
+            if ended:
+                self._runs.append(ended)
+            if self._final < len(self._runs):
                 segments += self._release()
         return segments
 
     def end(self) -> list[Segment]:
         """End the current run; return the segments that were not final yet."""
-        segments = [*self._end_run(), *self._release()]
-        self._drop_double(self._last)
-        self._last = self._other = None
+        if ended := self._tracker.end():
+            self._runs.append(ended)
+        segments = self._release(at_end=True)
+        self._forget(len(self._runs))
         return segments
 
-    def _score(self, digit: _Run) -> float:
-        return score_run(digit.probability, digit.p_other, self._decoding.other_weight)
+    def _all_runs(self) -> list[_Run]:
+        return [*self._runs, self._tracker.run] if self._tracker.run else self._runs
 
-    def _penalty(self, digit: _Run) -> float:
-        return self._decoding.context_penalty * (digit.is_after_other + digit.is_before_other)
-
-    def _counts(self, run: _Run) -> bool:
-        """Whether a digit, without a penalty, or a word that is none has an effect."""
-        if run.is_digit:
-            return self._score(run) >= self._decoding.emission_threshold
-        return bool(log_odds(run.probability) >= self._decoding.word_threshold)
-
-    def _is_kept(self, digit: _Run, before: _Run | None, after: _Run | None = None) -> bool:
-        """Whether a digit is emitted, by its score and the words beside it."""
-        threshold = self._decoding.emission_threshold
-        is_probable = self._score(digit) - self._penalty(digit) >= threshold
-        return is_probable and not self._is_rejected(digit, before, after)
-
-    def _begin_run(self, word: int, now_s: float) -> _Run:
-        """Begin a run of the word; see whether it is a digit's neighbour, or has one."""
-        run = _Run(word, self._steps - 1, now_s)
-        if run.is_digit and self._other:
-            run.is_after_other = self._is_near(self._other, run.first)
-        if word in (NUMBER, OTHER):
-            self._other = run
-            if self._held and self._after is None and self._is_near(self._held, run.first):
-                self._held.is_before_other = True
-        return run
-
-    def _is_near(self, before: _Run, step: int) -> bool:
-        """Whether a word that begins at this step is the neighbour of the one before."""
-        return (step - before.first) * self._step / SAMPLE_RATE <= self._decoding.context_s
-
-    def _is_settled(self, held: _Run, now_s: float) -> bool:
-        """Whether nothing that comes can change what becomes of the digit."""
-        run = self._run
-        if run and run.is_digit:
-            return self._counts(run)
-        if self._after:
-            return True
-        if run and run.word == NUMBER:
-            return False
-        is_past = now_s > held.end_s + self._decoding.number_after_s
-        return is_past and not self._is_near(held, self._steps - 1)
-
-    def _end_run(self) -> list[Segment]:
-        """End the current run; return the segments that are final by it."""
-        run, self._run = self._run, None
-        if not run or run.word == OTHER or not self._counts(run):
-            return []
-        if run.word != NUMBER:
-            self._other = None
-        if run.is_digit:
-            segments = self._release()
-            self._held, self._before, self._last = run, self._last, None
-            return segments
-        self._drop_double(self._last)
-        self._last = run
-        if self._held and self._after is None:
-            self._after = run
-        return []
-
-    def _release(self) -> list[Segment]:
-        """Release the digit that is held, if it is kept; repeat it after "double"."""
-        held, before, after = self._held, self._before, self._after
-        self._held = self._before = self._after = None
-        if held is None:
-            return []
-        is_kept, times = self._is_kept(held, before, after), 1
-        if before and before.word in (DOUBLE, TRIPLE):
-            is_near = held.start_s - before.emitted_s <= self._decoding.double_s
-            if is_near and is_kept and self._doubles:
-                times = 2 if before.word == DOUBLE else 3
-            else:
-                self._drop_double(before)
-        is_rejected = self._is_rejected(held, before, after)
-        penalty = math.inf if is_rejected else self._penalty(held)
-        if penalty:
-            self._on_penalty(held.word, held.first, held.stop, penalty)
-        if not is_kept:
-            return []
-        segment = held.segment(penalty)
-        return segment.divided(times) if times > 1 else [segment]
-
-    def _is_rejected(self, digit: _Run, before: _Run | None, after: _Run | None = None) -> bool:
-        """Whether a digit is part of a number, by the words beside it."""
-        d = self._decoding
-        return bool(
-            before
-            and before.word == NUMBER
-            and digit.start_s - before.emitted_s <= d.number_before_s
-        ) or bool(
-            after and after.word == NUMBER and after.emitted_s - digit.end_s <= d.number_after_s
+    def _release(self, at_end: bool = False) -> list[Segment]:
+        """Return the segments of the digits that are final, in order; forget what is long past."""
+        segments: list[Segment] = []
+        while self._final < len(self._runs):
+            run = self._runs[self._final]
+            if run.is_digit:
+                if not (at_end or self._is_settled(self._final)):
+                    break
+                segments += self._finish(self._final)
+            self._final += 1
+        is_open = self._final < len(self._runs)
+        first = self._runs[self._final] if is_open else self._tracker.run
+        step = first.first if first else self._tracker.steps
+        self._forget(
+            sum(
+                (step - run.first) * self._step / SAMPLE_RATE > self._memory_s for run in self._runs
+            )
         )
+        return segments
 
-    def _drop_double(self, word: _Run | None) -> None:
-        """Take back a "double" or "triple" that repeats no digit."""
-        if word and word.word in (DOUBLE, TRIPLE):
-            self._on_penalty(word.word, word.first, word.stop, math.inf)
+    def _forget(self, count: int) -> None:
+        """Forget the first runs; take back each "double" and "triple" that repeats no digit."""
+        for run in self._runs[:count]:
+            if run.word in (DOUBLE, TRIPLE) and self._judge.counts(run) and not run.is_used:
+                self._on_penalty(run.word, run.first, run.stop, math.inf)
+        del self._runs[:count]
+        self._final -= count
+
+    def _is_settled(self, index: int) -> bool:
+        """Whether nothing that comes can change what becomes of the digit."""
+        d, digit, current = self._decoding, self._runs[index], self._tracker.run
+        if digit.score + 2 * d.context_bonus < d.emission_threshold:
+            return True
+        if any(self._judge.counts(after) for after in self._runs[index + 1 :]):
+            return True
+        if current and current.is_digit:
+            # Its place, which decides whether the other echoes it, is known only when it ends.
+            return self._judge.counts(digit) and self._judge.counts(current)
+        if current and current.word == NUMBER:
+            return False
+        now_s = self._tracker.steps * self._step / SAMPLE_RATE
+        is_past = now_s > digit.end_s + d.number_after_s
+        return is_past and not self._judge.is_near(digit, self._tracker.steps - 1)
+
+    def _finish(self, index: int) -> list[Segment]:
+        """Make the segments of a digit that is settled."""
+        digit, judgement = self._runs[index], self._judge(self._all_runs(), index)
+        if judgement.penalty:
+            self._on_penalty(digit.word, digit.first, digit.stop, judgement.penalty)
+        if not judgement.is_kept:
+            return []
+        digit.is_kept = True
+        segment = digit.segment(judgement.penalty)
+        if not judgement.repeated_by:
+            return [segment]
+        judgement.repeated_by.is_used = True
+        return segment.divided(judgement.times)
 
 
 def single_word(log_p: FloatArray) -> NDArray[np.float64]:

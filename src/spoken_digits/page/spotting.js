@@ -12,6 +12,8 @@ export const DIGIT_WORDS = [
   "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
 ];
 export const LABELS = [..."0123456789", "oh", "double", "triple", "number", "other", "blank"];
+const LONGEST_DIGIT = 2; // seconds from its beginning to its emission
+const ECHO = { seconds: 0.08, overlap: 0.5 };
 export const OH = 10;
 const [DOUBLE, TRIPLE, NUMBER, OTHER, BLANK] = [11, 12, 13, 14, 15];
 
@@ -22,7 +24,7 @@ const [DOUBLE, TRIPLE, NUMBER, OTHER, BLANK] = [11, 12, 13, 14, 15];
  * @property {string} word as which it was said: "zero" to "nine", or "oh"
  * @property {number} start in seconds
  * @property {number} end in seconds
- * @property {number} probability that it is there and is this digit; other words beside it make it less
+ * @property {number} probability that it is there and is this digit, 0.5 to 1
  * @property {number[]} probabilities the same of each of the ten digits
  */
 
@@ -44,9 +46,10 @@ const CONSTANTS = /** @type {const} */ ([
   "double_s",
   "context_penalty",
   "context_s",
+  "context_bonus",
 ]);
 /** Of a file that does not name them. */
-const DEFAULTS = { context_penalty: "0", context_s: "0" };
+const DEFAULTS = { context_penalty: "0", context_s: "0", context_bonus: "0" };
 
 /** @typedef {Record<typeof CONSTANTS[number], number>} Decoding see `Decoding` in spotting.py */
 
@@ -83,7 +86,7 @@ function scoreRun(p, other, weight) {
   return Math.log(p) - Math.log(1 - p + weight * other);
 }
 
-/** @param {number} p @param {number} penalty by which its log-odds become less */
+/** @param {number} p @param {number} penalty by which its log-odds become less, or more */
 function weaken(p, penalty) {
   const left = p * Math.exp(-penalty);
   return p < 1 ? left / (left + 1 - p) : p;
@@ -110,27 +113,31 @@ export function singleWord(logP) {
 
 /** Consecutive steps at which one word is the most probable. */
 class Run {
-  /** Whether its neighbour on this side is a number word or another word, and near. */
-  isAfterOther = false;
-  isBeforeOther = false;
   start = 0;
   end = 0;
+  /** Of `scoreRun`, so far. */
+  score = -Infinity;
+  /** Whether it is a digit that was emitted. */
+  isKept = false;
   #peak = 0;
   /** Of each word, the probability that no step emits it. */
   #absent = Array(BLANK).fill(1);
   #absentOh = 1;
   #absentZero = 1;
   #absentOther = 1;
+  #otherWeight;
 
   /**
    * @param {number} word index of its label
    * @param {number} first its first step
    * @param {number} emitted when that step ended
+   * @param {number} otherWeight of other words against a digit
    */
-  constructor(word, first, emitted) {
+  constructor(word, first, emitted, otherWeight) {
     this.word = word;
     this.first = first;
     this.emitted = emitted;
+    this.#otherWeight = otherWeight;
   }
 
   /**
@@ -144,10 +151,12 @@ class Run {
     this.#absentOh *= 1 - oh;
     this.#absentZero *= 1 - (words[0] - oh);
     this.#absentOther *= 1 - Math.min(1, words[NUMBER] + words[OTHER]);
-    if (words[this.word] <= this.#peak) return;
-    this.#peak = words[this.word];
-    this.start = Math.max(0, now - edges[0]);
-    this.end = Math.max(this.start, now - edges[1]);
+    if (words[this.word] > this.#peak) {
+      this.#peak = words[this.word];
+      this.start = Math.max(0, now - edges[0]);
+      this.end = Math.max(this.start, now - edges[1]);
+    }
+    this.score = scoreRun(this.probability, 1 - this.#absentOther, this.#otherWeight);
   }
 
   /** @returns {boolean} */
@@ -160,9 +169,11 @@ class Run {
     return 1 - this.#absent[this.word];
   }
 
-  /** @returns {number} that any of the steps emits a word that is no digit */
-  get other() {
-    return 1 - this.#absentOther;
+  /** @param {Run} other @returns {number} which part of the shorter one's place both share */
+  overlap(other) {
+    const shared = Math.min(this.end, other.end) - Math.max(this.start, other.start);
+    const shorter = Math.min(this.end - this.start, other.end - other.start);
+    return Math.max(0, shared) / Math.max(shorter, 1e-3);
   }
 
   /** @param {number} penalty log-odds that it loses @returns {Segment} */
@@ -175,6 +186,14 @@ class Run {
   }
 }
 
+/**
+ * What becomes of a digit.
+ * @typedef {object} Judgement
+ * @property {boolean} isKept whether it is emitted
+ * @property {number} penalty log-odds that it loses
+ * @property {number} times how often it is said: "double", "triple"
+ */
+
 /** Makes segments of steps. */
 export class Spotter {
   #decoding;
@@ -182,20 +201,12 @@ export class Spotter {
   #oh;
   #doubles;
   #steps = 0;
-  /** @type {Run | null} */
+  /** @type {Run | null} the one that goes on */
   #run = null;
-  /** @type {Run | null} a digit that may still be rejected */
-  #held = null;
-  // Words that are neither digits nor of the kind "other": the last before the digit that is held,
-  // the first after it, and the last that was emitted.
-  /** @type {Run | null} */
-  #before = null;
-  /** @type {Run | null} */
-  #after = null;
-  /** @type {Run | null} */
-  #last = null;
-  /** @type {Run | null} a number or other word, the next digit's neighbour */
-  #other = null;
+  // Those that have ended. The first `#final` of them are kept as what is before the others.
+  /** @type {Run[]} */
+  #runs = [];
+  #final = 0;
 
   /** @param {Decoding} decoding @param {number} step samples @param {Options} options */
   constructor(decoding, step, { oh = true, doubles = true } = {}) {
@@ -207,14 +218,13 @@ export class Spotter {
 
   /** @returns {Segment | null} the most probable digit that is not final yet */
   get partial() {
+    const runs = this.#allRuns();
     /** @type {Segment[]} */
     const open = [];
-    const [held, run] = [this.#held, this.#run];
-    if (held && this.#isKept(held, this.#before, this.#after)) {
-      open.push(held.segment(this.#penalty(held)));
-    }
-    if (run?.isDigit && this.#isKept(run, this.#last, null)) {
-      open.push(run.segment(this.#penalty(run)));
+    for (let i = this.#final; i < runs.length; i++) {
+      if (!runs[i].isDigit) continue;
+      const { isKept, penalty } = this.#judge(runs, i);
+      if (isKept) open.push(runs[i].segment(penalty));
     }
     if (!open.length) return null;
     return open.reduce((a, b) => (b.probability > a.probability ? b : a));
@@ -226,120 +236,139 @@ export class Spotter {
    * @returns {Segment[]} those that are final now
    */
   add(probabilities, edges) {
+    const d = this.#decoding;
     /** @type {Segment[]} */
     const segments = [];
     for (const [u, row] of probabilities.entries()) {
       this.#steps += 1;
-      const now = (this.#steps * this.#step) / SAMPLE_RATE;
+      const now = this.#seconds(this.#steps);
       const words = mergeOh(row, this.#oh).slice(0, BLANK);
       const p = Math.max(...words);
       const word = words.indexOf(p);
-      const isEmitted = p >= this.#decoding.min_step_probability;
-      if (this.#run && !(isEmitted && word === this.#run.word)) segments.push(...this.#endRun());
+      const isEmitted = p >= d.min_step_probability;
+      if (this.#run && !(isEmitted && word === this.#run.word)) this.#endRun();
       if (isEmitted) {
-        this.#run ??= this.#beginRun(word, now);
+        this.#run ??= new Run(word, this.#steps - 1, now, d.other_weight);
         this.#run.add(words, this.#oh ? row[OH] : 0, now, edges[u]);
       }
-      if (this.#held && this.#isSettled(this.#held, now)) segments.push(...this.#release());
+      segments.push(...this.#release(now));
     }
     return segments;
   }
 
   /** @returns {Segment[]} those that were not final yet; the current run ends */
   end() {
-    const segments = [...this.#endRun(), ...this.#release()];
-    this.#last = this.#other = null;
+    this.#endRun();
+    const segments = this.#release(Infinity);
+    this.#runs = [];
+    this.#final = 0;
     return segments;
   }
 
-  /** @param {Run} digit */
-  #score(digit) {
-    return scoreRun(digit.probability, digit.other, this.#decoding.other_weight);
+  /** @param {number} steps */
+  #seconds(steps) {
+    return (steps * this.#step) / SAMPLE_RATE;
   }
 
-  /** @param {Run} digit */
-  #penalty(digit) {
-    const sides = Number(digit.isAfterOther) + Number(digit.isBeforeOther);
-    return sides * this.#decoding.context_penalty;
+  #allRuns() {
+    return this.#run ? [...this.#runs, this.#run] : this.#runs;
   }
 
-  /** @param {Run} run whether a digit, without a penalty, or a word that is none has an effect */
+  #endRun() {
+    if (this.#run) this.#runs.push(this.#run);
+    this.#run = null;
+  }
+
+  /** @param {Run} run whether a digit, by itself, or a word that is none has an effect */
   #counts(run) {
     const d = this.#decoding;
-    if (!run.isDigit) return logOdds(run.probability) >= d.word_threshold;
-    return this.#score(run) >= d.emission_threshold;
+    if (run.isDigit) return run.score >= d.emission_threshold;
+    return run.word !== OTHER && logOdds(run.probability) >= d.word_threshold;
   }
 
-  /** @param {Run} digit @param {Run | null} before @param {Run | null} after */
-  #isKept(digit, before, after) {
-    const score = this.#score(digit) - this.#penalty(digit);
-    return score >= this.#decoding.emission_threshold && !this.#isRejected(digit, before, after);
+  /** @param {Run} one @param {number} step at which its neighbour would begin */
+  #isNear(one, step) {
+    return this.#seconds(Math.abs(step - one.first)) <= this.#decoding.context_s;
   }
 
-  /** @param {number} word @param {number} now @returns {Run} */
-  #beginRun(word, now) {
-    const run = new Run(word, this.#steps - 1, now);
-    if (run.isDigit && this.#other) run.isAfterOther = this.#isNear(this.#other, run.first);
-    if (word === NUMBER || word === OTHER) {
-      this.#other = run;
-      const held = this.#held;
-      if (held && !this.#after && this.#isNear(held, run.first)) held.isBeforeOther = true;
-    }
-    return run;
-  }
-
-  /** @param {Run} before @param {number} step at which its neighbour would begin */
-  #isNear(before, step) {
-    return ((step - before.first) * this.#step) / SAMPLE_RATE <= this.#decoding.context_s;
-  }
-
-  /** @param {Run} held @param {number} now @returns {boolean} */
-  #isSettled(held, now) {
-    const run = this.#run;
-    if (run?.isDigit) return this.#counts(run);
-    if (this.#after) return true;
-    if (run?.word === NUMBER) return false;
-    const isPast = now > held.end + this.#decoding.number_after_s;
-    return isPast && !this.#isNear(held, this.#steps - 1);
-  }
-
-  /** @returns {Segment[]} those that are final by the end of the current run */
-  #endRun() {
-    const run = this.#run;
-    this.#run = null;
-    if (!run || run.word === OTHER || !this.#counts(run)) return [];
-    if (run.word !== NUMBER) this.#other = null;
-    if (run.isDigit) {
-      const segments = this.#release();
-      this.#held = run;
-      this.#before = this.#last;
-      this.#last = null;
-      return segments;
-    }
-    this.#last = run;
-    if (this.#held) this.#after ??= run;
-    return [];
-  }
-
-  /** @returns {Segment[]} the digit that is held, if it is kept */
-  #release() {
-    const [held, before, after] = [this.#held, this.#before, this.#after];
-    this.#held = this.#before = this.#after = null;
-    if (!held || !this.#isKept(held, before, after)) return [];
-    const segment = held.segment(this.#penalty(held));
-    const isNear = before && held.start - before.emitted <= this.#decoding.double_s;
-    if (!this.#doubles || !isNear) return [segment];
-    return divided(segment, before.word === DOUBLE ? 2 : before.word === TRIPLE ? 3 : 1);
-  }
-
-  /** @param {Run} digit @param {Run | null} before @param {Run | null} after */
-  #isRejected(digit, before, after) {
+  /** @param {number} now @returns {Segment[]} of the digits that are final, in order */
+  #release(now) {
     const d = this.#decoding;
-    return (
-      (before?.word === NUMBER && digit.start - before.emitted <= d.number_before_s) ||
-      (after?.word === NUMBER && after.emitted - digit.end <= d.number_after_s)
-    );
+    /** @type {Segment[]} */
+    const segments = [];
+    for (; this.#final < this.#runs.length; this.#final++) {
+      const run = this.#runs[this.#final];
+      if (!run.isDigit) continue;
+      if (!this.#isSettled(this.#final, now)) break;
+      const { isKept, penalty, times } = this.#judge(this.#allRuns(), this.#final);
+      run.isKept = isKept;
+      if (isKept) segments.push(...divided(run.segment(penalty), times));
+    }
+    const step = (this.#runs[this.#final] ?? this.#run)?.first ?? this.#steps;
+    const memory = LONGEST_DIGIT + Math.max(d.context_s, d.double_s, d.number_before_s);
+    const past = this.#runs.findIndex((run) => this.#seconds(step - run.first) <= memory);
+    const count = past < 0 ? this.#runs.length : past;
+    this.#runs.splice(0, count);
+    this.#final -= count;
+    return segments;
   }
+
+  /** @param {number} index @param {number} now @returns {boolean} whether nothing can change it */
+  #isSettled(index, now) {
+    const [d, digit, current] = [this.#decoding, this.#runs[index], this.#run];
+    if (digit.score + 2 * d.context_bonus < d.emission_threshold) return true;
+    if (this.#runs.slice(index + 1).some((after) => this.#counts(after))) return true;
+    // Its place, which decides whether the other echoes it, is known only when it ends.
+    if (current?.isDigit) return this.#counts(digit) && this.#counts(current);
+    if (current?.word === NUMBER) return false;
+    const isFar = now === Infinity || !this.#isNear(digit, this.#steps - 1);
+    return now > digit.end + d.number_after_s && isFar;
+  }
+
+  /** @param {Run[]} runs @param {number} index @returns {Judgement} */
+  #judge(runs, index) {
+    const [d, digit] = [this.#decoding, runs[index]];
+    const earlier = runs.slice(0, index).reverse();
+    const later = runs.slice(index + 1);
+    let penalty = d.emission_threshold;
+    let echoes = false;
+    for (const side of [earlier, later]) {
+      for (const other of side) {
+        const isNear = this.#isNear(digit, other.first);
+        if (other.word === NUMBER || other.word === OTHER) {
+          if (isNear) penalty += d.context_penalty;
+          break;
+        }
+        echoes ||= other.isDigit && isEcho(digit, other);
+        if (this.#counts(other)) {
+          if (other.isDigit && isNear) penalty -= d.context_bonus;
+          break;
+        }
+      }
+    }
+    const before = earlier.find((run) => run.isKept || this.#counts(run));
+    const after = later.find((run) => this.#counts(run));
+    const since = before ? digit.start - before.emitted : Infinity;
+    const isRejected =
+      (before?.word === NUMBER && since <= d.number_before_s) ||
+      (after?.word === NUMBER && after.emitted - digit.end <= d.number_after_s);
+    const counts = this.#counts(digit);
+    const isKept = !isRejected && (counts || !echoes) && digit.score >= penalty;
+    const repeats = this.#doubles && before && since <= d.double_s ? before.word : null;
+    const times = repeats === DOUBLE ? 2 : repeats === TRIPLE ? 3 : 1;
+    return { isKept, penalty, times };
+  }
+}
+
+/**
+ * Whether a digit seems to be another, more probable one, emitted once more: at about the same
+ * time, or the same digit at the same place.
+ * @param {Run} digit @param {Run} other @returns {boolean}
+ */
+function isEcho(digit, other) {
+  if (other.score <= digit.score) return false;
+  if (Math.abs(other.emitted - digit.emitted) <= ECHO.seconds) return true;
+  return digit.word === other.word && digit.overlap(other) > ECHO.overlap;
 }
 
 /**

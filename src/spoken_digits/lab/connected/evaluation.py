@@ -55,7 +55,7 @@ from spoken_digits.lab.evaluation.schema import (
 )
 from spoken_digits.lab.tts.kokoro import Kokoro
 from spoken_digits.networks import StringNetwork
-from spoken_digits.spotting import Decoding, Spotter
+from spoken_digits.spotting import Decoding, decode_whole
 
 __all__ = [
     "ALL_SPEAKERS",
@@ -69,7 +69,6 @@ __all__ = [
     "at_thresholds",
     "count_false_digits",
     "decisions_of",
-    "decode",
     "describe_strings",
     "digit_strings",
     "evaluate_transcriber",
@@ -182,23 +181,6 @@ def run_network(network: StringNetwork, samples: FloatArray) -> Outputs:
     return Outputs(np.concatenate(log_p), np.concatenate(edges))
 
 
-def decode(outputs: Outputs, decoding: Decoding, step: int) -> str:
-    """Decode a whole recording: its digits.
-
-    Parameters
-    ----------
-    outputs
-        Of `run_network`.
-    decoding
-        Thresholds and weights, those of the network's file or others.
-    step
-        Samples of a step.
-    """
-    spotter = Spotter(decoding, step)
-    segments = [*spotter.add(outputs.log_p, outputs.edges), *spotter.end()]
-    return "".join(str(segment.digit) for segment in segments)
-
-
 def at_thresholds(
     network: StringNetwork,
     thresholds: Sequence[float] = THRESHOLDS,
@@ -215,15 +197,11 @@ def at_thresholds(
         raise ValueError(f"thresholds {list(thresholds)}: expected each above the one before")
     own = decoding or network.decoding
 
+    decodings = [own, *(replace(own, emission_threshold=each) for each in thresholds)]
+
     def transcribe(samples: FloatArray) -> Sequence[str]:
         outputs = run_network(network, samples)
-        found = [decode(outputs, own, network.step)]
-        for threshold in thresholds:
-            # A threshold only takes digits away: where a lower one leaves none, this one does.
-            is_empty = len(found) > 1 and not found[-1]
-            at_this = replace(own, emission_threshold=threshold)
-            found.append("" if is_empty else decode(outputs, at_this, network.step))
-        return found
+        return decode_whole(outputs.log_p, outputs.edges, decodings, network.step)
 
     return transcribe
 
