@@ -63,6 +63,8 @@ class StringConfig:
         As in `config.TrainConfig`, of Muon: peak and decay; decay of the averaged weights.
     strength
         Of augmentation, 0 to 1: the widths of its ranges, and how probable each change is.
+    codecs
+        Probability that an example is sent through a speech codec, `codecs.random_codec`.
     bfloat16
         Whether the network's layers compute in bfloat16 (automatic mixed precision, Micikevicius et
         al. 2018; weights, loss and updates stay in single precision): twice as fast where the
@@ -75,6 +77,7 @@ class StringConfig:
     batch_size: int = 24
     seconds: float = 4.4
     strength: float = 1.0
+    codecs: float = 0.0
     bfloat16: bool = False
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
@@ -162,10 +165,9 @@ def _vary_speed(piece: DigitString, ratio: float) -> DigitString:
     return replace(piece, samples=samples, starts=starts, ends=ends.clip(max=len(samples)))
 
 
-# How often each source of examples is drawn; those that are not at hand are skipped. Recorded
-# single digits are a fourth, beside the fluent recordings too: with less, joined digits were lost.
+# How often each source of examples is drawn; those that are not at hand are skipped.
 _KINDS = {
-    **{"fsdd": 0.22, "speech_commands": 0.28},
+    **{"fsdd": 0.17, "speech_commands": 0.17},
     **{"voices": 0.05, "flite-festival": 0.05, "kokoro": 0.05},
     **{"phrases": 0.3, "sentences": 0.2, "utterances": 0.26, "other speech": 0.26, "words": 0.1},
     **{"handling": 0.06, "none": 0.1},
@@ -173,7 +175,6 @@ _KINDS = {
 _FRAGMENT = (0.2, 0.4)  # of a digit: too short to be recognized as that
 _LOG_TEMPO = float(np.log(0.68)), float(np.log(1.65))
 _P_ROOM = 0.3
-_P_CODEC = 0.25
 _DECAY_FRAMES, _WET = (4.0, 30.0), (0.02, 0.5)  # by 60 dB of power: 0.09 to 0.69 times 0.3 s
 _P_TRIM, _TRIM_DB = 0.4, (8.0, 35.0)  # of single digits; as deep as the policy `trimmed`
 
@@ -249,10 +250,14 @@ def _at_level(samples: np.ndarray) -> np.ndarray:
 
 
 def _draw_example(
-    material: TrainingData, length: int, tempo: float, rng: np.random.Generator, strength: float
+    material: TrainingData,
+    length: int,
+    tempo: float,
+    rng: np.random.Generator,
+    config: StringConfig,
 ) -> DigitString:
     """Fill (length,) samples with pieces, gaps and noise; what does not fit whole is skipped."""
-    source = _source(material, rng)
+    source, strength = _source(material, rng), config.strength
     overlapped = rng.choice([0.0, 0.5, 0.9])
     pieces: list[DigitString] = []
     gaps: list[int] = []
@@ -289,7 +294,7 @@ def _draw_example(
         )
         samples = (samples + noise * float(gain.sqrt())).astype(np.float32)
     # Of all sources alike: how a recording was sent must not tell whether digits are in it.
-    if rng.random() < _P_CODEC * strength:
+    if config.codecs and rng.random() < config.codecs:
         samples = random_codec(samples, rng)
     return replace(string, samples=(samples * 10 ** rng.uniform(-1.5, 0.7)).astype(np.float32))
 
@@ -332,9 +337,7 @@ def draw_batch(material: TrainingData, config: StringConfig, step: int) -> Strin
         frames = round(T * float(np.exp(config.strength * rng.uniform(*_LOG_TEMPO))))
         tempos[i] = frames / T
         examples.append(
-            _draw_example(
-                material, frames * FRONT_END.hop_length, float(tempos[i]), rng, config.strength
-            )
+            _draw_example(material, frames * FRONT_END.hop_length, float(tempos[i]), rng, config)
         )
     waveform = np.zeros((len(examples), max(len(e.samples) for e in examples)), np.float32)
     allowed = np.ones((len(examples), U, len(LABELS)), np.float32)
