@@ -115,6 +115,9 @@ def decode_whole(log_p, edges, d: Decoding, oh: bool = True, doubles: bool = Tru
             continue
         gain, is_echo = 0.0, False
         for side in (runs[:i][::-1], runs[i + 1 :]):
+            is_later = side and side[0] is not runs[i - 1] if i else True
+            if is_later and odds + gain - d.emission_threshold >= d.context_penalty:
+                break  # no word after it could take it away
             for word, other, other_odds, shields, other_start_s, other_end_s in side:
                 apart_s = abs(other.start - steps.start) * STEP / 8_000
                 if word in (NUMBER, OTHER):
@@ -210,27 +213,31 @@ def test_what_is_taken_back_is_told():
 def test_penalties_of_other_words_are_told():
     told: list[tuple[int, int, int, float]] = []
     other = steps((OTHER, 0.9, 0, 0))
-    one = spotter(0.5, CONTEXT, on_penalty=lambda *word: told.append(word))
-    parts = [steps((DOUBLE, 0.9, 0, 0)), steps((7, 0.9, 0.03, 0)), other, silence(20)]
-    assert len(spot(one, *parts)) == 2  # of odds 9 to 1, 2 to 1 are left
+
+    def spotted(*parts) -> int:
+        told.clear()
+        one = spotter(0.5, CONTEXT, on_penalty=lambda *word: told.append(word))
+        return len(spot(one, *parts, silence(20)))
+
+    double, seven = steps((DOUBLE, 0.9, 0, 0)), steps((7, 0.9, 0.03, 0))
+    assert spotted(other, seven) == 1  # of odds 9 to 1, 2 to 1 are left
     assert told == [(7, 1, 2, 1.5)]
-    told.clear()
-    one = spotter(0.5, CONTEXT, on_penalty=lambda *word: told.append(word))
-    parts = [other, steps((DOUBLE, 0.9, 0, 0)), steps((7, 0.8, 0.03, 0)), other, silence(20)]
-    assert spot(one, *parts) == []  # of odds 4 to 1, 0.9 to 1 are left: nothing to be repeated
-    assert told == [(7, 2, 3, 1.5), (DOUBLE, 1, 2, math.inf)]
+    assert spotted(double, seven, other) == 2  # where 2 to 1 would be left, nothing is lost
+    assert told == []
+    assert spotted(other, double, steps((7, 0.8, 0.03, 0)), other) == 0
+    assert told == [(7, 2, 3, 1.5), (DOUBLE, 1, 2, math.inf)]  # 0.9 to 1: nothing to be repeated
 
 
 FINE = 80  # samples of a step of 10 ms
 
 
 def probability_beside(*parts, context_s: float = 0.5, word_threshold: float = 9.0) -> float:
-    """Return the probability of the only digit, at steps of 10 ms; 0 where there is none.
+    """Return the probability that its neighbours leave the only digit, at steps of 10 ms.
 
     Number words do not reject it, and nothing repeats it.
     """
     decoding = Decoding(
-        emission_threshold=-9.0,
+        emission_threshold=0.0,
         word_threshold=word_threshold,
         other_weight=0.0,
         min_step_probability=0.1,
@@ -240,9 +247,17 @@ def probability_beside(*parts, context_s: float = 0.5, word_threshold: float = 9
         context_penalty=2.0,
         context_s=context_s,
     )
-    segments = spot(Spotter(decoding, FINE, doubles=False), *parts)
+    lost: list[float] = []
+    one = Spotter(
+        decoding, FINE, doubles=False,
+        on_penalty=lambda word, _, __, penalty: lost.append(penalty) if word < OH else None,
+    )  # fmt: skip
+    segments = spot(one, *parts)
     assert len(segments) <= 1
-    return without_prior(segments[0], decoding) if segments else 0.0
+    odds = 4 * math.exp(-sum(lost))
+    if segments:
+        assert segments[0].probability == pytest.approx(odds / (1 + odds), abs=1e-6)
+    return odds / (1 + odds)
 
 
 def without_prior(segment: Segment | None, decoding: Decoding) -> float:
@@ -291,7 +306,7 @@ def test_another_word_is_as_improbable_as_a_run_may_be(p, loses):
 
 
 def test_a_digit_between_digits_gains_on_each_side_and_one_alone_must_be_sure():
-    decoding = replace(DECODING, emission_threshold=2.0, context_bonus=3.0, context_s=0.6)
+    decoding = replace(CONTEXT, emission_threshold=2.0, context_bonus=3.0, context_s=0.6)
     sure, faint = steps((3, 0.95, 0.03, 0)), steps((7, 0.3, 0.03, 0))  # log-odds 2.9 and -0.8
     pause, rest = silence(9), silence(60)
     for parts, digits in (
@@ -307,9 +322,9 @@ def test_a_digit_between_digits_gains_on_each_side_and_one_alone_must_be_sure():
         found = spot(Spotter(decoding, STEP), *parts, rest)
         assert "".join(str(segment.digit) for segment in found) == digits
     (first, middle, last) = spot(Spotter(decoding, STEP), sure, pause, faint, pause, sure, rest)
-    odds = {s: 0.95 / 0.05 * math.exp(3 - 2) for s in (first, last)}
-    odds[middle] = 0.3 / 0.7 * math.exp(2 * 3 - 2)
-    for segment, expected in odds.items():
+    gains = {s: 0.95 / 0.05 * math.exp(3 - 2) for s in (first, last)}
+    gains[middle] = 0.3 / 0.7 * math.exp(2 * 3 - 2)
+    for segment, expected in gains.items():
         assert segment.probability == pytest.approx(expected / (1 + expected), abs=1e-6)
 
 
@@ -363,26 +378,30 @@ def test_at_the_end_of_a_stream_the_words_so_far_count():
     )  # what is ended is no neighbour
 
 
-def test_a_digit_waits_for_its_neighbour_and_is_less_probable_from_its_first_step():
-    decoding = replace(CONTEXT, number_after_s=0.06, emission_threshold=-9.0)
-    one = Spotter(decoding, STEP)
-    one.add(*steps((7, 0.8, 0.03, 0.0)))
-    emitted = [step for step in range(1, 20) if one.add(*silence(1))]
-    assert emitted == [11]  # the tenth step after it is 0.3 s later, and may be a neighbour's
+def test_a_digit_waits_for_a_word_only_where_that_could_take_it_away():
+    decoding = replace(CONTEXT, number_after_s=0.06)
+    for p, expected in ((0.8, 11), (0.85, 3)):  # log-odds of 1.4 and 1.7; the penalty is 1.5
+        one = Spotter(decoding, STEP)
+        one.add(*steps((7, p, 0.03, 0.0)))
+        emitted = [step for step in range(1, 20) if one.add(*silence(1))]
+        # The tenth step after it is 0.3 s later, and may be a neighbour's.
+        assert emitted == [expected]
     one = Spotter(decoding, STEP)
     one.add(*steps((7, 0.8, 0.03, 0.0)))
     one.add(*silence(9))
-    assert without_prior(one.partial, decoding) == pytest.approx(0.8)
-    one.add(*steps((OTHER, 0.15, 0.0, 0.0)))
-    assert without_prior(one.partial, decoding) == pytest.approx(
-        0.4716, abs=1e-3
-    )  # 4 / (4 + e ** 1.5)
-    one = Spotter(replace(decoding, emission_threshold=0.0), STEP)
-    one.add(*steps((7, 0.8, 0.03, 0.0)))
     assert one.partial is not None
+    assert one.partial.probability == pytest.approx(0.8)
     one.add(*steps((OTHER, 0.15, 0.0, 0.0)))
     assert one.partial is None
     assert one.add(*silence(20)) == one.end() == []
+    # After another word the same digit is less probable, and may be taken away.
+    one = Spotter(decoding, STEP)
+    one.add(*steps((OTHER, 0.15, 0.0, 0.0)))
+    one.add(*steps((7, 0.85, 0.03, 0.0)))
+    assert one.partial is not None
+    expected = 0.85 / 0.15 * math.exp(-1.5)
+    assert one.partial.probability == pytest.approx(expected / (1 + expected), abs=1e-6)
+    assert [step for step in range(1, 20) if one.add(*silence(1))] == [11]
 
 
 def test_oh_is_an_exclamation_among_other_words():

@@ -4,7 +4,7 @@ Shapes: U steps, C = 16 classes, those of `LABELS`.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
 
@@ -73,7 +73,8 @@ class Decoding:
         neighbour is a number word or another word.
     context_s : float
         Seconds between the emissions of a digit and of its neighbour, 0 or more: if they are
-        further apart, the digit loses nothing, and gains nothing.
+        further apart, the digit loses nothing, and gains nothing. A digit that no other follows is
+        final only after this time, if a word in it could take it away.
     context_bonus : float
         Log-odds, 0 or more, that a digit gains for each side on which its neighbour is a digit.
     """
@@ -309,21 +310,33 @@ class _Judge:
         apart_s = abs(step - one.first) * self._step / SAMPLE_RATE
         return apart_s <= self._decoding.context_s
 
+    def is_sure(self, runs: Sequence[_Run], index: int) -> bool:
+        """Whether no word after a digit could take it away, but a number."""
+        loss, _ = self._beside(runs[index], (runs[i] for i in range(index - 1, -1, -1)))
+        d = self._decoding
+        return runs[index].score >= d.emission_threshold + loss + d.context_penalty
+
+    def _beside(self, digit: _Run, side: Iterable[_Run]) -> tuple[float, bool]:
+        """Return what a digit loses by its neighbour on a side, and whether it echoes one there."""
+        echoes = False
+        for other in side:
+            if other.word in (NUMBER, OTHER):
+                return self._decoding.context_penalty * self.is_near(digit, other.first), echoes
+            echoes = echoes or (other.is_digit and _is_echo(digit, other))
+            if self.counts(other):
+                is_neighbour = other.is_digit and self.is_near(digit, other.first)
+                return -self._decoding.context_bonus * is_neighbour, echoes
+        return 0.0, echoes
+
     def __call__(self, runs: Sequence[_Run], index: int) -> _Judgement:
         """Judge the digit at this index of all runs, those before it having been judged."""
         d, digit = self._decoding, runs[index]
         earlier, later = range(index - 1, -1, -1), range(index + 1, len(runs))
-        penalty, echoes = d.emission_threshold, False
-        for side in (earlier, later):
-            for other in map(runs.__getitem__, side):
-                if other.word in (NUMBER, OTHER):
-                    penalty += d.context_penalty * self.is_near(digit, other.first)
-                    break
-                echoes = echoes or (other.is_digit and _is_echo(digit, other))
-                if self.counts(other):
-                    is_neighbour = other.is_digit and self.is_near(digit, other.first)
-                    penalty -= d.context_bonus * is_neighbour
-                    break
+        loss, echoes = self._beside(digit, map(runs.__getitem__, earlier))
+        penalty = d.emission_threshold + loss
+        if digit.score < penalty + d.context_penalty:
+            loss, echoes_later = self._beside(digit, map(runs.__getitem__, later))
+            penalty, echoes = penalty + loss, echoes or echoes_later
         before = next((runs[i] for i in earlier if runs[i].is_kept or self.counts(runs[i])), None)
         after = next((runs[i] for i in later if self.counts(runs[i])), None)
         since_s = digit.start_s - before.emitted_s if before else math.inf
@@ -405,7 +418,9 @@ class Spotter:
     digit. The neighbour is the next of these that is near: a word however improbable, a digit only
     if it counts, that is, reaches the emission threshold by itself; "double" or "triple" in between
     leave no neighbour. A digit that does not count is not emitted where it echoes a more probable
-    one, see `_is_echo`: for one word the network now and then has a second run.
+    one, see `_is_echo`: for one word the network now and then has a second run. What comes after a
+    digit neither adds nor takes anything where it could not take the digit away: then it need not
+    be waited for.
 
     A digit is final when the next word is known, or would come too late to be its neighbour, or a
     number that rejects it. So the answers do not depend on how the steps arrive.
@@ -521,8 +536,10 @@ class Spotter:
         if current and current.word == NUMBER:
             return False
         now_s = self._tracker.steps * self._step / SAMPLE_RATE
-        is_past = now_s > digit.end_s + d.number_after_s
-        return is_past and not self._judge.is_near(digit, self._tracker.steps - 1)
+        if now_s <= digit.end_s + d.number_after_s:
+            return False
+        is_far = not self._judge.is_near(digit, self._tracker.steps - 1)
+        return is_far or self._judge.is_sure(self._runs, index)
 
     def _finish(self, index: int) -> list[Segment]:
         """Make the segments of a digit that is settled."""

@@ -321,8 +321,30 @@ export class Spotter {
     // Its place, which decides whether the other echoes it, is known only when it ends.
     if (current?.isDigit) return this.#counts(digit) && this.#counts(current);
     if (current?.word === NUMBER) return false;
-    const isFar = now === Infinity || !this.#isNear(digit, this.#steps - 1);
-    return now > digit.end + d.number_after_s && isFar;
+    if (now === Infinity) return true;
+    if (now <= digit.end + d.number_after_s) return false;
+    // Where no word after it could take it away, none is waited for.
+    const [loss] = this.#beside(digit, this.#runs.slice(0, index).reverse());
+    const isSure = digit.score >= d.emission_threshold + loss + d.context_penalty;
+    return isSure || !this.#isNear(digit, this.#steps - 1);
+  }
+
+  /**
+   * What a digit loses by its neighbour on one side, and whether it echoes a digit there.
+   * @param {Run} digit @param {Run[]} side @returns {[number, boolean]}
+   */
+  #beside(digit, side) {
+    const d = this.#decoding;
+    let echoes = false;
+    for (const other of side) {
+      const isNear = this.#isNear(digit, other.first);
+      if (other.word === NUMBER || other.word === OTHER) {
+        return [isNear ? d.context_penalty : 0, echoes];
+      }
+      echoes ||= other.isDigit && isEcho(digit, other);
+      if (this.#counts(other)) return [other.isDigit && isNear ? -d.context_bonus : 0, echoes];
+    }
+    return [0, echoes];
   }
 
   /** @param {Run[]} runs @param {number} index @returns {Judgement} */
@@ -330,21 +352,13 @@ export class Spotter {
     const [d, digit] = [this.#decoding, runs[index]];
     const earlier = runs.slice(0, index).reverse();
     const later = runs.slice(index + 1);
-    let penalty = d.emission_threshold;
-    let echoes = false;
-    for (const side of [earlier, later]) {
-      for (const other of side) {
-        const isNear = this.#isNear(digit, other.first);
-        if (other.word === NUMBER || other.word === OTHER) {
-          if (isNear) penalty += d.context_penalty;
-          break;
-        }
-        echoes ||= other.isDigit && isEcho(digit, other);
-        if (this.#counts(other)) {
-          if (other.isDigit && isNear) penalty -= d.context_bonus;
-          break;
-        }
-      }
+    const [loss, isEarlierEcho] = this.#beside(digit, earlier);
+    let penalty = d.emission_threshold + loss;
+    let echoes = isEarlierEcho;
+    if (digit.score < penalty + d.context_penalty) {
+      const [further, isLaterEcho] = this.#beside(digit, later);
+      penalty += further;
+      echoes ||= isLaterEcho;
     }
     const before = earlier.find((run) => run.isKept || this.#counts(run));
     const after = later.find((run) => this.#counts(run));
