@@ -367,9 +367,11 @@ class Recognizer(DigitNetwork):
         for same in by_length.values():
             for start in range(0, len(same), _BATCH):
                 indices = same[start : start + _BATCH]
-                outputs = self.analyze(np.stack([found[i].clip for i in indices]))
-                for i, logits, log_mel, is_digit, is_oh in zip(indices, *outputs, strict=True):
-                    log_p = log_softmax(logits.astype(np.float64))
+                logits, *outputs = self.analyze(np.stack([found[i].clip for i in indices]))
+                digits = log_softmax(logits.astype(np.float64))
+                for i, log_p, log_mel, is_digit, is_oh in zip(
+                    indices, digits, *outputs, strict=True
+                ):
                     if self._asks_both and log_p.max() < _SURE_LOG_P:
                         words = self._transcriber().network.score_clip(found[i].clip)
                         log_p = rescore(log_p, words, self.decision.string_weight)
