@@ -92,13 +92,29 @@ class Encoding:
     byte_order
         Of samples of more than 8 bit.
     channels
-        How many there are.
+        How many there are, 1 to 8.
+
+    Raises
+    ------
+    ValueError
+        When it is none of these.
     """
 
     subtype: Subtype
     sample_rate: int
     byte_order: Literal["little", "big"] = "little"
     channels: int = 1
+
+    def __post_init__(self) -> None:
+        expected = {
+            "subtype": (self.subtype in _SAMPLE_BYTES, f"one of {', '.join(_SAMPLE_BYTES)}"),
+            "sample_rate": (isinstance(self.sample_rate, int), "a whole number, in Hz"),
+            "byte_order": (self.byte_order in ("little", "big"), "little or big"),
+            "channels": (self.channels in range(1, _MAX_CHANNELS + 1), f"1 to {_MAX_CHANNELS}"),
+        }
+        for name, (is_valid, said) in expected.items():
+            if not is_valid:
+                raise ValueError(f"{name} {getattr(self, name)!r} of an encoding; expected {said}")
 
     @property
     def sample_bytes(self) -> int:
@@ -220,8 +236,13 @@ def open_audio(
         recording is too long, at a rate outside 4 to 192 kHz, without samples, or holds NaN or
         infinite ones; when samples come without their rate.
     """
-    if channel is not None and (not isinstance(channel, int) or channel < 1):
+    if channel is not None and (not isinstance(channel, int | np.integer) or channel < 1):
         raise AudioError(f"channel {channel!r}; expected 1, the first one, or more")
+    if encoding is not None and not isinstance(encoding, Encoding):
+        raise AudioError(
+            f"encoding {encoding!r}; expected an Encoding, such as Encoding('ulaw', 8_000): "
+            "make one, or read it by Encoding.parse"
+        )
     if not _is_file(source):
         yield _at_hand(source, sample_rate, channel, max_duration_s)
         return
@@ -310,7 +331,16 @@ def _at_hand(
             "samples: a pair of samples and rate; expected them as two arguments: "
             "pass the samples first and sample_rate= after them"
         )
-    if source is None or isinstance(source, dict | set | io.TextIOBase):
+    if isinstance(source, list | tuple) and any(map(_is_file, source[:1])):
+        raise AudioError(
+            f"samples: a {type(source).__name__} of recordings; expected one: take one after the "
+            "other, or recognize_many"
+        )
+    try:
+        array = np.asarray(source)
+    except ValueError:  # rows of several lengths
+        array = np.empty((), object)
+    if array.dtype == object or isinstance(source, int | float):
         raise AudioError(
             f"samples: {type(source).__name__}; expected a path, a file that is open for reading "
             "in binary mode ('rb'), its bytes, or samples with their rate"
@@ -324,7 +354,7 @@ def _at_hand(
         raise AudioError(
             f"samples: sample rate {sample_rate!r}; expected a number, in Hz: convert it"
         )
-    samples = _to_float(np.asarray(source), "samples")
+    samples = _to_float(array, "samples")
     _check_rate(sample_rate, "samples")
     check_duration(len(samples) / sample_rate, max_duration_s, "samples")
     count = samples.shape[1] if samples.ndim == 2 else 1
@@ -399,6 +429,8 @@ def _open_file(source: Any, name: str, stack: ExitStack) -> BinaryIO:
     if isinstance(source, str | os.PathLike):
         if not os.fspath(source):
             raise AudioError("'': an empty path; expected that of a recording: name one")
+        if "\0" in name:
+            raise AudioError(f"{name!r}: no path, it holds a null character; expected a recording")
         path = Path(source)
         try:
             source = stack.enter_context(path.open("rb"))
@@ -409,6 +441,8 @@ def _open_file(source: Any, name: str, stack: ExitStack) -> BinaryIO:
                 f"{name}: a folder; expected a recording: name the files in it"
             ) from None
     stream: BinaryIO = source
+    if getattr(stream, "closed", False):
+        raise AudioError(f"{name}: a closed file; expected one that is open: open it again")
     try:
         is_seekable = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
     except (AttributeError, OSError):  # no file of the system

@@ -251,7 +251,13 @@ class Recognizer(DigitNetwork):
         ------
         ValueError
             When the threshold is not within 0 to 1.
+        AudioError
+            When there is one recording only: a path, or the bytes of a file.
         """
+        if isinstance(sources, str | bytes | bytearray):
+            raise AudioError(
+                f"{sources[:80]!r}: one recording; expected several: list it"
+            )
         find = partial(
             self._find, sample_rate=sample_rate, oh=oh, channel=channel, encoding=encoding
         )
