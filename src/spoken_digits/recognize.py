@@ -255,9 +255,7 @@ class Recognizer(DigitNetwork):
             When there is one recording only: a path, or the bytes of a file.
         """
         if isinstance(sources, str | bytes | bytearray):
-            raise AudioError(
-                f"{sources[:80]!r}: one recording; expected several: list it"
-            )
+            raise AudioError(f"{sources[:80]!r}: one recording; expected several: list it")
         find = partial(
             self._find, sample_rate=sample_rate, oh=oh, channel=channel, encoding=encoding
         )
