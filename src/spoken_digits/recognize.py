@@ -46,9 +46,8 @@ Reason = Literal["silence", "not a digit", "unclear"]
 _DIGITS = tuple("0123456789")
 _SURE_LOG_P = -0.1  # of a digit: from here on, the network for strings is not asked
 _MIN_STRING_LOG_P = -10.0  # of that network, which does not decide alone
-# Of many recordings: as many are read before they are scored, or as many as this time allows; of
-# those, as many of one length go through the network together. More would leave the cache.
-_WINDOW, _WINDOW_S, _BATCH = 256, 0.2, 8
+# Of many recordings: as many are read before they are scored, or as many as this time allows.
+_WINDOW, _WINDOW_S = 256, 0.2
 
 
 @dataclass(frozen=True)
@@ -363,25 +362,19 @@ class Recognizer(DigitNetwork):
         return _Found(utterance, utterances, tuple(recording.warnings))
 
     def _score(self, found: "list[_Found]") -> "list[_Scored]":
-        """Run the networks on clips, those of one length together."""
-        by_length: dict[int, list[int]] = {}
-        for i, each in enumerate(found):
-            by_length.setdefault(len(each.clip), []).append(i)
-        scores: dict[int, _Scored] = {}
-        for same in by_length.values():
-            for start in range(0, len(same), _BATCH):
-                indices = same[start : start + _BATCH]
-                logits, *outputs = self.analyze(np.stack([found[i].clip for i in indices]))
-                digits = log_softmax(logits.astype(np.float64))
-                for i, log_p, log_mel, is_digit, is_oh in zip(
-                    indices, digits, *outputs, strict=True
-                ):
-                    if self._asks_both and log_p.max() < _SURE_LOG_P:
-                        words = self._transcriber().network.score_clip(found[i].clip)
-                        log_p = rescore(log_p, words, self.decision.string_weight)
-                    # A copy: a view would keep the whole batch.
-                    scores[i] = _Scored(log_p, log_mel.copy(), float(is_digit), float(is_oh))
-        return [scores[i] for i in range(len(found))]
+        """Run the networks on clips."""
+        if not found:
+            return []
+        logits, log_mels, is_digit, is_oh = self.analyze_clips([each.clip for each in found])
+        log_p = log_softmax(logits.astype(np.float64))
+        if self._asks_both:
+            for i in np.flatnonzero(log_p.max(axis=1) < _SURE_LOG_P):
+                words = self._transcriber().network.score_clip(found[i].clip)
+                log_p[i] = rescore(log_p[i], words, self.decision.string_weight)
+        return [
+            _Scored(*each)
+            for each in zip(log_p, log_mels, is_digit.tolist(), is_oh.tolist(), strict=True)
+        ]
 
     def _decide(self, found: "_Found", scored: "_Scored", cut: float, oh: bool) -> Recognition:
         """Make an answer of the networks' scores; the cut is in log-odds."""

@@ -15,7 +15,7 @@ __all__ = ["count_processes", "share"]
 Answer = TypeVar("Answer")
 Work = Callable[[Sequence[str]], Iterable[Answer]]
 
-_CHUNK = 64  # files that a process works on before another one is due
+_CHUNK = 128  # files that a process works on before another one is due
 _FIRST_CHUNK = 256  # as many as are recognized while another process starts
 _MIN_FILES = 500  # for each process
 _MAX_PROCESSES = 4  # of 90 MB each
