@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from made_files import (
     RATE,
     decoded,
@@ -273,6 +274,30 @@ def test_a_pipe_without_end_is_refused(monkeypatch):
 def test_what_is_no_recording_is_refused_with_the_reason(source, said):
     with pytest.raises(AudioError, match=said):
         read_audio(source)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_a_wav_of_16_bits_is_read_to_the_bit(channels):
+    rng = np.random.default_rng(channels)
+    samples = rng.integers(-(2**15), 2**15, (65_536 + 77, channels)).astype(np.int16)
+    content = encoded(samples, "WAV")
+    for channel in range(1, channels + 1):
+        found, _ = read_audio(content, channel=channel)
+        np.testing.assert_array_equal(found, samples[:, channel - 1] / np.float32(2**15))
+
+
+@pytest.mark.parametrize(
+    ("at", "value"), [(20, 3), (20, 0xFFFE), (22, 0), (22, 2), (32, 0), (32, 4), (34, 12), (34, 8)]
+)
+def test_a_wav_whose_header_contradicts_itself_is_read_as_by_libsndfile(at, value):
+    content = replaced(encoded(syllables(1), "WAV"), at, value.to_bytes(2, "little"))
+    try:
+        expected = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)[0][:, 0]
+    except soundfile.LibsndfileError:
+        with pytest.raises(AudioError, match="cannot be read as audio"):
+            read_audio(content)
+    else:
+        np.testing.assert_array_equal(read_audio(content, channel=1)[0], expected)
 
 
 def test_a_file_that_was_closed_is_refused(tmp_path):
