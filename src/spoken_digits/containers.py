@@ -414,9 +414,8 @@ def _pcm_format(chunk: bytes) -> tuple[int, int] | None:
     """Return rate and number of channels of samples of 16 bits, None of others."""
     if len(chunk) < 16:
         return None
-    tag, channels, rate, _, frame_bytes, bits = struct.unpack("<HHIIHH", chunk)
-    is_pcm = (tag, bits, frame_bytes) == (1, 16, 2 * channels) and channels > 0
-    return (rate, channels) if is_pcm else None
+    tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", chunk)
+    return (rate, channels) if (tag, bits) == (1, 16) and channels else None
 
 
 def _read_w64(file: _Window, start: int) -> _Sound | None:
