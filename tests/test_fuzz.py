@@ -50,11 +50,11 @@ def fuzz_broken(monkeypatch, folder, code: str) -> list[str]:
 import sys
 if "tests.fuzz.child" in sys.orig_argv:
     from spoken_digits import Recognizer
-    answer = Recognizer._find
+    answer = Recognizer._cut
     def call(self, *args, **named):
         exec({code!r})
         return answer(self, *args, **named)
-    Recognizer._find = call
+    Recognizer._cut = call
 """)
     monkeypatch.setenv("PYTHONPATH", str(folder))
     return [said for _, said in fuzz(range(2), kinds="WAV/PCM_16").findings]

@@ -46,8 +46,9 @@ Reason = Literal["silence", "not a digit", "unclear"]
 _DIGITS = tuple("0123456789")
 _SURE_LOG_P = -0.1  # of a digit: from here on, the network for strings is not asked
 _MIN_STRING_LOG_P = -10.0  # of that network, which does not decide alone
-# Of many recordings: as many are read before they are scored, or as many as this time allows.
-_WINDOW, _WINDOW_S = 256, 0.2
+# Of many recordings: as many are read before they are scored, or as many as this time allows, or
+# until they are of so many samples.
+_WINDOW, _WINDOW_S, _WINDOW_SAMPLES = 256, 0.2, 1 << 22
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,14 @@ class Recognition:
     reason: Reason | None = None
     utterances: int = field(default=1, repr=False)
     warnings: tuple[str, ...] = field(default=(), repr=False)
+
+
+class _Read(NamedTuple):
+    """A recording that is read: (L,) samples, their rate in Hz, and warnings as in the answer."""
+
+    samples: FloatArray
+    sample_rate: float
+    warnings: tuple[str, ...]
 
 
 class _Found(NamedTuple):
@@ -214,7 +223,7 @@ class Recognizer(DigitNetwork):
             When the threshold is not within 0 to 1.
         """
         cut = self._cut(threshold)
-        found = self._find(source, sample_rate, oh, channel, encoding)
+        found = self._find(_read(source, sample_rate, channel, encoding), oh)
         (scored,) = self._score([found])
         return self._decide(found, scored, cut, oh)
 
@@ -255,16 +264,16 @@ class Recognizer(DigitNetwork):
         """
         if isinstance(sources, str | bytes | bytearray):
             raise AudioError(f"{sources[:80]!r}: one recording; expected several: list it")
-        find = partial(
-            self._find, sample_rate=sample_rate, oh=oh, channel=channel, encoding=encoding
-        )
+        read = partial(_read, sample_rate=sample_rate, channel=channel, encoding=encoding)
+        find = partial(self._find, oh=oh)
         decide = partial(self._decide, cut=self._cut(threshold), oh=oh)
-        return self._recognize_many(iter(sources), find, decide)
+        return self._recognize_many(iter(sources), read, find, decide)
 
     def _recognize_many(
         self,
         sources: Iterator[Source],
-        find: Callable[[Source], "_Found"],
+        read: Callable[[Source], "_Read"],
+        find: Callable[["_Read"], "_Found"],
         decide: Callable[["_Found", "_Scored"], Recognition],
     ) -> Generator[Recognition | AudioError, None, None]:
         """Read a window of recordings here, while a thread scores those of the window before.
@@ -272,17 +281,20 @@ class Recognizer(DigitNetwork):
         One thread for either: more of them would wait for the interpreter's lock.
         """
 
-        def read(count: int) -> list[_Found | AudioError]:
-            window: list[_Found | AudioError] = []
-            end_s = time.perf_counter() + _WINDOW_S
+        def take(count: int) -> list[_Found | AudioError]:
+            window: list[_Read | AudioError] = []
+            held, end_s = 0, time.perf_counter() + _WINDOW_S
             for source in islice(sources, count):
                 try:
-                    window.append(find(source))
+                    recording = read(source)
+                    window.append(recording)
+                    held += len(recording.samples)
                 except AudioError as error:
                     window.append(error)
-                if time.perf_counter() > end_s:
+                if time.perf_counter() > end_s or held > _WINDOW_SAMPLES:
                     break
-            return window
+            # One step for all of them, then the next: the code of one fits into the cache.
+            return [each if isinstance(each, AudioError) else find(each) for each in window]
 
         def score(window: list[_Found | AudioError]) -> list[_Scored]:
             return self._score([found for found in window if isinstance(found, _Found)])
@@ -294,9 +306,9 @@ class Recognizer(DigitNetwork):
             for found in window:
                 yield decide(found, next(remaining)) if isinstance(found, _Found) else found
 
-        first = read(1)  # alone: its answer comes at once, and one recording needs no thread
+        first = take(1)  # alone: its answer comes at once, and one recording needs no thread
         yield from answer(first, score(first))
-        if not (window := read(_WINDOW)):
+        if not (window := take(_WINDOW)):
             return
 
         from concurrent.futures import ThreadPoolExecutor  # late, for the same reason
@@ -304,7 +316,7 @@ class Recognizer(DigitNetwork):
         with ThreadPoolExecutor(1) as thread:
             while window:
                 scores = thread.submit(score, window)
-                following = read(_WINDOW)
+                following = take(_WINDOW)
                 yield from answer(window, scores.result())
                 window = following
 
@@ -340,26 +352,16 @@ class Recognizer(DigitNetwork):
         """Return the log-odds that a digit must reach."""
         return self._log_odds_threshold if threshold is None else _to_log_odds(threshold)
 
-    def _find(
-        self,
-        source: Source,
-        sample_rate: float | None,
-        oh: bool,
-        channel: int | None,
-        encoding: Encoding | None,
-    ) -> "_Found":
-        """Read a recording and find the utterance in it: all that comes before the network."""
-        with open_audio(
-            source, sample_rate, channel=channel, encoding=encoding, max_duration_s=MAX_DURATION_S
-        ) as recording:
-            samples, sample_rate = recording.read(), recording.sample_rate
+    def _find(self, recording: "_Read", oh: bool) -> "_Found":
+        """Find the utterance in a recording, and count others."""
+        samples, sample_rate, warnings = recording
         utterance = find_utterance(samples, sample_rate)
         utterances = utterance.utterances
         if utterances > 1 and self._asks_both:
             # What is loud twice may be a digit and a cough: the other network counts digits.
             found = self._transcriber()(samples, sample_rate, oh=oh)
             utterances = max(1, len(found.segments))
-        return _Found(utterance, utterances, tuple(recording.warnings))
+        return _Found(utterance, utterances, warnings)
 
     def _score(self, found: "list[_Found]") -> "list[_Scored]":
         """Run the networks on clips."""
@@ -424,6 +426,17 @@ class Recognizer(DigitNetwork):
             best >= self.decision.min_probability and best - second >= self.decision.min_margin
         )
         return None if is_clear else "unclear"
+
+
+def _read(
+    source: Source, sample_rate: float | None, channel: int | None, encoding: Encoding | None
+) -> _Read:
+    """Read a recording of one digit."""
+    with open_audio(
+        source, sample_rate, channel=channel, encoding=encoding, max_duration_s=MAX_DURATION_S
+    ) as recording:
+        samples = recording.read()
+    return _Read(samples, recording.sample_rate, tuple(recording.warnings))
 
 
 def rescore(
