@@ -50,7 +50,7 @@ MAX_S = 2.0  # of processor time, for each reader of a file
 MAX_MEMORY = 1 << 30  # bytes of address space beyond what is loaded at the start
 MAX_WAIT_S = 1_800  # for a batch: beyond, it waits for something, even on a busy machine
 # What it prints cannot be kept from who calls the package; the command keeps it to itself.
-_MPG123 = re.compile(r"\s*$|\[src/libmpg123/|Note: |Warning: .*Frankenstein")
+_MPG123 = re.compile(r"\s*$|\[src/libmpg123/|Note: |Warning: (.*Frankenstein|Xing stream size off)")
 PAGE = Path(spoken_digits.__file__).parent / "page"
 
 
