@@ -6,7 +6,7 @@ Shapes: L samples, M mel bands, T frames, C classes.
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -384,21 +384,21 @@ class Recognizer(DigitNetwork):
         log_p, is_digit_log_odds, is_oh = scored.log_p, scored.is_digit, False
         if oh and scored.is_oh >= self.decision.min_oh:
             log_p, is_digit_log_odds, is_oh = with_oh(log_p, is_digit_log_odds, scored.is_oh)
-        probabilities = np.exp(log_p)
+        probabilities = np.exp(log_p).tolist()
         if not utterance.is_speech:
             is_digit_log_odds = -np.inf
         reason: Reason | None = "silence"
         if utterance.is_speech:
             reason = self._reason(probabilities, is_digit_log_odds, cut)
-        best = int(probabilities.argmax())
-        label = self.labels[best]
+        probability = max(probabilities)
+        label = self.labels[probabilities.index(probability)]
         digit = int(label) if reason is None and label in _DIGITS else None
         return Recognition(
             label=label,
             digit=digit,
             word=None if digit is None else "oh" if is_oh else DIGIT_WORDS[digit],
-            probability=float(probabilities[best]),
-            probabilities=tuple(probabilities.tolist()),
+            probability=probability,
+            probabilities=tuple(probabilities),
             labels=self.labels,
             start_s=utterance.start_s,
             end_s=utterance.end_s,
@@ -414,14 +414,14 @@ class Recognizer(DigitNetwork):
         return self._opened
 
     def _reason(
-        self, probabilities: NDArray[np.float64], is_digit: float, threshold: float
+        self, probabilities: Sequence[float], is_digit: float, threshold: float
     ) -> Reason | None:
-        """Say why (C,) probabilities give no answer; None when they do. In log-odds."""
+        """Say why the C probabilities give no answer; None when they do. In log-odds."""
         if threshold == -np.inf:
             return None
         if is_digit < threshold:
             return "not a digit"
-        second, best = np.sort(np.append(probabilities, 0))[-2:]
+        second, best = sorted((0.0, *probabilities))[-2:]
         is_clear = (
             best >= self.decision.min_probability and best - second >= self.decision.min_margin
         )
