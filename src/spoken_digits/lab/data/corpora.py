@@ -561,9 +561,18 @@ def _read_table(table: Path) -> Iterator[Clip]:
         for column in ("file", "label", "speaker"):
             if not row[column]:
                 raise CorpusError(f"{where}: no {column}; fill it in or delete the row")
+            if any(unicodedata.category(character) == "Cc" for character in row[column]):
+                raise CorpusError(
+                    f"{where}: {column} {row[column][:100]!r} holds control characters; retype it"
+                )
         file = table.parent / row["file"]
-        if not file.is_file():
-            raise CorpusError(f"{where}: {file} does not exist; paths are relative to the table")
+        try:
+            is_file = file.is_file()
+        except OSError:  # a name that is too long, for instance
+            is_file = False
+        if not is_file:
+            shown = f"{str(file)[:200]}{'...' * (len(str(file)) > 200)}"
+            raise CorpusError(f"{where}: {shown} does not exist; paths are relative to the table")
         if (first := lines.setdefault(file.resolve(), line)) != line:
             raise CorpusError(f"{where}: {row['file']} is on line {first} already; delete one")
         label, speaker = _label(row["label"]), unicodedata.normalize("NFC", row["speaker"])
