@@ -14,7 +14,7 @@ from spoken_digits.lab.data import prepared
 from spoken_digits.lab.data.corpora import Clip, CorpusError, read_corpus
 from spoken_digits.lab.data.dataset import Joined, prepare
 from spoken_digits.lab.data.parallel import map_in_order
-from spoken_digits.lab.data.prepared import prepare_samples
+from spoken_digits.lab.data.prepared import note_checksums, prepare_samples
 
 KILLED = """
 import os, signal, sys
@@ -125,7 +125,7 @@ def test_checksums_come_from_the_same_reading(
     assert one_clip.checksum == expected
     monkeypatch.undo()
     monkeypatch.setattr(prepared, "_SETTLED_NS", -(10**12))
-    prepare_samples([again], tmp_path / "cache")
+    note_checksums([again], tmp_path / "cache")
     one_clip.file.unlink()
     assert again.checksum == expected
 

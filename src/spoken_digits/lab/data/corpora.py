@@ -15,6 +15,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -373,11 +374,17 @@ def data_hash(clips: Iterable[Recording]) -> str:
 
     It covers each clip's file name, label, speaker and checksum.
     """
-    rows = sorted((clip.file.name, clip.label, clip.speaker, clip.checksum) for clip in clips)
-    found = hashlib.sha256()
-    for number, row in enumerate(rows):
-        found.update(("\n" * (number > 0) + "\t".join(row)).encode())
+    found, separator = hashlib.sha256(), ""
+    # Sorted by name first, and only then by the rest: of a million clips no million rows are held.
+    for name, same in groupby(sorted(clips, key=_file_name), key=_file_name):
+        for row in sorted((name, clip.label, clip.speaker, clip.checksum) for clip in same):
+            found.update((separator + "\t".join(row)).encode())
+            separator = "\n"
     return found.hexdigest()
+
+
+def _file_name(recording: Recording) -> str:
+    return recording.file.name
 
 
 def fetch_corpus(

@@ -41,7 +41,7 @@ from spoken_digits.lab.data.corpora import Clip, CorpusError
 from spoken_digits.lab.data.parallel import map_in_order
 from spoken_digits.lab.runs import whole_file
 
-__all__ = ["CLIPS_PER_SHARD", "PreparedSamples", "prepare_samples"]
+__all__ = ["CLIPS_PER_SHARD", "PreparedSamples", "note_checksums", "prepare_samples"]
 
 CLIPS_PER_SHARD = 4096  # what a kill loses at most; half a minute of one core
 _FULL_SCALE = 2**15
@@ -135,11 +135,7 @@ def prepare_samples(
     CorpusError
         When a worker was killed.
     """
-    key = _key(clips)
-    shards = [
-        _Shard(folder / f"{key}-{number:04}.npy", clips[start : start + CLIPS_PER_SHARD])
-        for number, start in enumerate(range(0, len(clips), CLIPS_PER_SHARD))
-    ]
+    shards = _shards(clips, folder)
     found = [shard.read() for shard in shards]
     missing = [shard for shard, rows in zip(shards, found, strict=True) if rows is None]
     if missing:
@@ -160,6 +156,20 @@ def prepare_samples(
                 "them to stay as they are: start again"
             )
     return PreparedSamples(shards, [rows for rows in found if rows is not None])
+
+
+def note_checksums(clips: Sequence[Clip], folder: Path) -> None:
+    """Take the checksums of recordings that are prepared already, so that none is read for it."""
+    for shard in _shards(clips, folder):
+        shard.read()
+
+
+def _shards(clips: Sequence[Clip], folder: Path) -> "list[_Shard]":
+    key = _key(clips)
+    return [
+        _Shard(folder / f"{key}-{number:04}.npy", clips[start : start + CLIPS_PER_SHARD])
+        for number, start in enumerate(range(0, len(clips), CLIPS_PER_SHARD))
+    ]
 
 
 def _key(clips: Sequence[Clip]) -> str:

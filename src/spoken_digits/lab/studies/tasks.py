@@ -23,6 +23,7 @@ from spoken_digits.lab.connected import pipeline
 from spoken_digits.lab.data.corpora import CORPORA, Clip, data_hash, read_corpus
 from spoken_digits.lab.data.dataset import Dataset, IntArray, prepare
 from spoken_digits.lab.data.noise import find_noises, read_noise
+from spoken_digits.lab.data.prepared import note_checksums
 from spoken_digits.lab.data.splits import Split, one_split
 from spoken_digits.lab.evaluation.metrics import Predictions
 from spoken_digits.lab.evaluation.schema import (
@@ -260,12 +261,14 @@ def _read_split(corpus: str, data: Path | None, split: str) -> Split:
 
 
 @lru_cache(maxsize=4)
-def _hash(corpus: str, data: Path | None) -> str:
-    return data_hash(_read(corpus, "none", data)[0])
+def _hash(corpus: str, data: Path | None, cache: Path) -> str:
+    clips, _ = _read(corpus, "none", data)
+    note_checksums(clips, cache)
+    return data_hash(clips)
 
 
 def _hash_of_corpus(_: TrainConfig, context: RunContext) -> str:
-    return _hash(context.corpus, context.data)
+    return _hash(context.corpus, context.data, context.cache)
 
 
 def _prepare_corpus(config: TrainConfig, context: RunContext) -> None:
