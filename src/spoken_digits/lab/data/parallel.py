@@ -1,5 +1,6 @@
 """Work on many files in several processes: results in order, memory bounded."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -85,6 +86,7 @@ def _pool(workers: int) -> Executor:
 
 def _begin_worker() -> None:
     """Leave interrupts to the parent, and end with it, even where it is killed."""
+    gc.freeze()  # or each worker would make pages of its own of all that the parent holds
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -232,9 +232,8 @@ def _encode(path: str) -> _Encoded:
         raise
     samples, sample_rate = read_audio(_Recording(content, path))
     clip, *_ = cut_clip(samples, sample_rate, path)
-    is_at_rate = sample_rate == SAMPLE_RATE
-    taken_off = samples.mean(dtype=np.float64) if is_at_rate else 0.0
-    before, integers, scale, mean = _to_integers(clip, np.float32(taken_off))
+    taken_off = samples.mean(dtype=np.float64) if sample_rate == SAMPLE_RATE else None
+    before, integers, scale, mean = _to_integers(clip, taken_off)
     return _Encoded(
         samples=len(clip),
         before=before,
@@ -247,21 +246,22 @@ def _encode(path: str) -> _Encoded:
 
 
 def _to_integers(
-    clip: NDArray[np.float32], mean: np.float32
+    clip: NDArray[np.float32], taken_off: np.float64 | None
 ) -> tuple[int, NDArray[np.int16], np.float32, np.float32]:
     """Return how many zeros a clip (L,) begins with, then integers, their scale and mean.
 
-    `mean` is what was taken off samples of 16 bit, if that is what they were.
+    `taken_off` is the mean that samples at 8 kHz had; they may be of 16 bit. None of any others.
     """
     sounding = np.flatnonzero(clip)
     before = int(sounding[0])
     sound = clip[before : sounding[-1] + 1]
-    scale = np.float32(1 / _FULL_SCALE)
-    whole = np.rint((sound + mean) / scale)
-    if whole.min() >= -_FULL_SCALE and whole.max() < _FULL_SCALE:
-        integers = whole.astype(_SAMPLE)
-        if np.array_equal(integers.astype(np.float32) * scale - mean, sound):
-            return before, integers, scale, mean
+    if taken_off is not None:
+        scale, mean = np.float32(1 / _FULL_SCALE), np.float32(taken_off)
+        whole = np.rint((sound + mean) / scale)
+        if whole.min() >= -_FULL_SCALE and whole.max() < _FULL_SCALE:
+            integers = whole.astype(_SAMPLE)
+            if np.array_equal(integers.astype(np.float32) * scale - mean, sound):
+                return before, integers, scale, mean
     largest = _FULL_SCALE - 1
     scale = np.float32(np.abs(sound).max() / largest)
     integers = np.rint(sound / scale).clip(-largest, largest).astype(_SAMPLE)
