@@ -50,7 +50,7 @@ STAGES = {
 CLIPS_PER_SPEAKER = 50
 RATE = 2 * SAMPLE_RATE  # Hz
 ROUNDS = 5
-SAMPLE_S = 0.25  # between two looks at the memory of all processes
+SAMPLE_S = 1.0  # between two looks at the memory of all processes, which take time themselves
 LARGE, MILLION = 300_000, 1_000_000
 MAX_MIB, MAX_GROWTH, MIN_FASTER = 1536, 1.2, 4  # bars
 
@@ -99,7 +99,7 @@ def run_stage(stage: str, folder: Path, tree: Path = REPOSITORY) -> dict[str, An
     """Run a stage in a fresh process; return what it says, and the peak of its memory in MiB.
 
     That is the peak of the process itself, as the system notes it, or of it and its workers
-    together, looked at four times a second and with shared pages counted once, if that is more.
+    together, looked at once a second and with shared pages counted once, if that is more.
     """
     threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
     child = subprocess.Popen(

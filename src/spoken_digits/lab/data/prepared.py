@@ -68,9 +68,10 @@ class PreparedSamples:
         self._rows = _Rows(*(np.concatenate(column) for column in zip(*rows, strict=True)))
         self.lengths = self._rows.samples
         self.starts = np.cumsum(self.lengths) - self.lengths
+        self._length = int(self.lengths.sum())
 
     def __len__(self) -> int:
-        return int(self.lengths.sum())
+        return self._length
 
     def __getitem__(self, part: slice) -> NDArray[np.float32]:
         """Return samples, float32; of each clip that lies in the slice, all are read.
@@ -319,7 +320,7 @@ class _Shard:
 
     def read(self) -> _Rows | None:
         """Read the table; return None where the shard is to be made, or to be made anew."""
-        if not self.table.exists():
+        if not (self.table.exists() and self.array.exists()):
             return None
         try:
             written_ns = self.table.stat().st_mtime_ns
