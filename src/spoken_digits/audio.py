@@ -339,7 +339,7 @@ def _find(samples: FloatArray, *, counts: bool) -> tuple[int, int, bool, int]:
     # Amplitude of what is more than background, 1 where it is as loud as the voice gets.
     loudness = np.sqrt(np.minimum(np.maximum(power - background, 0).sum(axis=1) / peak, 1))
 
-    lasting = np.flatnonzero(_moving_mean(excess_db > 0, _ACTIVE_FRAMES) == 1)
+    lasting = np.flatnonzero(_lasting(excess_db > 0, _ACTIVE_FRAMES))
     if len(lasting) == 0:
         return *_most_energetic(samples, 0, len(samples)), len(samples) < _LONG_DIGIT, 0
     utterances = _split(lasting, _PAUSE)
@@ -412,6 +412,15 @@ def _band_power(samples: FloatArray) -> NDArray[np.float64]:
 @lru_cache(maxsize=1)
 def _window() -> FloatArray:
     return np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
+
+
+def _lasting(active: NDArray[np.bool_], length: int) -> NDArray[np.bool_]:
+    """Whether each `length` consecutive frames are all active, or all of them where fewer."""
+    length = min(length, len(active))
+    lasting = active[: len(active) - length + 1].copy()
+    for k in range(1, length):
+        lasting &= active[k : len(active) - length + 1 + k]
+    return lasting
 
 
 def _moving_mean(values: NDArray[np.generic], length: int) -> NDArray[np.float64]:

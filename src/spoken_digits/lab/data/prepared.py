@@ -225,7 +225,7 @@ class _Encoded(NamedTuple):
 def _encode(path: str) -> _Encoded:
     """Read a recording, once, and make its clip."""
     try:
-        with Path(path).open("rb", buffering=0) as file:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123, making a Path takes longer
             state = _state(os.fstat(file.fileno()))
             content = file.read()
     except OSError:
@@ -253,9 +253,9 @@ def _to_integers(
 
     `taken_off` is the mean that samples at 8 kHz had; they may be of 16 bit. None of any others.
     """
-    sounding = np.flatnonzero(clip)
-    before = int(sounding[0])
-    sound = clip[before : sounding[-1] + 1]
+    sounding = clip != 0
+    before = int(sounding.argmax())
+    sound = clip[before : len(clip) - int(sounding[::-1].argmax())]
     if taken_off is not None:
         scale, mean = np.float32(1 / _FULL_SCALE), np.float32(taken_off)
         whole = np.rint((sound + mean) / scale)
@@ -303,7 +303,7 @@ class _Shard:
             content += each.content
             rows.append(
                 (
-                    *(clip.file.name, clip.label, clip.speaker, clip.corpus),
+                    *(clip.path.rpartition(os.sep)[2], clip.label, clip.speaker, clip.corpus),
                     *(each.samples, each.before, len(each.content) // _SAMPLE.itemsize),
                     *(float(each.scale), float(each.mean), zlib.crc32(each.content)),
                     *(*each.state, each.sha256.hex()),
@@ -355,7 +355,7 @@ def _is_current(clip: Clip, row: dict[str, str], written_ns: int) -> bool:
     """Return whether a recording is still the one that a row was made of; note its checksum."""
     checksum = bytes.fromhex(row["sha256"])
     try:
-        state = _state(Path(clip.path).stat())
+        state = _state(os.stat(clip.path))  # noqa: PTH116, making a Path takes longer
     except OSError:
         return False  # reading it says why
     noted = (int(row["bytes"]), int(row["modified_ns"]), int(row["changed_ns"]))
