@@ -90,8 +90,11 @@ class Dataset:
 
     def indices(self, clips: Sequence[Clip]) -> IntArray:
         """Return the rows of these clips, in their order."""
-        rows = {clip.path: row for row, clip in enumerate(self.clips)}
-        return np.array([rows[clip.path] for clip in clips], dtype=np.int64)
+        rows: dict[str, dict[str, int]] = {}  # by folder, then name
+        for row, clip in enumerate(self.clips):
+            rows.setdefault(clip.folder, {})[clip.name] = row
+        found = (rows[clip.folder][clip.name] for clip in clips)
+        return np.fromiter(found, np.int64, len(clips))
 
     def clip(self, row: int) -> NDArray[np.float32]:
         """Return the samples of one row: (L,)."""

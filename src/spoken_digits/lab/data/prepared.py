@@ -303,7 +303,7 @@ class _Shard:
             content += each.content
             rows.append(
                 (
-                    *(clip.path.rpartition(os.sep)[2], clip.label, clip.speaker, clip.corpus),
+                    *(clip.name, clip.label, clip.speaker, clip.corpus),
                     *(each.samples, each.before, len(each.content) // _SAMPLE.itemsize),
                     *(float(each.scale), float(each.mean), zlib.crc32(each.content)),
                     *(*each.state, each.sha256.hex()),
