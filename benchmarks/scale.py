@@ -238,7 +238,7 @@ def bars(results: dict[str, Any]) -> list[str]:
             )
             for count in (LARGE // 10, LARGE)
         }
-        how = "" if str(LARGE) in rows else ", extrapolated,"
+        how = "" if str(LARGE) in rows else " (extrapolated)"
         growth = peaks[LARGE] / peaks[LARGE // 10]
         said.append(
             f"- Peak memory of preparing and an epoch at {LARGE:,} clips{how}: "
