@@ -1,0 +1,480 @@
+"""Which bytes are equal across what: ``python -m tests.determinism [--record] [ROW ...]``.
+
+Every row is measured: the same thing is computed twice, one thing being different, and the bytes
+are compared. `--record` writes results/determinism.json and the table of docs/protocol.md. Another
+release of onnxruntime is given as a folder: ``--onnxruntime DIR`` (``pip install --no-deps --target
+DIR onnxruntime==1.20.1``). What needs another machine is said to be open.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache, lru_cache, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from numpy.typing import NDArray
+
+import spoken_digits
+from spoken_digits.lab.reporting.readme import replace_between
+from spoken_digits.lab.runs import commit, write_whole
+
+ROOT = Path(__file__).parents[1]
+RESULTS, PAGE = ROOT / "results" / "determinism.json", ROOT / "docs" / "protocol.md"
+MARKER = "determinism"
+KILLS = ROOT / "results" / "kill.json"
+ASSETS = Path(spoken_digits.__file__).parent / "assets"
+# A convolutional network in two dimensions, one along time, and a recurrent one.
+NETWORKS = ("cnn-tiny", "temporal-cnn", "lstm")
+LENGTHS = range(1_600, 9_601, 160)  # of clips, in samples at 8 kHz: 0.2 to 1.2 s, every frame
+
+DIGITS, STRINGS = "scores, digits.onnx, by length", "scores, strings.onnx, by block"
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes
+    ----------
+    differs, compared
+        What is different between two computations, and what of them is compared.
+    equal, of
+        How many of how many things have the same bytes; None where it is open.
+    largest
+        Largest absolute difference.
+    why
+        Why, or what it follows from.
+    """
+
+    differs: str
+    compared: str
+    equal: int | None
+    of: int | None
+    largest: float | None
+    why: str
+
+
+# --- Training and evaluation with torch
+
+
+@lru_cache(maxsize=1)
+def dataset() -> Any:
+    """Prepare a tenth of the synthetic speech that ships."""
+    from spoken_digits.lab.data.corpora import read_corpus
+    from spoken_digits.lab.data.dataset import prepare
+
+    clips = sorted(read_corpus("voices"), key=lambda clip: clip.file)[::10]
+    with tempfile.TemporaryDirectory() as folder:
+        return prepare(clips, Path(folder))
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Interruption(Exception):  # noqa: N818
+    """Stands for a kill: what is on disk then is all that is left."""
+
+
+def trained(model: str, seed: int = 0, count: int = 1, killed: bool = False) -> Arrays:
+    """Train for two epochs; return the weights, by name."""
+    from safetensors.numpy import load
+
+    from spoken_digits.lab.training import supervised
+    from spoken_digits.lab.training.config import TrainConfig
+
+    config = TrainConfig(model=model, seed=seed, epochs=2, batch_size=32)
+    data = dataset()
+    indices = np.arange(len(data.clips))
+    with tempfile.TemporaryDirectory() as folder, threads(count):
+        if killed:
+            real = supervised._Supervised.batches
+
+            def batches(self: Any, epoch: int) -> Any:
+                if epoch == 1 and len(list(Path(folder).glob("checkpoint*"))):
+                    raise Interruption
+                return real(self, epoch)
+
+            with mock.patch.object(supervised._Supervised, "batches", batches):
+                try:
+                    supervised.train(config, data, indices, Path(folder), quiet=True)
+                except Interruption:
+                    assert (Path(folder) / "checkpoint.safetensors").exists()
+                else:
+                    raise AssertionError("was not interrupted")
+        supervised.train(config, data, indices, Path(folder), quiet=True)
+        return dict(load((Path(folder) / "model.safetensors").read_bytes()))
+
+
+@cache
+def once(model: str) -> Arrays:
+    """Return the weights of seed 0, one thread."""
+    return trained(model)
+
+
+def scores(model: str, count: int = 1, alone: bool = False) -> Arrays:
+    """Return what the initial network of a seed answers for each clip, in evaluation."""
+    import torch
+
+    from spoken_digits.lab.training.config import TrainConfig
+    from spoken_digits.lab.training.supervised import build_network
+
+    data = dataset()
+    net = build_network(TrainConfig(model=model), 10).eval()
+    found: Arrays = {}
+    groups = [[i] for i in range(32)] if alone else [list(range(32))]
+    with threads(count), torch.inference_mode():
+        for group in groups:
+            output = net(*data.batch(np.array(group)))
+            found |= {str(i): output.scores[k].numpy() for k, i in enumerate(group)}
+    return found
+
+
+def compare(first: Arrays, second: Arrays) -> tuple[int, int, float]:
+    """Return how many arrays have the same bytes, of how many, and the largest difference."""
+    assert first.keys() == second.keys()
+    equal = sum(first[key].tobytes() == second[key].tobytes() for key in first)
+    largest = max(
+        float(np.abs(np.subtract(first[key], second[key], dtype=np.float64)).max()) for key in first
+    )
+    return equal, len(first), largest
+
+
+def over_networks(pairs: Callable[[str], tuple[Arrays, Arrays]]) -> Iterator[tuple[str, Any]]:
+    for name in NETWORKS:
+        yield name, compare(*pairs(name))
+
+
+def same_seed() -> list[Row]:
+    why = "all draws are keyed by seed, epoch and clip"
+    return [
+        Row("nothing: the same seed twice", f"weights after training, {name}", *found, why)
+        for name, found in over_networks(lambda name: (once(name), trained(name)))
+    ]
+
+
+def other_seed() -> list[Row]:
+    why = "another key of all draws; what is equal counts the batches"
+    return [
+        Row("seed", f"weights after training, {name}", *found, why)
+        for name, found in over_networks(lambda name: (once(name), trained(name, seed=1)))
+    ]
+
+
+def resumed() -> list[Row]:
+    why = "weights, moments, averages and log are in the checkpoint, draws are keyed by the epoch"
+    return [
+        Row("interrupted after an epoch, and resumed", f"weights after training, {name}", *x, why)
+        for name, x in over_networks(lambda name: (once(name), trained(name, killed=True)))
+    ]
+
+
+def threads_in_training() -> list[Row]:
+    why = "gradients are sums that threads divide; studies and the command train on one thread"
+    return [
+        Row("1 or 2 threads of torch", f"weights after training, {name}", *found, why)
+        for name, found in over_networks(lambda name: (once(name), trained(name, count=2)))
+    ]
+
+
+def threads_in_evaluation() -> list[Row]:
+    why = "threads are given whole outputs, no sum is divided"
+    return [
+        Row("1 or 2 threads of torch", f"scores, {name}", *found, why)
+        for name, found in over_networks(lambda name: (scores(name), scores(name, 2)))
+    ]
+
+
+def batches_of_torch() -> list[Row]:
+    why = "padding and the size of a batch choose other kernels and other orders of sums"
+    return [
+        Row("a clip alone, or in a batch of 32", f"scores, {name}", *found, why)
+        for name, found in over_networks(lambda name: (scores(name), scores(name, alone=True)))
+    ]
+
+
+# --- Recognizing with onnxruntime
+
+
+def session(name: str, count: int = 1) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = count, 1
+    return onnxruntime.InferenceSession(
+        str(ASSETS / name), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def waveforms(clips: int = 1) -> Iterator[NDArray[np.float32]]:
+    """Return noise at the level of speech, of every length: (clips, L)."""
+    for length in LENGTHS:
+        rng = np.random.default_rng(length)
+        yield rng.normal(0, 0.1, (clips, length)).astype(np.float32)
+
+
+def recognized(count: int = 1, clips: int = 1, alone: bool = False) -> Arrays:
+    """Return the scores of the shipped network for single digits, by length."""
+    network, found = session("digits.onnx", count), {}
+    for waveform in waveforms(clips):
+        parts = np.split(waveform, clips) if alone else [waveform]
+        answers = [network.run(["scores"], {"waveform": part})[0] for part in parts]
+        found[str(waveform.shape[1])] = np.concatenate(answers)
+    return found
+
+
+def transcribed(count: int = 1) -> Arrays:
+    """Return the scores of the shipped network for strings, block by block of noise."""
+    network, found = session("strings.onnx", count), {}
+    metadata = network.get_modelmeta().custom_metadata_map
+    block = int(metadata["block"])
+    states = [each for each in network.get_inputs() if each.name != "waveform"]
+    state = {each.name: np.zeros(each.shape, np.float32) for each in states}
+    outputs = [each.name for each in network.get_outputs()]
+    rng = np.random.default_rng(0)
+    for index in range(20):
+        given = rng.normal(0, 0.1, (1, block * (1 + index % 8))).astype(np.float32)
+        answer = dict(zip(outputs, network.run(None, {"waveform": given} | state), strict=True))
+        state = {name: answer[f"new_{name}"] for name in state}
+        found[str(index)] = answer["scores"]
+    return found
+
+
+def batches_of_onnxruntime() -> list[Row]:
+    found = compare(recognized(clips=8), recognized(clips=8, alone=True))
+    why = "matrix products are computed clip by clip"
+    return [Row("a clip alone, or in a batch of 8", DIGITS, *found, why)]
+
+
+def threads_of_onnxruntime() -> list[Row]:
+    differs = "1 or 2 threads of onnxruntime"
+    why = (
+        "how a sum is cut depends on the columns that a thread is given (findings/"
+        "onnxruntime_threads_change_some_widths.sh); the package runs on one thread"
+    )
+    return [
+        Row(differs, DIGITS, *compare(recognized(), recognized(2)), why),
+        Row(differs, STRINGS, *compare(transcribed(), transcribed(2)), why),
+    ]
+
+
+# --- Other processes: another release, or other instructions
+
+
+def elsewhere(what: str, environment: Mapping[str, str]) -> Arrays:
+    """Compute arrays in a process with another environment."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "arrays.npz")
+        command = [sys.executable, "-m", "tests.determinism", "--arrays", what, str(file)]
+        subprocess.run(command, check=True, env={**os.environ, **environment}, cwd=ROOT)
+        with np.load(file) as stored:
+            return dict(stored)
+
+
+ARRAYS: dict[str, Callable[[], Arrays]] = {
+    "recognized": recognized,
+    "transcribed": transcribed,
+    **{f"trained {name}": partial(once, name) for name in NETWORKS},
+    **{f"scores {name}": partial(scores, name) for name in NETWORKS},
+}
+
+
+def release_of_onnxruntime(folder: Path) -> list[Row]:
+    paths = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", str(ROOT / "src"))])
+    (found,) = folder.glob("onnxruntime-*.dist-info")
+    other = found.name.removeprefix("onnxruntime-").removesuffix(".dist-info")
+    differs = f"onnxruntime {version('onnxruntime')} or {other}"
+    why = "kernels and fused operators change between releases"
+    return [
+        Row(differs, text, *compare(ARRAYS[what](), elsewhere(what, {"PYTHONPATH": paths})), why)
+        for what, text in (
+            ("recognized", DIGITS),
+            ("transcribed", STRINGS),
+        )
+    ]
+
+
+AVX2 = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
+
+
+def instructions() -> list[Row]:
+    import torch
+
+    own = torch.backends.cpu.get_cpu_capability()
+    why = (
+        "vectors of another width add in another order: so would another processor "
+        f"({', '.join(f'{k}={v}' for k, v in AVX2.items())})"
+    )
+    return [
+        Row(
+            f"instructions that torch may use: {own} or AVX2",
+            f"{'weights after training' if kind == 'trained' else 'scores'}, {name}",
+            *compare(ARRAYS[f"{kind} {name}"](), elsewhere(f"{kind} {name}", AVX2)),
+            why,
+        )
+        for kind, name in (("trained", "cnn-tiny"), ("scores", "cnn-tiny"), ("scores", "lstm"))
+    ]
+
+
+# --- Studies
+
+
+def workers() -> list[Row]:
+    """Compare all files of a study of two runs, over ways to run it."""
+    from tests.kill.__main__ import Bench
+    from tests.kill.ways import MAY_DIFFER
+
+    trees = {}
+    for name in ("process", "workers", "dask"):
+        with tempfile.TemporaryDirectory() as scratch:
+            bench = Bench(name, Path(scratch))
+            try:
+                bench.measure()
+            finally:
+                if bench.cluster:
+                    bench.cluster.stop()
+            trees[name] = bench.expected
+    rows = []
+    for name, text in (("workers", "1 process or 2 workers"), ("dask", "1 process or a cluster")):
+        equal = sum(trees[name].get(key) == value for key, value in trees["process"].items())
+        count = len(trees["process"].keys() | trees[name].keys())
+        why = f"each run is computed on one thread, by its own keys; {MAY_DIFFER} are left out"
+        rows.append(Row(text, "files of a study", equal, count, None, why))
+    return rows
+
+
+def kills() -> list[Row]:
+    done = json.loads(KILLS.read_text("utf-8"))
+    survived, count = (sum(row[key] for row in done.values()) for key in ("survived", "count"))
+    text = "killed, or the disk full, at any moment; begun again"
+    why = "whole files alone are renamed into place; see `python -m tests.kill`"
+    return [Row(text, "all files, trials of CONTRIBUTING", survived, count, None, why)]
+
+
+def elsewhere_open() -> list[Row]:
+    asked = "the tests of the page ask for 1e-4 (tests/test_page.py)"
+    return [
+        Row("the page (WebAssembly) or Python", "probabilities", None, None, None, asked),
+        Row("another release of torch", "weights", None, None, None, "open: not measured"),
+        Row("another machine", "weights", None, None, None, "open: needs another machine"),
+        Row("CPU or GPU", "weights", None, None, None, "open: needs a GPU; its draws differ"),
+    ]
+
+
+MEASURES: dict[str, Callable[[], list[Row]]] = {
+    "same-seed": same_seed,
+    "other-seed": other_seed,
+    "workers": workers,
+    "kills": kills,
+    "resumed": resumed,
+    "threads-training": threads_in_training,
+    "threads-evaluation": threads_in_evaluation,
+    "batches-torch": batches_of_torch,
+    "instructions": instructions,
+    "batches-onnxruntime": batches_of_onnxruntime,
+    "threads-onnxruntime": threads_of_onnxruntime,
+    "releases-onnxruntime": list,  # of the folders that are given
+    "open": elsewhere_open,
+}
+
+
+# --- Results
+
+
+def with_table(page: str, results: Mapping[str, Any]) -> str:
+    """Put the rows between their markers of a page."""
+    lines = ["| what differs | compared | same bytes | largest difference | why |"]
+    lines += ["| --- | --- | --- | ---: | --- |"]
+    for row in (Row(**plain) for name in MEASURES for plain in results["rows"].get(name, [])):
+        lines.append(f"| {' | '.join((row.differs, row.compared, *_found(row), row.why))} |")
+    return replace_between(page, MARKER, "\n".join(lines), PAGE.name)
+
+
+def _found(row: Row) -> tuple[str, str]:
+    if row.equal is None:
+        return "open" if row.why.startswith("open") else "not asked for", ""
+    largest = "" if not row.largest else f"{row.largest:.1e}"
+    if row.equal == row.of:
+        return f"yes, {row.of} of {row.of}", largest
+    return f"no, {row.equal} of {row.of}", largest
+
+
+def measure(names: Sequence[str], folders: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for name in names:
+        found = MEASURES[name]()
+        if name == "releases-onnxruntime":
+            found = [row for folder in folders for row in release_of_onnxruntime(folder)]
+        rows[name] = [asdict(row) for row in found]
+        for row in found:
+            print(row.differs, row.compared, *_found(row), sep="; ", flush=True)
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.determinism", description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(MEASURES)}")
+    parser.add_argument("--onnxruntime", type=Path, action="append", default=[], metavar="DIR")
+    parser.add_argument("--record", action="store_true")
+    parser.add_argument("--arrays", nargs=2, metavar=("WHAT", "FILE"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.arrays:
+        what, file = arguments.arrays
+        np.savez(file, **ARRAYS[what]())
+        return 0
+    names = arguments.rows or list(MEASURES)
+    if unknown := [name for name in names if name not in MEASURES]:
+        parser.error(f"{', '.join(unknown)}: no such row; expected {', '.join(MEASURES)}")
+    measured = commit()
+    rows = measure(names, arguments.onnxruntime)
+    if arguments.record:
+        old = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {"rows": {}}
+        results = {
+            "command": "python -m tests.determinism --record",
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "commit": measured,
+            "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
+            "versions": {
+                "python": platform.python_version(),
+                **{x: version(x) for x in ("numpy", "torch", "onnxruntime", "distributed")},
+            },
+            "rows": old["rows"] | rows,
+        }
+        write_whole(RESULTS, f"{json.dumps(results, indent=2)}\n".encode())
+        write_whole(PAGE, with_table(PAGE.read_text("utf-8"), results).encode())
+    return 0
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
