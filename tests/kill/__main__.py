@@ -300,7 +300,7 @@ WAY_TEXTS = {
 }
 
 
-def record(report: Report, seed: int) -> None:
+def record(report: Report, seed: int, measured: str) -> None:
     rows = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     rows[report.way] = {
         "command": f"python -m tests.kill --count {report.count} --seed {seed} --way {report.way}",
@@ -313,7 +313,7 @@ def record(report: Report, seed: int) -> None:
         "seed": seed,
         "may_differ": MAY_DIFFER,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit(),
+        "commit": measured,
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("distributed", "torch", "spoken-digits")},
@@ -363,13 +363,13 @@ def main() -> int:
     parser.add_argument("--record", action="store_true", help="write it to results/kill.json")
     arguments = parser.parse_args()
     _load(arguments.way or WAYS)
-    reports = []
+    reports, measured = [], commit()
     with _environment():
         for way in arguments.way or WAYS:
             reports.append(try_way(way, arguments.count, arguments.seed, arguments.start))
             print(reports[-1].line(), flush=True)
             if arguments.record:
-                record(reports[-1], arguments.seed)
+                record(reports[-1], arguments.seed, measured)
     failed = [f"{r.way} {index}: {text}" for r in reports for index, text in r.failures]
     total, survived = sum(r.count for r in reports), sum(r.survived for r in reports)
     first = f"; the first that did not, --seed {arguments.seed}: {failed[0]}" if failed else ""

@@ -96,12 +96,13 @@ def _make_strings_data(inputs: Path) -> None:
     _make_study(inputs)
     commands, rng = inputs / "data" / "speech_commands", np.random.default_rng(0)
     voices = sorted((VOICES / "0").glob("kokoro-*_0.flac"))[1::4]
+    others = [(3, "bed"), (8, "cat")]  # other words: digits, backwards
     for number, voice in enumerate(voices):
-        for digit, word in enumerate(DIGIT_WORDS):
+        for digit, word in (*enumerate(DIGIT_WORDS), *others):
             samples, rate = read_audio(VOICES / str(digit) / voice.name)
             file = commands / word / f"{number:08x}_nohash_0.wav"
             file.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(file, samples, rate)
+            soundfile.write(file, samples if word in DIGIT_WORDS else samples[::-1], rate)
     for name in ("pink_noise", "running_tap"):
         file = commands / "_background_noise_" / f"{name}.wav"
         file.parent.mkdir(exist_ok=True)
