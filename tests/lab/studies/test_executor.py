@@ -166,6 +166,20 @@ def test_a_worker_that_is_killed_in_the_middle_changes_no_byte(
             assert (there.directory / name).read_bytes() == (here.directory / name).read_bytes()
 
 
+def test_a_worker_that_is_killed_before_it_has_answered_anything_fails_no_run(
+    scheduler, made_up_fsdd: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, pids = scheduler
+    victim = min(pids.values())
+    os.kill(victim, signal.SIGSTOP)
+    killer = threading.Timer(1.0, os.kill, (victim, signal.SIGKILL))
+    killer.start()
+    jobs = jobs_in(tmp_path, made_up_fsdd)
+    run_all(lambda job: job.name, jobs, [1.0] * len(jobs), 1, client.scheduler.address)
+    killer.join()
+    assert "failed" not in capsys.readouterr().err
+
+
 def test_a_scheduler_that_does_not_answer_is_named_with_the_remedy(
     made_up_fsdd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,7 +66,6 @@ def run_all(
         failed = _in_turn(run, jobs, tell)
     else:
         with _client(workers, cluster) as client:
-            _start_workers(client)
             failed = _at_once(client, run, jobs, tell)
     if failed:
         raise StudyError(
@@ -102,15 +101,14 @@ def compute_on_one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _start_workers(client: "Client") -> None:
-    """Have every worker, of now and later, compute on one thread from its start."""
-    from distributed import Worker, WorkerPlugin
+def _on_one_thread(run: Callable[[Job], str], job: Job) -> str:
+    """Do a job on one thread.
 
-    class OneThread(WorkerPlugin):
-        def setup(self, worker: Worker) -> None:  # noqa: ARG002
-            compute_on_one_thread()
-
-    client.register_plugin(OneThread(), name="one-thread")
+    Said with every job: a plugin of the workers would fail the study with a worker that is killed
+    while it starts.
+    """
+    compute_on_one_thread()
+    return run(job)
 
 
 def _at_once(
@@ -120,7 +118,9 @@ def _at_once(
 
     keys = {_key(job): job for job in jobs}
     futures = [
-        client.submit(run, job, key=key, retries=RETRIES, pure=False, priority=-rank)
+        client.submit(
+            _on_one_thread, run, job, key=key, retries=RETRIES, pure=False, priority=-rank
+        )
         for rank, (key, job) in enumerate(keys.items())
     ]
     failed = []
