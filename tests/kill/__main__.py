@@ -338,10 +338,14 @@ def _load(ways: Iterable[str]) -> None:
 
 @contextlib.contextmanager
 def _environment() -> Iterator[None]:
-    """Keep what programs leave in a temporary folder, or in a user's cache, together."""
-    before = {key: os.environ.get(key) for key in ("TMPDIR", "SPOKEN_DIGITS_CACHE")}
+    """Keep what programs leave in a temporary folder, or in a user's cache, together.
+
+    They find no repository: while a study is tried, somebody may commit.
+    """
+    before = {key: os.environ.get(key) for key in ("TMPDIR", "SPOKEN_DIGITS_CACHE", "GIT_DIR")}
     with tempfile.TemporaryDirectory() as scratch:
-        os.environ |= {"TMPDIR": scratch, "SPOKEN_DIGITS_CACHE": f"{scratch}/cache"}
+        own = {"SPOKEN_DIGITS_CACHE": f"{scratch}/cache", "GIT_DIR": f"{scratch}/none"}
+        os.environ |= {"TMPDIR": scratch, **own}
         os.environ.pop("SPOKEN_DIGITS_DATA", None)
         paths = [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
