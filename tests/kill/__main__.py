@@ -109,8 +109,14 @@ def _make(way: Way, inputs: Path) -> int:
     return 0
 
 
-def try_way(name: str, count: int, seed: int, start: int = 0) -> Report:
-    """Do the trials `start` to `start + count` of one way."""
+def try_way(
+    name: str,
+    count: int,
+    seed: int,
+    start: int = 0,
+    keep: Callable[[Report], object] = lambda report: None,
+) -> Report:
+    """Do the trials `start` to `start + count` of one way; `keep` is given the report after each."""
     report = Report(name)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
@@ -131,10 +137,11 @@ def try_way(name: str, count: int, seed: int, start: int = 0) -> Report:
                     if problem:
                         report.failures.append((index, text))
                     empty(bench.folder)
+                    report.seconds = time.monotonic() - begun
+                    keep(report)
             finally:
                 if bench.cluster:
                     bench.cluster.stop()
-    report.seconds = time.monotonic() - begun
     return report
 
 
@@ -364,16 +371,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--way", choices=WAYS, action="append", help="default: all of them")
     parser.add_argument("--start", type=int, default=0, help="index of the first trial")
-    parser.add_argument("--record", action="store_true", help="write it to results/kill.json")
+    parser.add_argument(
+        "--record", action="store_true", help="write results/kill.json, trial by trial"
+    )
     arguments = parser.parse_args()
     _load(arguments.way or WAYS)
     reports, measured = [], commit()
     with _environment():
         for way in arguments.way or WAYS:
-            reports.append(try_way(way, arguments.count, arguments.seed, arguments.start))
+            keep = partial(record, seed=arguments.seed, measured=measured)
+            wanted = (way, arguments.count, arguments.seed, arguments.start)
+            reports.append(try_way(*wanted, keep) if arguments.record else try_way(*wanted))
             print(reports[-1].line(), flush=True)
-            if arguments.record:
-                record(reports[-1], arguments.seed, measured)
     failed = [f"{r.way} {index}: {text}" for r in reports for index, text in r.failures]
     total, survived = sum(r.count for r in reports), sum(r.survived for r in reports)
     first = f"; the first that did not, --seed {arguments.seed}: {failed[0]}" if failed else ""
