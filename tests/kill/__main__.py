@@ -116,7 +116,7 @@ def try_way(
     start: int = 0,
     keep: Callable[[Report], object] = lambda report: None,
 ) -> Report:
-    """Do the trials `start` to `start + count` of one way; `keep` is given the report after each."""
+    """Do the trials `start` to `start + count` of one way; `keep` is given what came so far."""
     report = Report(name)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
@@ -180,8 +180,22 @@ def _try(bench: Bench, fault: str, where: float, rng: random.Random, report: Rep
                 return f"made again: {changed}"
             done = now
             if child.status == 0:
-                return _difference(bench)
+                return _end_of_cluster(bench, done) or _difference(bench)
         return f"not finished after {MAX_ATTEMPTS} attempts: {_last(child)}"
+
+
+def _end_of_cluster(bench: Bench, done: dict[str, tuple[int, int]]) -> str | None:
+    """Kill what may still compute a run that another worker has finished; look once more."""
+    if not bench.cluster:
+        return None
+    bench.cluster.stop()
+    child = Child(partial(WAYS["process"].run, bench.inputs), bench.folder, bench.logs / "end.out")
+    child.wait(ATTEMPT_S)
+    if child.status != 0:
+        return f"not found to be finished: {_last(child)}"
+    now = finished(bench.way, bench.folder)
+    missing = sorted(done.keys() - now.keys())
+    return f"gone: {missing}" if missing else None
 
 
 def _difference(bench: Bench) -> str | None:

@@ -42,6 +42,7 @@ class Cluster:
         for child in [*self.old, *self.workers, self.scheduler]:
             if child:
                 child.kill_all()
+        self.old, self.workers, self.scheduler = [], [], None
 
     def cpu_s(self) -> float:
         return sum(child.cpu_s() for child in (*self.workers, self.scheduler) if child)

@@ -109,7 +109,9 @@ def test_files_of_an_unfinished_run_go_with_the_next_look_after_a_kill(tmp_path:
         labels=(), device="cpu", parameters=1,
     )  # fmt: skip
     left = ("begun.json", "checkpoint.safetensors")
-    (tmp_path / left[1]).touch()
+    left += (".model.safetensors.99999999",)
+    for name in left[1:]:
+        (tmp_path / name).touch()
     assert not is_finished(tmp_path, "train", Recipe(), "abc")
     assert all((tmp_path / name).exists() for name in left)
     write_json(tmp_path / "evaluation.json", {})  # killed here, in the middle of `finish`

@@ -307,6 +307,7 @@ def _remove_working_files(directory: Path) -> None:
     """
     for name in ("begun.json", "checkpoint.safetensors"):
         (directory / name).unlink(missing_ok=True)
+    _remove_abandoned(directory, "*")  # of a worker that did the same run
 
 
 def expect_free(folder: Path) -> None:
@@ -364,10 +365,7 @@ def _hidden(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
     A process that is killed leaves it: the next one that writes `path` removes what is not locked.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for other in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        if other.name.rpartition(".")[2].isdigit() and (lock := _lock(other)) is not None:
-            _remove(other)
-            os.close(lock)
+    _remove_abandoned(path.parent, glob.escape(path.name))
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     _remove(temporary)  # of an earlier process of that number, where there are no locks
     lock = None
@@ -382,6 +380,14 @@ def _hidden(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
     finally:
         _remove(temporary)
         if lock is not None:
+            os.close(lock)
+
+
+def _remove_abandoned(folder: Path, name: str) -> None:
+    """Remove what killed processes left of files and folders whose names match a pattern."""
+    for other in folder.glob(f".{name}.*"):
+        if other.name.rpartition(".")[2].isdigit() and (lock := _lock(other)) is not None:
+            _remove(other)
             os.close(lock)
 
 
