@@ -294,10 +294,13 @@ def _last(child: Child) -> str:
 
 def with_table(page: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
     """Put the last results between their markers of a page."""
-    lines = ["| killed | survived | how | finished runs repeated | commit |"]
+    lines = ["| what | survived | interrupted by | finished runs repeated | commit |"]
     lines += ["| --- | ---: | --- | ---: | --- |"]
     for way, row in rows.items():
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(row["killed"].items()))
+        killed = row["killed"]
+        kinds = ", ".join(
+            f"{text} {killed[kind]}" for kind, text in KINDS.items() if kind in killed
+        )
         cells = (
             f"{WAY_TEXTS[way]}: `{row['command']}`",
             f"{row['survived']} of {row['count']}",
@@ -309,6 +312,14 @@ def with_table(page: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
     return replace_between(page, MARKER, "\n".join(lines), PAGE.name)
 
 
+KINDS = {
+    "process": "SIGKILL of the process",
+    "worker": "of a worker",
+    "scheduler": "of the scheduler",
+    "change": "before a change of a file",
+    "full": "a full disk",
+    "none": "nothing",
+}
 WAY_TEXTS = {
     "process": "a study in one process",
     "workers": "a study in two workers",
@@ -327,7 +338,7 @@ def record(report: Report, seed: int, measured: str) -> None:
         "command": f"python -m tests.kill --count {report.count} --seed {seed} --way {report.way}",
         "count": report.count,
         "survived": report.survived,
-        "killed": dict(sorted(report.killed.items())),
+        "killed": {kind: report.killed[kind] for kind in KINDS if kind in report.killed},
         "repeated": report.repeated,
         "restarts": report.restarts,
         "seconds": round(report.seconds, 1),
