@@ -115,6 +115,7 @@ def _at_once(
     client: "Client", run: Callable[[Job], str], jobs: Sequence[Job], tell: "_Progress"
 ) -> list[str]:
     from distributed import KilledWorker, as_completed
+    from distributed.client import FutureCancelledError
 
     keys = {_key(job): job for job in jobs}
     futures = [
@@ -133,6 +134,12 @@ def _at_once(
             line = (
                 f"{job.name}: failed: every worker that was given it was killed, perhaps for want "
                 "of memory; try again with fewer --workers"
+            )
+        except FutureCancelledError:
+            failed.append(job.name)
+            line = (
+                f"{job.name}: failed: the connection to the scheduler is lost; start it again, "
+                "with its workers"
             )
         except Exception as error:
             failed.append(job.name)
@@ -176,6 +183,8 @@ def _client(workers: int, cluster: str | None) -> Iterator["Client"]:
         "start one with `dask scheduler` and `dask worker ADDRESS --nthreads 1`, and give the "
         "address that it prints, as in --cluster tcp://10.0.0.1:8786"
     )
+    # It would report a lost connection as a traceback; here the runs that fail are named.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
         client = Client(cluster, timeout=CONNECT_S)
     except (OSError, TimeoutError, ValueError) as error:
