@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 
 import pytest
 
@@ -34,6 +35,7 @@ def test_a_clip_has_the_same_bytes_alone_and_in_a_batch_of_onnxruntime():
 
 def test_committed_rows_of_what_is_promised_are_equal():
     rows = json.loads(RESULTS.read_text("utf-8"))["rows"]
+    assert rows["kills"] == [asdict(row) for row in determinism.kills()]
     for name in ("same-seed", "workers", "kills", "resumed"):
         assert rows[name]
         for row in (Row(**plain) for plain in rows[name]):
