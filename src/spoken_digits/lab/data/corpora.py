@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import sys
-import tempfile
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from spoken_digits.audio import AudioError, read_audio
 from spoken_digits.lab.data.download import PATIENCE_S, download, unpack
+from spoken_digits.lab.runs import whole_folder
 from spoken_digits.spotting import DIGIT_WORDS
 
 __all__ = [
@@ -435,6 +435,7 @@ def fetch_corpus(
     if holds(folder, corpus):
         if fault := _fault(corpus, folder):
             raise CorpusError(f"{folder}: {fault}; move the folder away and fetch the corpus again")
+        part.unlink(missing_ok=True)  # of an attempt that was killed once the corpus was there
         return folder
     by_hand = (
         f"fetch {corpus.url} by other means, unpack it as {folder}, "
@@ -442,11 +443,10 @@ def fetch_corpus(
     )
     try:
         download(corpus.url, part, patience_s=patience_s, progress=progress)
-        with tempfile.TemporaryDirectory(dir=root, prefix=f".{name}-") as scratch:
-            unpack(part, Path(scratch, name), corpus.wanted)
-            if fault := _fault(corpus, Path(scratch, name)):
+        with whole_folder(folder) as whole:
+            unpack(part, whole, corpus.wanted)
+            if fault := _fault(corpus, whole):
                 raise ValueError(fault)
-            Path(scratch, name).replace(folder)
     except OSError as error:
         raise CorpusError(
             f"{name}: could not be fetched ({error}); try again to continue where it stopped, "
