@@ -22,7 +22,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +32,8 @@ PAGE = REPOSITORY / "docs" / "releases.md"
 MARKER = "releases"
 
 RELEASES = {  # from the lower bound of pyproject.toml to the newest
-    "onnxruntime": ("1.20.0", "1.21.1", "1.22.1", "1.23.2", "1.25.1", "1.28.0", "1.30.0", "1.32.0"),
-    "numpy": ("1.26.0", "2.0.2", "2.2.6", "2.4.6"),
+    "onnxruntime": ("1.20.0", "1.22.1", "1.24.4", "1.26.0", "1.28.0", "1.30.0", "1.32.0"),
+    "numpy": ("1.26.0", "2.4.6"),
     "soxr": ("0.5.0", "1.1.0"),
     "soundfile": ("0.13.0", "0.14.0"),
 }
@@ -56,10 +55,10 @@ Rows = Mapping[str, Row]
 def wanted() -> dict[str, dict[str, str]]:
     """Return the rows to be measured, by name: the release of each package."""
     newest = {name: releases[-1] for name, releases in RELEASES.items()}
-    rows = {NEWEST: newest}
+    rows = {NEWEST: newest, OLDEST: {name: releases[0] for name, releases in RELEASES.items()}}
     for name, releases in RELEASES.items():
         rows |= {f"{name} {release}": newest | {name: release} for release in releases[:-1]}
-    return rows | {OLDEST: {name: releases[0] for name, releases in RELEASES.items()}}
+    return rows
 
 
 # What is answered: this part runs on the release that is measured, and imports little
@@ -75,7 +74,7 @@ def clips() -> list[Path]:
 
 
 def answer(folder: Path, files: Sequence[Path], rounds: int = ROUNDS) -> Row:
-    """Recognize files of one digit, and transcribe the strings of a folder; what it took.
+    """Recognize these files and those of `write_inputs`, transcribe its strings; what it took.
 
     An answer is a text: digits; their probabilities; their starts and ends in s. The hash is of the
     numbers as they are, and of what the networks gave beside them.
@@ -91,14 +90,16 @@ def answer(folder: Path, files: Sequence[Path], rounds: int = ROUNDS) -> Row:
         start = time.process_time()
         recognized = [recognizer(file) for file in files]
         taken.append(time.process_time() - start)
-    for file, found in zip(files, recognized, strict=True):
+    singles = sorted((folder / "digits").glob("*/*.wav"))
+    recognized += [recognizer(file) for file in singles]
+    for file, found in zip([*files, *singles], recognized, strict=True):
         digit = "" if found.digit is None else str(found.digit)
         times = [found.start_s, found.end_s]
         answers[f"{file.parent.name}/{file.name}"] = words(digit, [found.probability], times)
         content.update(np.array([*found.probabilities, found.score, *times]).tobytes())
         content.update(found.log_mel.tobytes())
     transcribed, spoken_s = list[float](), 0.0
-    for file in sorted(folder.iterdir()):
+    for file in sorted((folder / "strings").iterdir()):
         start = time.process_time()
         whole = transcriber(file)
         transcribed.append(time.process_time() - start)
@@ -117,9 +118,10 @@ def answer(folder: Path, files: Sequence[Path], rounds: int = ROUNDS) -> Row:
             times = [time_s for each in segments for time_s in (each.start_s, each.end_s)]
             answers[f"{file.name}, {kind}"] = words(digits, probabilities, times)
             content.update(digits.encode() + np.array([*probabilities, *times]).tobytes())
+    import soxr
+
     libraries = {"libsndfile": soundfile.__libsndfile_version__}
-    if "soxr" in sys.modules:
-        libraries["libsoxr"] = getattr(sys.modules["soxr"], "__libsoxr_version__", "unknown")
+    libraries["libsoxr"] = getattr(soxr, "__libsoxr_version__", "unknown")
     return {
         "answers": answers,
         "sha256": content.hexdigest(),
@@ -146,8 +148,12 @@ def peak_mb() -> float | None:
 # The environments
 
 
-def write_strings(folder: Path) -> str:
-    """Write the strings, at each rate and in each format; return the hash of what they are."""
+def write_inputs(folder: Path) -> str:
+    """Write strings, at each rate and in each format, and single digits at the other rates.
+
+    What is transcribed lies in `strings`, what is recognized in `digits`. The hash of what was
+    written, and of the shipped files, is returned.
+    """
     import numpy as np
     import soundfile
 
@@ -155,8 +161,20 @@ def write_strings(folder: Path) -> str:
 
     content, files = hashlib.sha256(), clips()
     rng = np.random.default_rng(0)
+
+    def write(name: str, samples: Any, rate: float, target: int) -> None:
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        at_rate = np.clip(resample(samples, rate, target), -1, 1)
+        soundfile.write(file, at_rate, target, subtype="PCM_16")
+        content.update(file.read_bytes())
+
     for file in files:
         content.update(file.read_bytes())
+    for file in files[::CLIPS_A_DIGIT]:
+        samples, rate = soundfile.read(file, dtype="float32")
+        for target in RATES[1:]:
+            write(f"digits/{file.parent.name}/{target}.wav", samples, rate, target)
     for length in STRING_LENGTHS:
         chosen = [files[i] for i in rng.permutation(len(files))[:length]]
         digits, parts = "".join(file.parent.name for file in chosen), list[Any]()
@@ -165,11 +183,8 @@ def write_strings(folder: Path) -> str:
             parts += [np.zeros(round(GAP_S * rate), np.float32), samples]
         string = np.concatenate([*parts, parts[0]])
         for target in RATES:
-            at_rate = np.clip(resample(string, rate, target), -1, 1)
-            file = folder / f"{digits}-{target}.wav"
-            soundfile.write(file, at_rate, target, subtype="PCM_16")
-            content.update(file.read_bytes())
-    first = next(folder.glob(f"{'?' * STRING_LENGTHS[0]}-16000.wav"))
+            write(f"strings/{digits}-{target}.wav", string, rate, target)
+    first = next(folder.glob(f"strings/{'?' * STRING_LENGTHS[0]}-16000.wav"))
     for ending in ENDINGS:
         samples, rate = soundfile.read(first, dtype="int16")
         kind = {"format": "OGG", "subtype": "OPUS"} if ending == ".opus" else {}
@@ -183,8 +198,8 @@ def install(folder: Path, versions: Mapping[str, str]) -> tuple[Path, str]:
     python = folder / "bin" / "python"
     pins = [f"{name}=={version}" for name, version in versions.items()]
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
-    command += ["--disable-pip-version-check", "--only-binary", ":all:", *pins]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command += ["--disable-pip-version-check", "--no-compile", "--only-binary", ":all:"]
+    done = subprocess.run([*command, *pins], capture_output=True, text=True, check=False)
     if not done.returncode:
         return python, ""
     said = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
@@ -231,11 +246,11 @@ print(loaded, time.process_time())
 """
 
 
-def measure(python: Path, strings: Path, folder: Path) -> Row:
+def measure(python: Path, inputs: Path, folder: Path) -> Row:
     """Answer, start and look at what is written, in an environment."""
     if failed := failure(run(python, ["-c", "import onnxruntime"], folder / "plain")):
         return failed
-    done = run(python, ["-m", "benchmarks.releases", "--answer", strings], folder / "home")
+    done = run(python, ["-m", "benchmarks.releases", "--answer", inputs], folder / "home")
     if failed := failure(done):
         return failed
     row: Row = json.loads(done.stdout)
@@ -479,7 +494,7 @@ def number(value: float) -> str:
 def table(results: Mapping[str, Any]) -> str:
     """Markdown: releases, guesses, where it was measured."""
     rows: Rows = results.get("rows", {})
-    if any(name not in rows for name in wanted()):
+    if NEWEST not in rows:
         return "Not measured yet: `python -m benchmarks.releases`."
     return "\n\n".join([releases(rows), verdicts(rows), place(results)])
 
@@ -492,7 +507,7 @@ def releases(rows: Rows) -> str:
     ]
     newest = rows[NEWEST]
     for name in wanted():
-        row = rows[name]
+        row = rows.get(name, {"failed": "not measured yet"})
         if "answers" not in row:
             lines.append(f"| {name} | {row['failed'].replace('|', '/')} |{' |' * 9}")
             continue
@@ -520,7 +535,7 @@ def verdicts(rows: Rows) -> str:
     for each in GUESSES:
         try:
             measured, verdict = each.measured(rows), "right" if each.is_right(rows) else "**wrong**"
-        except KeyError:  # of a release that could not be installed
+        except KeyError:  # of a release that could not be installed, or is not measured yet
             measured, verdict = "", "not measured"
         counts[verdict] += 1
         lines.append(f"| {each.question} | {each.guess} | {measured} | {verdict} |")
@@ -607,36 +622,34 @@ def main() -> int:
     from spoken_digits.lab.runs import commit
 
     with tempfile.TemporaryDirectory() as temporary:
-        strings = Path(temporary, "strings")
-        strings.mkdir()
-        inputs, made_of = write_strings(strings), commit()
+        inputs, made_of = write_inputs(folder := Path(temporary)), commit()
         if arguments.smoke:
-            row = answer(strings, clips()[::CLIPS_A_DIGIT], rounds=1)
-            print(json.dumps(row, indent=1))
+            print(json.dumps(answer(folder, clips()[::CLIPS_A_DIGIT], rounds=1), indent=1))
             return 0
         for name, versions in wanted().items():
             if arguments.only not in name:
                 continue
             if not arguments.again and is_done(rows.get(name), versions, inputs):
                 continue
-            rows[name] = one_row(versions, inputs, strings) | {"commit": made_of}
+            rows[name] = one_row(versions, folder) | {"inputs": inputs, "commit": made_of}
             publish(rows)
             brief = {key: value for key, value in rows[name].items() if key != "answers"}
             print(f"{name}: {brief}", flush=True)
     return 0
 
 
-def one_row(versions: Mapping[str, str], inputs: str, strings: Path) -> Row:
+def one_row(versions: Mapping[str, str], inputs: Path) -> Row:
     """Make an environment, measure in it, and remove it."""
     row: Row = {
-        **{"versions": dict(versions), "inputs": inputs},
-        **{"python": platform.python_version(), "machine": machine()},
+        "versions": dict(versions),
+        "python": platform.python_version(),
+        "machine": machine(),
     }
     with tempfile.TemporaryDirectory() as folder:
         python, refused = install(Path(folder, "venv"), versions)
         if refused:
             return row | {"failed": f"cannot be installed: {refused}"}
-        return row | {"installed_mb": size_mb(python)} | measure(python, strings, Path(folder))
+        return row | {"installed_mb": size_mb(python)} | measure(python, inputs, Path(folder))
 
 
 if __name__ == "__main__":
