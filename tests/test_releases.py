@@ -76,6 +76,7 @@ def test_a_row_differs_from_the_newest_by_one_release():
     for name, versions in rows.items():
         different = {f"{package} {v}" for package, v in versions.items() if v != newest[package]}
         assert different == {name}
+        assert versions.keys() == newest.keys()
     assert len(rows) == sum(len(versions) - 1 for versions in RELEASES.values())
 
 
