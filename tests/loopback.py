@@ -1,5 +1,6 @@
 """A server of one archive on the loopback interface, for tests of downloads."""
 
+import contextlib
 import dataclasses
 import socket
 import threading
@@ -24,6 +25,7 @@ class Server:
     sends_length: bool = True
     stop_after: int | None = None
     stall: bool = False
+    pause_s: float = 0.0  # between two pieces of 16 KiB
     status: int = 200
     asked: list[str | None] = dataclasses.field(default_factory=list)
 
@@ -59,7 +61,11 @@ def serve(content: bytes, **behaviour) -> Iterator[Server]:
             if not state.sends_length:
                 body = b"%x\r\n" % (size - start) + body
                 body += b"\r\n0\r\n\r\n" if state.stop_after is None else b""
-            self.wfile.write(body)
+            piece = 1 << 14 if state.pause_s else max(1, len(body))
+            with contextlib.suppress(ConnectionError):  # who asked may be killed
+                for position in range(0, len(body), piece):
+                    self.wfile.write(body[position : position + piece])
+                    done.wait(state.pause_s)
             if state.stall:
                 self.wfile.flush()
                 done.wait(10)

@@ -155,6 +155,9 @@ def files() -> dict[str, File]:
     table["MP3, cut"] = File(cut(mp3_x), None, said=f"of {576 * len(frames):,} samples")
     for keep in (0.6, 0.9):
         table[f"FLAC, cut at {keep}"] = File(cut(flac, keep), None, said="truncated")
+        table[f"FLAC of unknown length, cut at {keep}"] = File(
+            cut(flac_of_unknown_length(x), keep), None, said="truncated"
+        )
 
     # Lengths that are unknown, or wrong; streams end to end; what stands before
     table["FLAC"] = File(flac, "47", long)

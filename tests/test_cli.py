@@ -603,6 +603,11 @@ def test_the_process_ends_with_the_status_and_without_a_traceback(files, toy):
     assert command("--version").stdout == f"spoken-digits {spoken_digits.__version__}\n"
 
 
+def test_a_name_that_would_control_the_terminal_is_shown_as_it_is(toy, capsys):
+    assert main(["recognize", "--model", toy, "\x1b[2Jf\u00fcnf.wav"]) == 1
+    assert capsys.readouterr().err.startswith("spoken-digits: \\x1b[2Jf\u00fcnf.wav: no such file")
+
+
 def test_a_reader_that_leaves_early_is_no_error(toy):
     soundfile.write("a.wav", speech(), 8_000)
     process = subprocess.Popen(

@@ -1,5 +1,6 @@
 """Some of the files that ``python -m tests.fuzz`` makes, and whether it notices what is wrong."""
 
+import importlib.util
 import io
 import shutil
 import sys
@@ -25,6 +26,19 @@ def test_mutated_files_are_answered_or_refused():
         assert min(counts) > COUNT // 10  # neither all broken nor all whole
     if shutil.which("node"):
         assert report.outcomes["page: read"] + report.outcomes["page: refused"] == COUNT
+    if importlib.util.find_spec("torch"):
+        for what in ("table, corpus: refused", "table, evaluate: answered", "recipe: refused"):
+            assert report.outcomes[what] > 0
+
+
+def test_the_page_answers_or_refuses_in_chromium():
+    pytest.importorskip("playwright")
+    if not any(map(shutil.which, ("chromium", "google-chrome"))):
+        pytest.skip("needs Chromium: apt-get install chromium")
+    report = fuzz(range(40), seed=1, kinds="[FOM]*", browser=True)  # FLAC, Ogg, MP3, MP4
+    assert report.findings == []
+    assert report.outcomes["browser: read"] > 0
+    assert report.outcomes["browser: read"] + report.outcomes["browser: refused"] == 40
 
 
 # What would be found: the recognizer is broken, in the child
@@ -36,11 +50,11 @@ def fuzz_broken(monkeypatch, folder, code: str) -> list[str]:
 import sys
 if "tests.fuzz.child" in sys.orig_argv:
     from spoken_digits import Recognizer
-    answer = Recognizer._find
+    answer = Recognizer._cut
     def call(self, *args, **named):
         exec({code!r})
         return answer(self, *args, **named)
-    Recognizer._find = call
+    Recognizer._cut = call
 """)
     monkeypatch.setenv("PYTHONPATH", str(folder))
     return [said for _, said in fuzz(range(2), kinds="WAV/PCM_16").findings]

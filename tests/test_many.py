@@ -144,6 +144,12 @@ def test_a_wrong_threshold_is_told_before_anything_is_read(recognizer):
         recognizer.recognize_many(iter([]), 8_000, threshold=2)
 
 
+@pytest.mark.parametrize("source", ["seven.wav", b"RIFF"])
+def test_one_recording_is_not_taken_for_many(recognizer, source):
+    with pytest.raises(AudioError, match="one recording; expected several"):
+        recognizer.recognize_many(source)
+
+
 def test_lines_of_json_keep_the_order_of_files(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     model = str(write_toy_model(tmp_path / "toy.onnx"))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from made_files import (
     RATE,
     decoded,
@@ -24,7 +25,7 @@ from made_files import (
 
 from spoken_digits import containers, reading
 from spoken_digits.containers import View
-from spoken_digits.reading import AudioError, AudioWarning, open_audio, read_audio
+from spoken_digits.reading import AudioError, AudioWarning, Encoding, open_audio, read_audio
 
 
 def read(content: bytes) -> np.ndarray:
@@ -262,11 +263,67 @@ def test_a_pipe_without_end_is_refused(monkeypatch):
         ("", "an empty path; expected that of a recording"),
         (b"", "bytes: an empty file"),
         (b"\1\2" * 99, "bytes: cannot be read as audio"),
+        ("a\0b", r"'a\\x00b': no path, it holds a null character"),
+        (["a.wav", Path("b.wav")], "a list of recordings; expected one"),
+        (("a.wav", "b.wav"), "a tuple of recordings; expected one"),
+        ([[1.0, 2.0], [3.0]], "list; expected a path"),
+        (7, "int; expected a path"),
+        (object(), "object; expected a path"),
     ],
 )
 def test_what_is_no_recording_is_refused_with_the_reason(source, said):
     with pytest.raises(AudioError, match=said):
         read_audio(source)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_a_wav_of_16_bits_is_read_to_the_bit(channels):
+    rng = np.random.default_rng(channels)
+    samples = rng.integers(-(2**15), 2**15, (65_536 + 77, channels)).astype(np.int16)
+    content = encoded(samples, "WAV")
+    for channel in range(1, channels + 1):
+        found, _ = read_audio(content, channel=channel)
+        np.testing.assert_array_equal(found, samples[:, channel - 1] / np.float32(2**15))
+
+
+@pytest.mark.parametrize(
+    ("at", "value"), [(20, 3), (20, 0xFFFE), (22, 0), (22, 2), (32, 0), (32, 4), (34, 12), (34, 8)]
+)
+def test_a_wav_whose_header_contradicts_itself_is_read_as_by_libsndfile(at, value):
+    content = replaced(encoded(syllables(1), "WAV"), at, value.to_bytes(2, "little"))
+    try:
+        expected = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)[0][:, 0]
+    except soundfile.LibsndfileError:
+        with pytest.raises(AudioError, match="cannot be read as audio"):
+            read_audio(content)
+    else:
+        np.testing.assert_array_equal(read_audio(content, channel=1)[0], expected)
+
+
+def test_a_file_that_was_closed_is_refused(tmp_path):
+    with (tmp_path / "a.wav").open("wb") as file:
+        pass
+    with pytest.raises(AudioError, match=r"a\.wav: a closed file; expected one that is open"):
+        read_audio(file)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"subtype": "mp3"}, "subtype 'mp3' of an encoding; expected one of ulaw, alaw"),
+        ({"sample_rate": "8000"}, "sample_rate '8000' of an encoding; expected a whole number"),
+        ({"byte_order": "middle"}, "byte_order 'middle' of an encoding; expected little or big"),
+        ({"channels": 0}, "channels 0 of an encoding; expected 1 to 8"),
+    ],
+)
+def test_an_encoding_that_is_none_is_refused(settings, said):
+    with pytest.raises(ValueError, match=said):
+        Encoding(**{"subtype": "ulaw", "sample_rate": RATE} | settings)
+
+
+def test_an_encoding_is_no_text():
+    with pytest.raises(AudioError, match="encoding 'ulaw,8000,1'; expected an Encoding"):
+        read_audio(bytes(99), encoding="ulaw,8000,1")
 
 
 @pytest.mark.parametrize("rate", ["8000", None, [8_000]])

@@ -7,13 +7,14 @@
 (7, 0.997)
 """
 
-from spoken_digits.audio import AudioError, read_audio, to_clip
+from spoken_digits.audio import AudioError, Encoding, read_audio, to_clip
 from spoken_digits.connected import Segment, Stream, Transcriber, Transcript, Update
 from spoken_digits.grammar import Grammar
 from spoken_digits.recognize import ModelError, Recognition, Recognizer, load
 
 __all__ = [
     "AudioError",
+    "Encoding",
     "Grammar",
     "ModelError",
     "Recognition",

@@ -234,7 +234,7 @@ def find_speech(samples: FloatArray) -> tuple[int, int]:
     """
     if np.abs(samples).max(initial=0) <= SILENCE:
         raise AudioError(_NO_SOUND)
-    start, stop, *_ = _find(samples)
+    start, stop, *_ = _find(samples, counts=False)
     return max(0, start), min(len(samples), stop)
 
 
@@ -248,6 +248,13 @@ def find_utterance(samples: ArrayLike, sample_rate: float, name: str = "samples"
     AudioError
         When samples or rate are not what `to_clip` accepts.
     """
+    return _find_utterance(samples, sample_rate, name, counts=True)
+
+
+def _find_utterance(
+    samples: ArrayLike, sample_rate: float, name: str, *, counts: bool
+) -> Utterance:
+    """Do what `find_utterance` does; `counts` says whether to count utterances, else 0 of them."""
     mono = to_mono(samples, sample_rate, name)
     check_duration(len(mono) / sample_rate, MAX_DURATION_S, name)
     centered = resample(mono - mono.mean(dtype=np.float64).astype(np.float32), sample_rate)
@@ -255,7 +262,7 @@ def find_utterance(samples: ArrayLike, sample_rate: float, name: str = "samples"
     level_dbfs = 20 * float(np.log10(peak)) if peak else -np.inf
     start, stop, rises, utterances = 0, 0, False, 0
     if peak > SILENCE:
-        start, stop, rises, utterances = _find(centered)
+        start, stop, rises, utterances = _find(centered, counts=counts)
     # A recording cut to the word gets the margin that others have, of zeros: a network recognizes
     # by the silence before it how a word begins.
     before, length = max(0, -start), stop - start
@@ -284,7 +291,7 @@ def cut_clip(
     AudioError
         As of `to_clip`.
     """
-    utterance = find_utterance(samples, sample_rate, name)
+    utterance = _find_utterance(samples, sample_rate, name, counts=False)
     if utterance.end_s == 0:
         raise AudioError(f"{name}: {_NO_SOUND}")
     return utterance.clip, utterance.start_s, utterance.end_s
@@ -316,7 +323,7 @@ def to_clip(samples: ArrayLike, sample_rate: float) -> FloatArray:
     return cut_clip(samples, sample_rate)[0]
 
 
-def _find(samples: FloatArray) -> tuple[int, int, bool, int]:
+def _find(samples: FloatArray, *, counts: bool) -> tuple[int, int, bool, int]:
     """Start and stop as of `find_speech`, whether anything rises above the background, utterances.
 
     Where the recording begins or ends too soon for the margin, start and stop lie outside it.
@@ -330,16 +337,17 @@ def _find(samples: FloatArray) -> tuple[int, int, bool, int]:
         threshold_db = np.minimum(threshold_db, -_TRIMMED_RANGE_DB)
     excess_db = np.maximum(_decibel(power / peak) - threshold_db, 0).sum(axis=1)
     # Amplitude of what is more than background, 1 where it is as loud as the voice gets.
-    loudness = np.sqrt(np.clip((power - background).clip(min=0).sum(axis=1) / peak, 0, 1))
+    loudness = np.sqrt(np.minimum(np.maximum(power - background, 0).sum(axis=1) / peak, 1))
 
-    lasting = np.flatnonzero(_moving_mean(excess_db > 0, _ACTIVE_FRAMES) == 1)
+    lasting = np.flatnonzero(_lasting(excess_db > 0, _ACTIVE_FRAMES))
     if len(lasting) == 0:
         return *_most_energetic(samples, 0, len(samples)), len(samples) < _LONG_DIGIT, 0
     utterances = _split(lasting, _PAUSE)
     utterance = max(utterances, key=lambda frames: float(loudness[frames].sum()))
     first, last = int(utterance[0]), int(utterance[-1]) + _ACTIVE_FRAMES - 1
-    hiss_db = float(_decibel(background[1:].sum() / peak))  # hum, in the first band, hides no end
-    is_noisy = len(samples) >= _LONG_DIGIT and hiss_db > _NOISY_DB
+    is_noisy = False
+    if len(samples) >= _LONG_DIGIT:  # hum, in the first band, hides no end
+        is_noisy = float(_decibel(background[1:].sum() / peak)) > _NOISY_DB
     start = first * _HOP - _MARGIN
     stop = last * _HOP + (_NOISY_END_MARGIN if is_noisy else _MARGIN)
     rises = len(samples) < _LONG_DIGIT or any(
@@ -349,7 +357,7 @@ def _find(samples: FloatArray) -> tuple[int, int, bool, int]:
     return (
         *_most_energetic(samples, start, stop),
         rises,
-        _count(power / peak, background / peak) if rises else 0,
+        _count(power / peak, background / peak) if counts and rises else 0,
     )
 
 
@@ -368,9 +376,11 @@ def _count(power: NDArray[np.float64], background: NDArray[np.float64]) -> int:
     median = (ordered[(len(power) - 1) // 2] + ordered[len(power) // 2]) / 2
     noise = np.minimum(median, _MAX_UNSTEADY * background)
     noise *= _MAX_NOISE / max(noise.sum(), _MAX_NOISE)
-    loudness = np.sqrt((power - noise).clip(min=0).sum(axis=1).clip(max=1))
+    loudness = np.sqrt(np.minimum(np.maximum(power - noise, 0).sum(axis=1), 1))
     loud = np.flatnonzero(loudness >= max(_MIN_LOUDNESS, _ABOVE_NOISE * np.sqrt(noise.sum())))
     stretches = _split(loud, _MIN_GAP)
+    if len(stretches) == 1:
+        return 1 + int(1 + loud[-1] - loud[0] > _MAX_DIGIT_FRAMES)
     length = np.array([len(frames) for frames in stretches])
     strength = np.array([loudness[frames].sum() for frames in stretches])
     peak = np.array([loudness[frames].max() for frames in stretches])
@@ -384,14 +394,16 @@ def _count(power: NDArray[np.float64], background: NDArray[np.float64]) -> int:
 
 
 def _band_power(samples: FloatArray) -> NDArray[np.float64]:
-    """Power of (L,) samples in frames and bands: (T, 4), T = 1 + L // 80."""
+    """Power of (L,) samples in frames and bands, up to a factor: (T, 4), T = 1 + L // 80."""
     padded = np.zeros(len(samples) + _WINDOW, np.float32)
     padded[_WINDOW // 2 : -_WINDOW // 2] = samples
     # As sliding_window_view makes it, which takes a tenth of the time of recognizing.
     frames: FloatArray = np.ndarray(
         (1 + len(samples) // _HOP, _WINDOW), np.float32, padded, strides=(4 * _HOP, 4)
     )
-    spectrum = np.fft.rfft(frames * _window(), axis=1)
+    # The scale does not matter; numpy computes this norm in single precision, in two thirds of the
+    # time (findings/numpy_fft_of_float32_is_computed_in_double.sh).
+    spectrum = np.fft.rfft(frames * _window(), axis=1, norm="ortho")
     power = spectrum.real**2 + spectrum.imag**2
     bands = np.add.reduceat(power, _BAND_EDGES[:-1], axis=1)
     return bands.astype(np.float64)
@@ -400,6 +412,15 @@ def _band_power(samples: FloatArray) -> NDArray[np.float64]:
 @lru_cache(maxsize=1)
 def _window() -> FloatArray:
     return np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
+
+
+def _lasting(active: NDArray[np.bool_], length: int) -> NDArray[np.bool_]:
+    """Whether each `length` consecutive frames are all active, or all of them where fewer."""
+    length = min(length, len(active))
+    lasting = active[: len(active) - length + 1].copy()
+    for k in range(1, length):
+        lasting &= active[k : len(active) - length + 1 + k]
+    return lasting
 
 
 def _moving_mean(values: NDArray[np.generic], length: int) -> NDArray[np.float64]:

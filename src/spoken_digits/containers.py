@@ -11,12 +11,13 @@ import itertools
 import math
 import os
 import re
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import BinaryIO, Literal
 
-__all__ = ["AudioError", "Layout", "Piece", "View", "find_parts", "has_header"]
+__all__ = ["AudioError", "Layout", "Pcm", "Piece", "View", "find_parts", "has_header"]
 
 Order = Literal["little", "big"]
 Piece = bytes | tuple[int, int]  # bytes as they are, or from where to where of a file
@@ -86,6 +87,24 @@ class AudioError(ValueError):
 
 
 @dataclass(frozen=True)
+class Pcm:
+    """Samples of 16 bits, as they are: no decoder is needed.
+
+    Attributes
+    ----------
+    sample_rate, channels : int
+        The rate in Hz.
+    start, stop : int
+        Where in the file they lie.
+    """
+
+    sample_rate: int
+    channels: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
 class Layout:
     """What a walk through a file found.
 
@@ -97,11 +116,14 @@ class Layout:
         What is odd about the file, and does not hinder reading.
     missing : str
         What the file lacks, "" where it is whole.
+    pcm : Pcm, optional
+        The one part, where it is a WAV of 16 bits.
     """
 
     parts: tuple[tuple[Piece, ...], ...]
     warnings: tuple[str, ...] = ()
     missing: str = ""
+    pcm: Pcm | None = None
 
 
 class View(io.RawIOBase):
@@ -284,6 +306,8 @@ class _Sound:
         Whether recorders are known that declare some bytes too many.
     is_mpeg : bool
         Whether it is frames of MPEG audio.
+    pcm : (int, int), optional
+        Rate and number of channels of samples of 16 bits, in a WAV of the usual order of bytes.
     """
 
     start: int
@@ -293,6 +317,11 @@ class _Sound:
     chunks: bool = False
     miscounted: bool = False
     is_mpeg: bool = False
+    pcm: tuple[int, int] | None = None
+
+    def lying(self, stop: int) -> Pcm | None:
+        """Say where its samples lie, if it is of 16 bits and ends there."""
+        return Pcm(*self.pcm, self.start, stop) if self.pcm else None
 
 
 def _layout(file: _Window, start: int, sound: _Sound) -> Layout:
@@ -304,7 +333,7 @@ def _layout(file: _Window, start: int, sound: _Sound) -> Layout:
             at: min(present + besides, 256**width - 1).to_bytes(width, sound.order)
             for at, (width, besides) in sound.fields.items()
         }
-        return Layout((_patched(start, file.size, fields),))
+        return Layout((_patched(start, file.size, fields),), pcm=sound.lying(file.size))
     warnings: list[str] = []
     if (lacking := declared - present) > 0:
         header = sound.start - start
@@ -324,7 +353,7 @@ def _layout(file: _Window, start: int, sound: _Sound) -> Layout:
             f"holds {file.size - end:,} bytes behind the {declared:,} bytes of sound that its "
             "header declares; they are left out"
         )
-    return Layout((((start, file.size),),), tuple(warnings))
+    return Layout((((start, file.size),),), tuple(warnings), pcm=sound.lying(end))
 
 
 def _patched(start: int, stop: int, fields: Mapping[int, bytes]) -> tuple[Piece, ...]:
@@ -357,7 +386,7 @@ def _read_chunks(file: _Window, start: int) -> _Sound | None:
     if (kind := (head[:4], head[8:])) not in _CHUNKED:
         return None
     wanted, order = _CHUNKED[kind]
-    wave, long_size, fields, is_mpeg = kind[1] == b"WAVE", None, {}, False
+    wave, long_size, fields, is_mpeg, pcm = kind[1] == b"WAVE", None, {}, False, None
     position = start + 12
     while len(chunk := file.at(position, 8)) == 8:
         declared: int | None = int.from_bytes(chunk[4:], order)
@@ -367,6 +396,7 @@ def _read_chunks(file: _Window, start: int) -> _Sound | None:
             fields[position + 16] = (8, 0)
         if chunk[:4] == b"fmt " and wave:
             is_mpeg = file.number(position + 8, 2, order) in (0x50, 0x55)
+            pcm = _pcm_format(file.at(position + 8, 16)) if kind[0] == b"RIFF" else None
         if chunk[:4] == wanted:
             fields[position + 4] = (4, 0)
             if long_size is not None and declared == 2**32 - 1:
@@ -375,9 +405,17 @@ def _read_chunks(file: _Window, start: int) -> _Sound | None:
             elif declared >= _STREAMED and declared > file.size - position - 8:
                 declared = None
             start = position + 8
-            return _Sound(start, declared, fields, order, True, wave, is_mpeg)
+            return _Sound(start, declared, fields, order, True, wave, is_mpeg, pcm)
         position += 8 + declared + declared % 2
     return None
+
+
+def _pcm_format(chunk: bytes) -> tuple[int, int] | None:
+    """Return rate and number of channels of samples of 16 bits, None of others."""
+    if len(chunk) < 16:
+        return None
+    tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", chunk)
+    return (rate, channels) if (tag, bits) == (1, 16) and channels else None
 
 
 def _read_w64(file: _Window, start: int) -> _Sound | None:

@@ -50,6 +50,7 @@ Outputs = tuple[FloatArray, FloatArray, FloatArray, FloatArray]  # see `DigitNet
 # their publisher, unless this is set before they are first imported, which this module precedes.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+_BATCH = 8  # clips that go through the network together; more would leave the cache
 FORMAT_VERSION = "2"  # of the inputs, outputs and metadata of a model for single digits
 STRINGS_FORMAT_VERSION = "3"  # ... of a model for strings
 _ASSETS = Path(__file__).parent / "assets"
@@ -181,13 +182,44 @@ class DigitNetwork:
         """
         clips = np.asarray(waveforms, np.float32)
         scores, log_mel, *rejection = self._session.run(self._outputs, {_INPUT: clips})
-        if self._knows_oh:
-            return _without_oh(scores, log_mel, rejection[0])
-        is_oh = np.full(len(clips), -np.inf, np.float32)
-        if rejection:
-            return scores, log_mel, rejection[0], is_oh
+        scores, is_digit, is_oh = self._interpret(scores, *rejection)
+        return scores, log_mel, is_digit, is_oh
+
+    def analyze_clips(
+        self, clips: Sequence[FloatArray]
+    ) -> tuple[FloatArray, list[FloatArray], FloatArray, FloatArray]:
+        """Score N clips, one or more, of (L,) samples each, as `analyze` does.
+
+        Those of one length go through the network together. The log-mels are a list, as their
+        lengths differ.
+        """
+        by_length: dict[int, list[int]] = {}
+        for i, clip in enumerate(clips):
+            by_length.setdefault(len(clip), []).append(i)
+        found: dict[int, tuple[FloatArray, ...]] = {}
+        for same in by_length.values():
+            for start in range(0, len(same), _BATCH):
+                indices = same[start : start + _BATCH]
+                batch = np.stack([clips[i] for i in indices])
+                outputs = self._session.run(self._outputs, {_INPUT: batch})
+                found.update(zip(indices, zip(*outputs, strict=True), strict=True))
+        scores, log_mels, *rejection = zip(*(found[i] for i in range(len(clips))), strict=True)
+        # Copies: a view would keep the whole batch.
+        copies = [log_mel.copy() for log_mel in log_mels]
+        stacked, is_digit, is_oh = self._interpret(*map(np.stack, (scores, *rejection)))
+        return stacked, copies, is_digit, is_oh
+
+    def _interpret(
+        self, scores: FloatArray, rejection: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Make scores, log-odds and is_oh, as of `analyze`, of what the network gives."""
+        if self._knows_oh and rejection is not None:
+            return _without_oh(scores, rejection)
+        is_oh = np.full(len(scores), -np.inf, np.float32)
+        if rejection is not None:
+            return scores, rejection, is_oh
         largest = np.exp(log_softmax(scores.astype(np.float64))).max(axis=-1)
-        return scores, log_mel, log_odds(largest).astype(np.float32), is_oh
+        return scores, log_odds(largest).astype(np.float32), is_oh
 
     def embed(self, waveforms: ArrayLike) -> FloatArray:
         """Return the input of the network's last layer for (B, L) clips: (B, D)."""
@@ -438,15 +470,17 @@ def _shapes(session: Any) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
     return inputs, outputs
 
 
-def _without_oh(scores: FloatArray, log_mel: FloatArray, rejection: FloatArray) -> Outputs:
-    """Take "oh" out of the labels: what `DigitNetwork.analyze` returns, from a network's outputs.
+def _without_oh(
+    scores: FloatArray, rejection: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Take "oh" out of the labels: scores, log-odds and is_oh, from a network's outputs.
 
     The network's classes are the ten digits, "oh" and anything else.
     """
     digits, oh = np.logaddexp.reduce(scores[:, :OH], axis=1), scores[:, OH]
     other = np.logaddexp(digits, oh) - rejection
     is_digit, is_oh = digits - np.logaddexp(other, oh), oh - np.logaddexp(other, digits)
-    return scores[:, :OH], log_mel, is_digit, is_oh
+    return scores[:, :OH], is_digit, is_oh
 
 
 def _read_labels(

@@ -6,7 +6,7 @@ Shapes: L samples, M mel bands, T frames, C classes.
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -46,9 +46,9 @@ Reason = Literal["silence", "not a digit", "unclear"]
 _DIGITS = tuple("0123456789")
 _SURE_LOG_P = -0.1  # of a digit: from here on, the network for strings is not asked
 _MIN_STRING_LOG_P = -10.0  # of that network, which does not decide alone
-# Of many recordings: as many are read before they are scored, or as many as this time allows; of
-# those, as many of one length go through the network together. More would leave the cache.
-_WINDOW, _WINDOW_S, _BATCH = 256, 0.2, 8
+# Of many recordings: as many are read before they are scored, or as many as this time allows, or
+# until they are of so many samples.
+_WINDOW, _WINDOW_S, _WINDOW_SAMPLES = 256, 0.2, 1 << 22
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,14 @@ class Recognition:
     reason: Reason | None = None
     utterances: int = field(default=1, repr=False)
     warnings: tuple[str, ...] = field(default=(), repr=False)
+
+
+class _Read(NamedTuple):
+    """A recording that is read: (L,) samples, their rate in Hz, and warnings as in the answer."""
+
+    samples: FloatArray
+    sample_rate: float
+    warnings: tuple[str, ...]
 
 
 class _Found(NamedTuple):
@@ -215,7 +223,7 @@ class Recognizer(DigitNetwork):
             When the threshold is not within 0 to 1.
         """
         cut = self._cut(threshold)
-        found = self._find(source, sample_rate, oh, channel, encoding)
+        found = self._find(_read(source, sample_rate, channel, encoding), oh)
         (scored,) = self._score([found])
         return self._decide(found, scored, cut, oh)
 
@@ -251,17 +259,21 @@ class Recognizer(DigitNetwork):
         ------
         ValueError
             When the threshold is not within 0 to 1.
+        AudioError
+            When there is one recording only: a path, or the bytes of a file.
         """
-        find = partial(
-            self._find, sample_rate=sample_rate, oh=oh, channel=channel, encoding=encoding
-        )
+        if isinstance(sources, str | bytes | bytearray):
+            raise AudioError(f"{sources[:80]!r}: one recording; expected several: list it")
+        read = partial(_read, sample_rate=sample_rate, channel=channel, encoding=encoding)
+        find = partial(self._find, oh=oh)
         decide = partial(self._decide, cut=self._cut(threshold), oh=oh)
-        return self._recognize_many(iter(sources), find, decide)
+        return self._recognize_many(iter(sources), read, find, decide)
 
     def _recognize_many(
         self,
         sources: Iterator[Source],
-        find: Callable[[Source], "_Found"],
+        read: Callable[[Source], "_Read"],
+        find: Callable[["_Read"], "_Found"],
         decide: Callable[["_Found", "_Scored"], Recognition],
     ) -> Generator[Recognition | AudioError, None, None]:
         """Read a window of recordings here, while a thread scores those of the window before.
@@ -269,17 +281,20 @@ class Recognizer(DigitNetwork):
         One thread for either: more of them would wait for the interpreter's lock.
         """
 
-        def read(count: int) -> list[_Found | AudioError]:
-            window: list[_Found | AudioError] = []
-            end_s = time.perf_counter() + _WINDOW_S
+        def take(count: int) -> list[_Found | AudioError]:
+            window: list[_Read | AudioError] = []
+            held, end_s = 0, time.perf_counter() + _WINDOW_S
             for source in islice(sources, count):
                 try:
-                    window.append(find(source))
+                    recording = read(source)
+                    window.append(recording)
+                    held += len(recording.samples)
                 except AudioError as error:
                     window.append(error)
-                if time.perf_counter() > end_s:
+                if time.perf_counter() > end_s or held > _WINDOW_SAMPLES:
                     break
-            return window
+            # One step for all of them, then the next: the code of one fits into the cache.
+            return [each if isinstance(each, AudioError) else find(each) for each in window]
 
         def score(window: list[_Found | AudioError]) -> list[_Scored]:
             return self._score([found for found in window if isinstance(found, _Found)])
@@ -291,9 +306,9 @@ class Recognizer(DigitNetwork):
             for found in window:
                 yield decide(found, next(remaining)) if isinstance(found, _Found) else found
 
-        first = read(1)  # alone: its answer comes at once, and one recording needs no thread
+        first = take(1)  # alone: its answer comes at once, and one recording needs no thread
         yield from answer(first, score(first))
-        if not (window := read(_WINDOW)):
+        if not (window := take(_WINDOW)):
             return
 
         from concurrent.futures import ThreadPoolExecutor  # late, for the same reason
@@ -301,7 +316,7 @@ class Recognizer(DigitNetwork):
         with ThreadPoolExecutor(1) as thread:
             while window:
                 scores = thread.submit(score, window)
-                following = read(_WINDOW)
+                following = take(_WINDOW)
                 yield from answer(window, scores.result())
                 window = following
 
@@ -337,45 +352,31 @@ class Recognizer(DigitNetwork):
         """Return the log-odds that a digit must reach."""
         return self._log_odds_threshold if threshold is None else _to_log_odds(threshold)
 
-    def _find(
-        self,
-        source: Source,
-        sample_rate: float | None,
-        oh: bool,
-        channel: int | None,
-        encoding: Encoding | None,
-    ) -> "_Found":
-        """Read a recording and find the utterance in it: all that comes before the network."""
-        with open_audio(
-            source, sample_rate, channel=channel, encoding=encoding, max_duration_s=MAX_DURATION_S
-        ) as recording:
-            samples, sample_rate = recording.read(), recording.sample_rate
+    def _find(self, recording: "_Read", oh: bool) -> "_Found":
+        """Find the utterance in a recording, and count others."""
+        samples, sample_rate, warnings = recording
         utterance = find_utterance(samples, sample_rate)
         utterances = utterance.utterances
         if utterances > 1 and self._asks_both:
             # What is loud twice may be a digit and a cough: the other network counts digits.
             found = self._transcriber()(samples, sample_rate, oh=oh)
             utterances = max(1, len(found.segments))
-        return _Found(utterance, utterances, tuple(recording.warnings))
+        return _Found(utterance, utterances, warnings)
 
     def _score(self, found: "list[_Found]") -> "list[_Scored]":
-        """Run the networks on clips, those of one length together."""
-        by_length: dict[int, list[int]] = {}
-        for i, each in enumerate(found):
-            by_length.setdefault(len(each.clip), []).append(i)
-        scores: dict[int, _Scored] = {}
-        for same in by_length.values():
-            for start in range(0, len(same), _BATCH):
-                indices = same[start : start + _BATCH]
-                outputs = self.analyze(np.stack([found[i].clip for i in indices]))
-                for i, logits, log_mel, is_digit, is_oh in zip(indices, *outputs, strict=True):
-                    log_p = log_softmax(logits.astype(np.float64))
-                    if self._asks_both and log_p.max() < _SURE_LOG_P:
-                        words = self._transcriber().network.score_clip(found[i].clip)
-                        log_p = rescore(log_p, words, self.decision.string_weight)
-                    # A copy: a view would keep the whole batch.
-                    scores[i] = _Scored(log_p, log_mel.copy(), float(is_digit), float(is_oh))
-        return [scores[i] for i in range(len(found))]
+        """Run the networks on clips."""
+        if not found:
+            return []
+        logits, log_mels, is_digit, is_oh = self.analyze_clips([each.clip for each in found])
+        log_p = log_softmax(logits.astype(np.float64))
+        if self._asks_both:
+            for i in np.flatnonzero(log_p.max(axis=1) < _SURE_LOG_P):
+                words = self._transcriber().network.score_clip(found[i].clip)
+                log_p[i] = rescore(log_p[i], words, self.decision.string_weight)
+        return [
+            _Scored(*each)
+            for each in zip(log_p, log_mels, is_digit.tolist(), is_oh.tolist(), strict=True)
+        ]
 
     def _decide(self, found: "_Found", scored: "_Scored", cut: float, oh: bool) -> Recognition:
         """Make an answer of the networks' scores; the cut is in log-odds."""
@@ -383,21 +384,21 @@ class Recognizer(DigitNetwork):
         log_p, is_digit_log_odds, is_oh = scored.log_p, scored.is_digit, False
         if oh and scored.is_oh >= self.decision.min_oh:
             log_p, is_digit_log_odds, is_oh = with_oh(log_p, is_digit_log_odds, scored.is_oh)
-        probabilities = np.exp(log_p)
+        probabilities = np.exp(log_p).tolist()
         if not utterance.is_speech:
             is_digit_log_odds = -np.inf
         reason: Reason | None = "silence"
         if utterance.is_speech:
             reason = self._reason(probabilities, is_digit_log_odds, cut)
-        best = int(probabilities.argmax())
-        label = self.labels[best]
+        probability = max(probabilities)
+        label = self.labels[probabilities.index(probability)]
         digit = int(label) if reason is None and label in _DIGITS else None
         return Recognition(
             label=label,
             digit=digit,
             word=None if digit is None else "oh" if is_oh else DIGIT_WORDS[digit],
-            probability=float(probabilities[best]),
-            probabilities=tuple(probabilities.tolist()),
+            probability=probability,
+            probabilities=tuple(probabilities),
             labels=self.labels,
             start_s=utterance.start_s,
             end_s=utterance.end_s,
@@ -413,18 +414,29 @@ class Recognizer(DigitNetwork):
         return self._opened
 
     def _reason(
-        self, probabilities: NDArray[np.float64], is_digit: float, threshold: float
+        self, probabilities: Sequence[float], is_digit: float, threshold: float
     ) -> Reason | None:
-        """Say why (C,) probabilities give no answer; None when they do. In log-odds."""
+        """Say why the C probabilities give no answer; None when they do. In log-odds."""
         if threshold == -np.inf:
             return None
         if is_digit < threshold:
             return "not a digit"
-        second, best = np.sort(np.append(probabilities, 0))[-2:]
+        second, best = sorted((0.0, *probabilities))[-2:]
         is_clear = (
             best >= self.decision.min_probability and best - second >= self.decision.min_margin
         )
         return None if is_clear else "unclear"
+
+
+def _read(
+    source: Source, sample_rate: float | None, channel: int | None, encoding: Encoding | None
+) -> _Read:
+    """Read a recording of one digit."""
+    with open_audio(
+        source, sample_rate, channel=channel, encoding=encoding, max_duration_s=MAX_DURATION_S
+    ) as recording:
+        samples = recording.read()
+    return _Read(samples, recording.sample_rate, tuple(recording.warnings))
 
 
 def rescore(

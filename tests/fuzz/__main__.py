@@ -1,10 +1,11 @@
 """Fuzzing: ``python -m tests.fuzz --count N --seed S``.
 
 Valid files of every kind, mutated, through `recognize`, `transcribe`, `corpus check` and the page's
-reader of WAV: only answers and the package's own errors, no crash, no more than 2 s of processor
-time a file, no file left behind, nothing on standard error, memory bounded. A file is made from
-the seed, its index and the kinds that are installed, and exists only while it is read. Needs a
-Unix; node for the page.
+reader of WAV, and with `--browser` through the page in Chromium; tables of them through `corpus
+check` and `evaluate`; recipes. Asked for: only answers and the package's own errors, no crash, no
+more than 2 s of processor time a file, no file left behind, nothing on standard error, memory
+bounded. A file is made from the seed, its index and the kinds that are installed, and exists only
+while it is read. Needs a Unix; node for the page, the extra `train` for tables and recipes.
 """
 
 import argparse
@@ -40,21 +41,22 @@ class Report:
     processor_s: float = 0.0
 
 
-def fuzz(indices: range, seed: int = 0, kinds: str = "*") -> Report:
+def fuzz(indices: range, seed: int = 0, kinds: str = "*", *, browser: bool = False) -> Report:
     """Take the files of these indices, in as many children as it needs."""
     report, start = Report(), indices.start
     while start < indices.stop:
-        start = _run_child(range(start, indices.stop), seed, kinds, report)
+        start = _run_child(range(start, indices.stop), seed, kinds, report, browser)
     return report
 
 
-def _run_child(indices: range, seed: int, kinds: str, report: Report) -> int:
+def _run_child(indices: range, seed: int, kinds: str, report: Report, browser: bool) -> int:
     """Run one child; return the index from which to go on."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as errors:
         paths = os.pathsep.join(
             [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
         ).rstrip(os.pathsep)
         command = [sys.executable, "-m", "tests.fuzz.child", f"--seed={seed}", f"--kinds={kinds}"]
+        command += ["--browser"] * browser
         child = subprocess.Popen(
             [*command, f"--start={indices.start}", f"--stop={indices.stop}", f"--batch={BATCH}"],
             cwd=folder,
@@ -129,6 +131,8 @@ def main() -> int:
     parser.add_argument("--start", type=int, default=0, help="first index (%(default)s)")
     parser.add_argument("--only", metavar="INDEX", type=int, help="this one alone, as it was found")
     parser.add_argument("--kinds", default="*", help="those whose name matches, such as 'MP3*'")
+    text = "also read them in the page in Chromium, those of WAV aside"
+    parser.add_argument("--browser", action="store_true", help=text)
     parser.add_argument("--jobs", type=int, default=1, help="processes (%(default)s)")
     parser.add_argument("--record", metavar="JSON", type=Path, help="add the run to this file")
     arguments = parser.parse_args()
@@ -140,7 +144,7 @@ def main() -> int:
     begun, report = time.monotonic(), Report()
     with ThreadPoolExecutor(arguments.jobs) as pool:
         pieces = [range(first, min(stop, first + RUN)) for first in range(start, stop, RUN)]
-        run = partial(fuzz, seed=arguments.seed, kinds=arguments.kinds)
+        run = partial(fuzz, seed=arguments.seed, kinds=arguments.kinds, browser=arguments.browser)
         for indices, part in zip(pieces, pool.map(run, pieces), strict=True):
             report.outcomes += part.outcomes
             report.findings += part.findings

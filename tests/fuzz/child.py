@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tests.fuzz.files import Kind, kinds, valid_files
@@ -31,13 +32,25 @@ from tests.fuzz.mutations import mutate
 import spoken_digits
 from spoken_digits import Transcriber, load
 from spoken_digits.cli import main
+from spoken_digits.networks import SHIPPED_MODEL
 from spoken_digits.reading import AudioError, AudioWarning
+
+try:  # the extra `train`
+    from tests.fuzz.texts import make_recipe, make_table
+
+    from spoken_digits.lab.studies.tasks import read_task
+    from spoken_digits.lab.training.config import ConfigError
+except ImportError:
+    make_table = None
+
+if TYPE_CHECKING:
+    from tests.fuzz.browser import Browser
 
 MAX_S = 2.0  # of processor time, for each reader of a file
 MAX_MEMORY = 1 << 30  # bytes of address space beyond what is loaded at the start
 MAX_WAIT_S = 1_800  # for a batch: beyond, it waits for something, even on a busy machine
 # What it prints cannot be kept from who calls the package; the command keeps it to itself.
-_MPG123 = re.compile(r"\s*$|\[src/libmpg123/|Note: |Warning: .*Frankenstein")
+_MPG123 = re.compile(r"\s*$|\[src/libmpg123/|Note: |Warning: (.*Frankenstein|Xing stream size off)")
 PAGE = Path(spoken_digits.__file__).parent / "page"
 
 
@@ -78,11 +91,15 @@ def make_case(seed: int, index: int, pattern: str = "*") -> Case:
 class Child:
     """Readers, and what they have found."""
 
-    def __init__(self, folder: Path, *, node: bool) -> None:
-        self.folder, self.node = folder, node
+    def __init__(
+        self, folder: Path, seed: int, *, node: bool, browser: "Browser | None" = None
+    ) -> None:
+        self.folder, self.seed, self.node, self.browser = folder, seed, node, browser
         self.out = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)  # what libraries print there is noise, too
         self.peak = _peak_bytes()
+        (wav,) = kinds("WAV/PCM_16").values()
+        self.whole = valid_files(wav)
         self.outcomes: Counter[str] = Counter()
         recognizer, transcriber = load(), Transcriber()
         self.readers: dict[str, Callable[[Path, Case], object]] = {
@@ -147,12 +164,17 @@ class Child:
         self.noise(cases[0], "batch")
         if self.node:
             self.page(cases, corpus)
+        if self.browser:
+            self.browse(cases)
+        if make_table:
+            self.texts(cases, corpus)
         left = {path.relative_to(self.folder).as_posix() for path in corpus.rglob("*.*")}
         left = left ^ {f"corpus/{case.name}" for case in cases}
         left |= {path.name for path in self.folder.iterdir()} ^ {"corpus", "page"}
         if left:
             self.find(cases[0], f"batch: files left: {sorted(left)}")
-        if (count := _count_open()) != files_open:
+        # The server of the page closes what Chromium keeps open whenever it will.
+        if (count := _count_open()) != files_open and not self.browser:
             self.find(cases[0], f"batch: {count - files_open} files left open")
         shutil.rmtree(corpus)
         signal.alarm(0)
@@ -175,6 +197,49 @@ class Child:
         if status not in (0, 1) or err or not out[-1].startswith(f"{corpus}: {len(cases)} clips"):
             self.find(cases[0], f"corpus check: status {status}, said {[*out, *err][-1:]}")
         signal.setitimer(signal.ITIMER_PROF, 0)
+
+    def texts(self, cases: list[Case], corpus: Path) -> None:
+        """Give a table of whole files, and of one that is not, to the command; read a recipe."""
+        files = [f"7/{i}_whole.wav" for i in range(len(self.whole))]
+        for file, content in zip(files, self.whole, strict=True):
+            (corpus / file).write_bytes(content)
+        content, suffix, said = make_table(self.seed, cases[0].index, [*files, cases[0].name])
+        table = corpus / f"table{suffix}"
+        table.write_bytes(content)
+        for verb in (("corpus", "check"), ("evaluate", str(SHIPPED_MODEL), "--corpus")):
+            signal.setitimer(signal.ITIMER_PROF, 2 * MAX_S)
+            status, out, err = _run_command(*verb, str(table))
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            text = [line for line in (*out, *err) if "should not happen" in line]
+            if status not in (0, 1) or text or (status == 1 and not (out or err)):
+                self.find(cases[0], f"{verb[0]} of a table ({said}): {status} {text or err[-1:]}")
+            self.noise(cases[0], "batch")
+            self.outcomes[f"table, {verb[0]}: {'refused' if status else 'answered'}"] += 1
+        for path in (table, *(corpus / file for file in files)):
+            path.unlink()
+        content, said = make_recipe(self.seed, cases[0].index)
+        table.with_name("recipe.toml").write_bytes(content)
+        try:
+            read_task(table.with_name("recipe.toml"), "train", {})
+            self.outcomes["recipe: read"] += 1
+        except ConfigError:
+            self.outcomes["recipe: refused"] += 1
+        except BaseException as error:
+            self.find(cases[0], f"recipe ({said}): {_place(error)}")
+        table.with_name("recipe.toml").unlink()
+
+    def browse(self, cases: list[Case]) -> None:
+        """Read the files in Chromium, those of WAV aside, which the page reads itself."""
+        for case in cases:
+            if case.kind.name.startswith("WAV/"):
+                continue
+            try:
+                said = self.browser.read(case.content)
+            except Exception as error:  # the page has crashed, or reads for too long
+                said = _place(error)
+            self.outcomes[f"browser: {said}"[:40]] += 1
+            if said not in ("read", "refused"):
+                self.find(case, f"browser: {said}")
 
     def page(self, cases: list[Case], corpus: Path) -> None:
         """Read the files in node, as the page reads WAV."""
@@ -241,19 +306,28 @@ def _main() -> None:
     for name in ("--seed", "--start", "--stop", "--batch"):
         parser.add_argument(name, type=int, required=True)
     parser.add_argument("--kinds", default="*")
+    parser.add_argument("--browser", action="store_true")
     arguments = parser.parse_args()
     faulthandler.enable()
     # The kernel ends what runs too long; before that, the place is written to standard error.
     faulthandler.register(signal.SIGPROF, chain=True)
     warnings.simplefilter("error")
     warnings.simplefilter("ignore", AudioWarning)
-    child = Child(Path.cwd(), node=shutil.which("node") is not None)
+    browser = None
+    if arguments.browser:
+        from tests.fuzz.browser import Browser
+
+        browser = Browser()
+    node = shutil.which("node") is not None
+    child = Child(Path.cwd(), arguments.seed, node=node, browser=browser)
     _chosen(arguments.kinds)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MAX_MEMORY, resource.RLIM_INFINITY))
     for first in range(arguments.start, arguments.stop, arguments.batch):
         indices = range(first, min(arguments.stop, first + arguments.batch))
         child.run([make_case(arguments.seed, i, arguments.kinds) for i in indices])
+    if browser:
+        browser.close()
     child.say(stage="end", at=arguments.stop, processor_s=sum(os.times()[:4]))
 
 

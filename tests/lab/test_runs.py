@@ -1,6 +1,9 @@
 """The run directory: written whole or not at all, and finished as one run only."""
 
 import json
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from spoken_digits.lab.runs import (
     is_finished,
     read_json,
     whole_file,
+    whole_folder,
     write_environment,
     write_json,
     write_whole,
@@ -42,6 +46,77 @@ def test_what_fails_halfway_leaves_the_old_file_and_nothing_else(tmp_path: Path)
         fail_halfway()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from spoken_digits.lab.runs import whole_file, whole_folder
+writers = {"file": whole_file, "folder": whole_folder}
+with writers[sys.argv[1]](Path(sys.argv[2])) as part:
+    if sys.argv[1] == "folder":
+        part.mkdir()
+        part = part / "clip.wav"
+    part.write_text("half")
+    print("half", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks: files of killed processes stay")
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_process_left_goes_and_what_another_one_writes_stays(
+    tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "some[1].npy"
+    (tmp_path / ".some[1].npy.swp").touch()  # of another program
+
+    def write() -> None:
+        if kind == "file":
+            write_whole(path, b"whole")
+            return
+        with whole_folder(path) as part:
+            part.mkdir()
+            (part / "clip.wav").write_bytes(b"whole")
+
+    def start() -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", WRITER, kind, str(path)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdout
+        assert process.stdout.read(4) == b"half"
+        return process
+
+    other = start()
+    try:
+        theirs = tmp_path / f".some[1].npy.{other.pid}"
+        write()
+        assert {p.name for p in tmp_path.iterdir()} == {path.name, ".some[1].npy.swp", theirs.name}
+    finally:
+        other.kill()
+        other.communicate()
+    assert theirs.exists()  # nobody has written since
+    if kind == "folder":
+        shutil.rmtree(path)
+    write()
+    assert {p.name for p in tmp_path.iterdir()} == {path.name, ".some[1].npy.swp"}
+
+
+def test_files_of_an_unfinished_run_go_with_the_next_look_after_a_kill(tmp_path: Path) -> None:
+    claim(tmp_path, Recipe())
+    begin(tmp_path, "train", "abc")
+    write_environment(
+        RunContext(tmp_path, tmp_path), "train", DataRecord(1, "abc"),
+        labels=(), device="cpu", parameters=1,
+    )  # fmt: skip
+    left = ("begun.json", "checkpoint.safetensors")
+    left += (".model.safetensors.99999999",)
+    for name in left[1:]:
+        (tmp_path / name).touch()
+    assert not is_finished(tmp_path, "train", Recipe(), "abc")
+    assert all((tmp_path / name).exists() for name in left)
+    write_json(tmp_path / "evaluation.json", {})  # killed here, in the middle of `finish`
+    assert is_finished(tmp_path, "train", Recipe(), "abc")
+    assert not any((tmp_path / name).exists() for name in left)
 
 
 def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:

@@ -24,8 +24,14 @@ __all__ = [
 
 
 def complain(message: str, status: int = 1) -> int:
-    """Print an error message to standard error; return the exit status."""
-    print(f"spoken-digits: {message}", file=sys.stderr)
+    """Print an error message to standard error; return the exit status.
+
+    What a file or its name would make a terminal do is shown as an escape sequence instead.
+    """
+    shown = "".join(
+        c if c.isprintable() or c in " \n" else c.encode("unicode_escape").decode() for c in message
+    )
+    print(f"spoken-digits: {shown}", file=sys.stderr)
     return status
 
 

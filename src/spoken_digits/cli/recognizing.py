@@ -5,9 +5,11 @@ import dataclasses
 import json
 import shlex
 import sys
+from collections.abc import Generator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from spoken_digits.audio import AudioError
 from spoken_digits.cli.arguments import (
@@ -18,7 +20,8 @@ from spoken_digits.cli.arguments import (
     quiet_libraries,
     whole,
 )
-from spoken_digits.recognize import Recognition, load
+from spoken_digits.cli.processes import count_processes, share
+from spoken_digits.recognize import Recognition, Recognizer, load
 
 __all__ = ["add_verbs"]
 
@@ -101,38 +104,64 @@ def _add_doubles(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--no-doubles", dest="doubles", action="store_false", help=text)
 
 
+class _Printed(NamedTuple):
+    """What is printed about a file: on standard error and on standard output."""
+
+    complaints: list[str]
+    line: str | None
+    is_error: bool = False
+
+
 @quiet_libraries()
 def _recognize(arguments: argparse.Namespace) -> int:
     recognizer = load(arguments.model, arguments.threshold)
-    answers = recognizer.recognize_many(
-        map(_source, arguments.files),
+    work = partial(
+        _recognize_files,
+        recognizer=recognizer,
+        as_json=arguments.json,
         oh=arguments.oh,
         channel=arguments.channel,
         encoding=arguments.raw,
     )
+    if (processes := count_processes(arguments.files)) > 1:
+        answers = share(work, arguments.files, processes)
+    else:
+        answers = work(arguments.files)
     status = 0
     with closing(answers):
-        for file, answer in zip(arguments.files, answers, strict=True):
+        for answer in answers:
+            for complaint in answer.complaints:
+                complain(complaint)
+            if answer.line is not None:
+                print(answer.line, flush=True)
+            status = max(status, int(answer.is_error))
+    return status
+
+
+def _recognize_files(
+    files: Sequence[str], recognizer: Recognizer, as_json: bool, **settings: Any
+) -> Generator[_Printed, None, None]:
+    """Recognize each file, by `recognize_many` and its settings; yield what is to be printed."""
+    with closing(recognizer.recognize_many(map(_source, files), **settings)) as answers:
+        for file, answer in zip(files, answers, strict=True):
             row: dict[str, object] = {"file": file}
             if isinstance(answer, AudioError):
-                status = 1
-                if arguments.json:
-                    print(json.dumps(row | {"error": str(answer)}), flush=True)
+                if as_json:
+                    yield _Printed([], json.dumps(row | {"error": str(answer)}), is_error=True)
                 else:
-                    complain(str(answer))
+                    yield _Printed([str(answer)], None, is_error=True)
                 continue
-            for warning in answer.warnings:
-                complain(warning)
+            complaints = list(answer.warnings)
             if answer.utterances > 1:
-                complain(
+                complaints.append(
                     f"{file}: {answer.utterances} digits or more; the answer is for one of them, "
                     f"for all run: spoken-digits transcribe {shlex.quote(file)}"
                 )
-            if arguments.json:
-                print(json.dumps(row | _to_json(answer)), flush=True)
+            if as_json:
+                yield _Printed(complaints, json.dumps(row | _to_json(answer)))
             else:
-                print(f"{file}: {_describe(answer, recognizer.threshold)}", flush=True)
-    return status
+                described = _describe(answer, recognizer.threshold)
+                yield _Printed(complaints, f"{file}: {described}")
 
 
 def _to_json(answer: Recognition) -> dict[str, object]:

@@ -18,15 +18,17 @@ A kind of task that exports adds its ONNX file. Needs no torch.
 
 import dataclasses
 import errno
+import glob
 import json
 import os
 import platform
+import shutil
 import subprocess
 import tempfile
 import time
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -205,6 +207,8 @@ def begin(directory: Path, task: str, data_hash: str) -> None:
 def is_finished(directory: Path, task: str, config: Config, data_hash: str) -> bool:
     """Return whether the run is complete; raise where it is not the run that is asked for.
 
+    Files that only an unfinished run needs are removed from a complete one.
+
     Parameters
     ----------
     directory
@@ -237,6 +241,7 @@ def is_finished(directory: Path, task: str, config: Config, data_hash: str) -> b
                 f"{directory}: finished with {other} {what}; remove it, or give --out another "
                 "folder"
             )
+    _remove_working_files(directory)
     return True
 
 
@@ -292,7 +297,17 @@ def write_environment(
 def finish(directory: Path, evaluation: Any) -> None:
     """Write `evaluation.json` of a dataclass: the last file, which makes the run complete."""
     write_json(directory / "evaluation.json", evaluation)
-    (directory / "begun.json").unlink(missing_ok=True)  # `environment.json` says it from now on
+    _remove_working_files(directory)
+
+
+def _remove_working_files(directory: Path) -> None:
+    """Remove what only an unfinished run needs; a kill may have kept an earlier call from it.
+
+    `environment.json` says from now on what `begun.json` said.
+    """
+    for name in ("begun.json", "checkpoint.safetensors"):
+        (directory / name).unlink(missing_ok=True)
+    _remove_abandoned(directory, "*")  # of a worker that did the same run
 
 
 def expect_free(folder: Path) -> None:
@@ -307,9 +322,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
     It lies alone in a hidden folder beside `folder`, which may hold other work and goes as well.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        part = Path(scratch, folder.name)
+    with _hidden(folder, Path.mkdir) as scratch:
+        part = scratch / folder.name
         yield part
         part.replace(folder)
 
@@ -339,17 +353,68 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     The file's folder is made if it is missing. An `OSError` names `path` itself.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with _hidden(path, Path.touch) as temporary:
         yield temporary
         temporary.replace(path)
+
+
+@contextmanager
+def _hidden(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+    """Make a hidden file or folder beside `path`, named after it and this process; it goes.
+
+    A process that is killed leaves it: the next one that writes `path` removes what is not locked.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path.parent, glob.escape(path.name))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    _remove(temporary)  # of an earlier process of that number, where there are no locks
+    lock = None
+    try:
+        make(temporary)
+        lock = _lock(temporary)
+        yield temporary
     except OSError as error:
         if error.filename == str(temporary):
             error.filename = str(path)
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+        if lock is not None:
+            os.close(lock)
+
+
+def _remove_abandoned(folder: Path, name: str) -> None:
+    """Remove what killed processes left of files and folders whose names match a pattern."""
+    for other in folder.glob(f".{name}.*"):
+        if other.name.rpartition(".")[2].isdigit() and (lock := _lock(other)) is not None:
+            _remove(other)
+            os.close(lock)
+
+
+def _lock(path: Path) -> int | None:
+    """Lock a file or folder until the descriptor is closed or the process ends.
+
+    None where another process has it, or where there are no such locks (Windows, some networks).
+    """
+    try:
+        import fcntl
+
+        descriptor = os.open(path, os.O_RDONLY)
+    except (ImportError, OSError):
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_whole(path: Path | str, content: bytes) -> None:

@@ -10,6 +10,7 @@ import { UserError } from "./audio.js";
 
 const MAX_BYTES = 40e6; // of what the browser decodes, which it does only whole
 const MAX_CHANNELS = 8;
+const MAX_FRAME_BYTES = 1 << 17; // of FLAC, of up to 4,608 samples of 8 channels
 const MIN_RATE = 4000;
 const MAX_RATE = 192000;
 const HEADER_BYTES = 44; // of a plain WAV: what a recorder counts as sound by mistake
@@ -334,10 +335,29 @@ function find(bytes, wanted, at) {
 }
 
 /**
- * @param {Uint8Array<ArrayBuffer>} bytes @param {number} start
+ * Whether FLAC ends with a whole frame: its checksum, CRC-16, is right (RFC 9639, section 9.3).
+ * @param {Uint8Array} bytes
+ */
+function endsWithFrame(bytes) {
+  const isTag = text(bytes.subarray(-128), 0, 3) === "TAG";
+  const end = bytes.length - (isTag ? 128 : 0);
+  for (let at = end - 2; at >= Math.max(0, end - MAX_FRAME_BYTES); at--) {
+    if (bytes[at] !== 0xff || (bytes[at + 1] & 0xfe) !== 0xf8) continue;
+    let crc = 0;
+    for (let i = at; i < end; i++) {
+      crc ^= bytes[i] << 8;
+      for (let bit = 0; bit < 8; bit++) crc = (crc << 1) ^ (crc & 0x8000 ? 0x18005 : 0);
+    }
+    if (!crc) return true;
+  }
+  return false;
+}
+
+/**
+ * @param {Uint8Array<ArrayBuffer>} bytes @param {number} start @param {string} name of the file
  * @returns {Layout}
  */
-function walkFlac(bytes, start) {
+function walkFlac(bytes, start, name) {
   const view = new DataView(bytes.buffer);
   /** @type {number[]} */
   const starts = [];
@@ -348,6 +368,9 @@ function walkFlac(bytes, start) {
   const parts = starts.map((at, i) => {
     const rate = view.getUint32(at + 18) >>> 12;
     const samples = (bytes[at + 21] % 16) * 2 ** 32 + view.getUint32(at + 22);
+    if (!samples && !endsWithFrame(bytes.subarray(at, starts[i + 1]))) {
+      throw truncated(name, "its last frame is not whole");
+    }
     return encoded(bytes, at, starts[i + 1], rate ? samples / rate : 0);
   });
   return { parts: parts.length ? parts : [encoded(bytes, start)], warnings: [], kind: "FLAC" };

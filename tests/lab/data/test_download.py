@@ -195,6 +195,18 @@ def test_a_download_that_was_whole_is_only_unpacked(fetch, tmp_path):
     assert left_behind(tmp_path) == ["fsdd"]
 
 
+def test_what_a_killed_attempt_left_goes_with_the_next_one(fetch, tmp_path):
+    content, data = archive(), tmp_path / "data"
+    (data / ".fsdd.99999999" / "fsdd" / "recordings").mkdir(parents=True)  # killed unpacking
+    (data / "fsdd.part").write_bytes(content)
+    with serve(content) as server:
+        folder = fetch(server.url)
+        assert [path.name for path in data.iterdir()] == ["fsdd"]
+        (data / "fsdd.part").write_bytes(content)  # killed between the last two steps
+        assert fetch(server.url) == folder
+    assert [path.name for path in data.iterdir()] == ["fsdd"]
+
+
 def test_a_part_longer_than_the_archive_is_thrown_away(fetch, tmp_path):
     content = archive()
     (tmp_path / "data").mkdir()

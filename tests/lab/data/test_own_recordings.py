@@ -101,6 +101,21 @@ def test_what_is_no_digit_for_certain_stays_a_word(tmp_path, word):
     assert labels(tmp_path / "mine") == {word}
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("a.wav\t7\tan\x1b[2Jna", r"line 2: speaker 'an\\x1b\[2Jna' holds control characters"),
+        ("a.wav\t\x007\tanna", "line 2: label .* holds control characters"),
+        (f"{'a' * 300}.wav\t7\tanna", r"line 2: .*aaa\.\.\. does not exist"),
+    ],
+)
+def test_what_is_no_name_is_refused_with_its_line(tmp_path, row, said):
+    write(tmp_path / "a.wav")
+    (tmp_path / "t.tsv").write_text(f"file\tlabel\tspeaker\n{row}\n")
+    with pytest.raises(CorpusError, match=said):
+        read_corpus(tmp_path / "t.tsv")
+
+
 def test_both_unicode_forms_of_a_word_are_one_label_and_of_a_speaker_one(tmp_path):
     for form in ("NFC", "NFD"):
         word, name = (unicodedata.normalize(form, text) for text in ("fünf", "jörg"))

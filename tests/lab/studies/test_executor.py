@@ -166,6 +166,36 @@ def test_a_worker_that_is_killed_in_the_middle_changes_no_byte(
             assert (there.directory / name).read_bytes() == (here.directory / name).read_bytes()
 
 
+def test_a_worker_that_is_killed_before_it_has_answered_anything_fails_no_run(
+    scheduler, made_up_fsdd: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, pids = scheduler
+    victim = min(pids.values())
+    os.kill(victim, signal.SIGSTOP)
+    killer = threading.Timer(1.0, os.kill, (victim, signal.SIGKILL))
+    killer.start()
+    jobs = jobs_in(tmp_path, made_up_fsdd)
+    run_all(lambda job: job.name, jobs, [1.0] * len(jobs), 1, client.scheduler.address)
+    killer.join()
+    assert "failed" not in capsys.readouterr().err
+
+
+def test_a_scheduler_that_is_killed_fails_the_runs_with_the_remedy(
+    scheduler, made_up_fsdd: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    client, _ = scheduler
+    jobs = jobs_in(tmp_path, made_up_fsdd)
+    victim = client.run_on_scheduler(os.getpid)
+    killer = threading.Timer(1.0, os.kill, (victim, signal.SIGKILL))
+    killer.start()
+    with pytest.raises(StudyError, match="2 of 2 runs failed"):
+        run_all(lambda job: time.sleep(60), jobs, [1.0] * 2, 1, client.scheduler.address)
+    killer.join()
+    shown = capfd.readouterr().err
+    assert shown.count("failed: the connection to the scheduler is lost; start it again") == 2
+    assert "Traceback" not in shown
+
+
 def test_a_scheduler_that_does_not_answer_is_named_with_the_remedy(
     made_up_fsdd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -153,6 +153,25 @@ def test_killed_anywhere_a_run_ends_with_the_bytes_of_one_that_was_not(tmp_path:
     assert [r["loss"] for r in logs[0]] == [r["loss"] for r in logs[1]]
 
 
+def test_a_log_that_a_kill_kept_from_being_written_comes_out_of_the_checkpoint(
+    tmp_path: Path,
+) -> None:
+    # Killed behind the checkpoint of the last epoch, before the log of one epoch or of them all.
+    task = Task(toy(), tmp_path)
+    task.trainer.fit(task.batches, task.step)
+    log = tmp_path / "log.jsonl"
+    whole = log.read_text()
+    assert len(whole.splitlines()) == EPOCHS
+    for behind in (None, whole.partition("\n")[0] + "\n"):
+        log.unlink()
+        if behind:
+            log.write_text(behind)
+        again = Task(toy(), tmp_path)
+        again.trainer.fit(again.batches, again.step)
+        assert not again.rates  # no step was left
+        assert log.read_text() == whole
+
+
 @pytest.mark.parametrize("content", [b"half", b""])
 def test_a_damaged_checkpoint_is_named_with_the_remedy(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "checkpoint.safetensors"

@@ -1,33 +1,66 @@
-"""Clips prepared once into a memory-mapped array and its table, and the batches drawn from them.
+"""Prepared clips with their classes, and the batches drawn from them.
 
 Shapes: N clips, B batch, L samples. Every recording passes through `spoken_digits.audio.to_clip`,
-the same door that a recording to be recognized passes through.
+the same door that a recording to be recognized passes through. Their samples stay on disk
+(`prepared`): of N clips, only a few numbers each are held in memory.
 """
 
-import csv
-import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spoken_digits import audio
-from spoken_digits.audio import read_audio, to_clip
 from spoken_digits.lab.data.corpora import Clip
-from spoken_digits.lab.runs import whole_file
+from spoken_digits.lab.data.prepared import prepare_samples
 
-__all__ = ["Dataset", "balanced_probabilities", "draw_indices", "epoch_batches", "prepare"]
+__all__ = [
+    "Dataset",
+    "Joined",
+    "Samples",
+    "balanced_probabilities",
+    "draw_indices",
+    "epoch_batches",
+    "prepare",
+]
 
 IntArray = NDArray[np.int64]
 
 # Batches are cut from pools of this many batches sorted by length: half the padding of a plain
 # shuffle, while a batch still mixes speakers and digits.
 _POOL_BATCHES = 8
+
+
+class Samples(Protocol):
+    """Samples end to end, in memory or not."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.float32]:
+        """Return some of them, float32."""
+
+
+class Joined:
+    """Samples, then more of them: (K,), in memory. A slice lies in one of both."""
+
+    def __init__(self, samples: Samples, more: NDArray[np.float32]) -> None:
+        self._samples, self._more = samples, more
+        self._first = len(samples)
+
+    def __len__(self) -> int:
+        return self._first + len(self._more)
+
+    def __getitem__(self, part: slice) -> NDArray[np.float32]:
+        """Return some of them."""
+        start, stop, _ = part.indices(len(self))
+        if start < self._first:
+            return self._samples[start:stop]
+        return self._more[start - self._first : stop - self._first]
 
 
 @dataclass(frozen=True)
@@ -39,7 +72,7 @@ class Dataset:
     clips
         The rows, in order.
     samples
-        All clips end to end at 8 kHz: (sum of L,) float32, memory-mapped.
+        All clips end to end at 8 kHz: (sum of L,) float32, an array or what is sliced like one.
     starts, lengths
         Where each clip begins in `samples` and how many samples it has: (N,).
     label_names
@@ -49,7 +82,7 @@ class Dataset:
     """
 
     clips: tuple[Clip, ...]
-    samples: NDArray[np.float32]
+    samples: Samples
     starts: IntArray
     lengths: IntArray
     label_names: tuple[str, ...]
@@ -57,8 +90,11 @@ class Dataset:
 
     def indices(self, clips: Sequence[Clip]) -> IntArray:
         """Return the rows of these clips, in their order."""
-        rows = {clip.file: row for row, clip in enumerate(self.clips)}
-        return np.array([rows[clip.file] for clip in clips], dtype=np.int64)
+        rows: dict[str, dict[str, int]] = {}  # by folder, then name
+        for row, clip in enumerate(self.clips):
+            rows.setdefault(clip.folder, {})[clip.name] = row
+        found = (rows[clip.folder][clip.name] for clip in clips)
+        return np.fromiter(found, np.int64, len(clips))
 
     def clip(self, row: int) -> NDArray[np.float32]:
         """Return the samples of one row: (L,)."""
@@ -74,7 +110,12 @@ class Dataset:
         return torch.from_numpy(waveform), torch.from_numpy(lengths)
 
 
-def prepare(clips: Sequence[Clip], folder: Path, label_names: Sequence[str] = ()) -> Dataset:
+def prepare(
+    clips: Sequence[Clip],
+    folder: Path,
+    label_names: Sequence[str] = (),
+    workers: int | None = None,
+) -> Dataset:
     """Read every clip once, or take what an earlier call with the same recordings left in `folder`.
 
     Parameters
@@ -82,51 +123,34 @@ def prepare(clips: Sequence[Clip], folder: Path, label_names: Sequence[str] = ()
     clips
         Recordings to prepare.
     folder
-        Where the array (`<key>.npy`) and its table (`<key>.csv`) are kept; the key names the
-        recordings' contents and the code of `audio.py`, so neither can change unseen.
+        Where they are kept, see `prepared`; neither a recording nor the code that cuts clips can
+        change unseen.
     label_names
         Names of the classes, any other label being none of them; left out, the labels of the clips,
         sorted.
+    workers
+        Processes; by default as many as cores.
 
     Raises
     ------
     AudioError
         When a recording cannot be read.
+    CorpusError
+        When a worker was killed; what is finished is kept.
     """
-    key = hashlib.sha256(Path(audio.__file__).read_bytes())
-    for clip in clips:
-        key.update(f"{clip.checksum}\n".encode())
-    array = folder / f"{key.hexdigest()[:16]}.npy"
-    table = array.with_suffix(".csv")
-    if not (array.exists() and table.exists()):
-        _write(clips, array, table)
-    with table.open(newline="", encoding="utf-8") as file:
-        lengths = np.array([int(row["samples"]) for row in csv.DictReader(file)], dtype=np.int64)
+    clips = tuple(clips)
+    samples = prepare_samples(clips, folder, workers)
     names = tuple(label_names) or tuple(sorted({clip.label for clip in clips}))
+    classes = {name: index for index, name in enumerate(names)}
+    targets = (classes.get(clip.label, len(names)) for clip in clips)
     return Dataset(
-        clips=tuple(clips),
-        samples=np.load(array, mmap_mode="r"),
-        starts=np.cumsum(lengths) - lengths,
-        lengths=lengths,
+        clips=clips,
+        samples=samples,
+        starts=samples.starts,
+        lengths=samples.lengths,
         label_names=names,
-        targets=np.array(
-            [names.index(clip.label) if clip.label in names else len(names) for clip in clips],
-            dtype=np.int64,
-        ),
+        targets=np.fromiter(targets, np.int64, len(clips)),
     )
-
-
-def _write(clips: Sequence[Clip], array: Path, table: Path) -> None:
-    samples = [to_clip(*read_audio(clip.file)) for clip in clips]
-    # Two processes may prepare the same corpus at once: each writes its own file, the last rename
-    # wins, and both hold the same bytes.
-    with whole_file(array) as part, part.open("wb") as binary:
-        np.save(binary, np.concatenate(samples))
-    with whole_file(table) as part, part.open("w", newline="", encoding="utf-8") as text:
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["file", "label", "speaker", "corpus", "samples"])
-        for clip, x in zip(clips, samples, strict=True):
-            writer.writerow([clip.file.name, clip.label, clip.speaker, clip.corpus, len(x)])
 
 
 def balanced_probabilities(
@@ -154,8 +178,11 @@ def balanced_probabilities(
     oov_fraction
         Probability of out-of-vocabulary clips together.
     """
-    names = list(zip(targets.tolist(), corpora, groups, strict=True))
-    clips = Counter(names)
+
+    def names() -> Iterable[tuple[int, str, str]]:
+        return zip(targets.tolist(), corpora, groups, strict=True)
+
+    clips = Counter(names())
     members: dict[tuple[int, str], set[str]] = {}
     for target, corpus, group in clips:
         members.setdefault((target, corpus), set()).add(group)
@@ -168,15 +195,15 @@ def balanced_probabilities(
         for key, groups_there in members.items()
     }
     classes, other = sorted(in_class), max(in_class)
-    probabilities = np.empty(len(names))
-    for i, (target, corpus, group) in enumerate(names):
+    probability: dict[tuple[int, str, str], float] = {}
+    for (target, corpus, group), count in clips.items():
         if oov_fraction:
             p = oov_fraction if target == other else (1 - oov_fraction) / (len(classes) - 1)
         else:
             p = 1 / len(classes)
         p *= corpus_weight[target, corpus] / in_class[target]
-        probabilities[i] = p / group_sum[target, corpus] / clips[target, corpus, group] ** 0.5
-    return probabilities
+        probability[target, corpus, group] = p / group_sum[target, corpus] / count**0.5
+    return np.fromiter((probability[name] for name in names()), np.float64, len(targets))
 
 
 def draw_indices(

@@ -30,7 +30,13 @@ from spoken_digits.lab.data.corpora import (
     read_corpus,
     read_synthetic,
 )
-from spoken_digits.lab.data.dataset import Dataset, IntArray, balanced_probabilities, prepare
+from spoken_digits.lab.data.dataset import (
+    Dataset,
+    IntArray,
+    Joined,
+    balanced_probabilities,
+    prepare,
+)
 from spoken_digits.lab.data.noise import find_noises, read_noise
 from spoken_digits.lab.data.splits import XSDR_TEST, SplitError
 from spoken_digits.lab.runs import CorpusCounts, DataRecord
@@ -350,7 +356,7 @@ def _with_oov(
     oov = np.full(len(starts), len(dataset.label_names), np.int64)
     extended = replace(
         dataset,
-        samples=np.concatenate([dataset.samples, *pieces]),
+        samples=Joined(dataset.samples, np.concatenate(pieces)),
         starts=np.concatenate([dataset.starts, np.array(starts, np.int64)]),
         lengths=np.concatenate([dataset.lengths, np.array(lengths, np.int64)]),
         targets=np.concatenate([dataset.targets, oov]),

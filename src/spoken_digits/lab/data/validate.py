@@ -29,6 +29,7 @@ from spoken_digits.lab.data.corpora import (
     find_left_out,
     holds,
 )
+from spoken_digits.lab.data.parallel import map_in_order
 from spoken_digits.lab.data.utterances import MAX_UTTERANCE_S, Content, Fault, TranscribedUtterance
 
 __all__ = [
@@ -193,8 +194,13 @@ def summarize_utterances(utterances: Iterable[TranscribedUtterance]) -> Utteranc
 def check_corpus(clips: Iterable[Clip]) -> tuple[Problem, ...]:
     """Read every clip and return all problems: file by file, then sample rates, then labels."""
     clips = tuple(clips)
-    checks = ((clip.file, check_recording(clip.file)) for clip in clips)
+    paths = [clip.path for clip in clips]
+    checks = zip(paths, map_in_order(_check_path, paths), strict=True)
     return (*_check_recordings(checks), *_check_labels(clips))
+
+
+def _check_path(path: str) -> SoundCheck:
+    return check_recording(Path(path))
 
 
 def check_utterances(
@@ -205,34 +211,36 @@ def check_utterances(
     `faults` are those that `utterances.scan_utterances` found.
     """
     checks = (
-        (each.file, check_recording(each.file, each.encoding, max_duration_s=MAX_UTTERANCE_S))
+        (str(each.file), check_recording(each.file, each.encoding, max_duration_s=MAX_UTTERANCE_S))
         for each in utterances
     )
     transcripts = (Problem(fault.file, "transcript", fault.detail) for fault in faults)
     return (*_check_recordings(checks), *transcripts)
 
 
-def _check_recordings(checks: Iterable[tuple[Path, SoundCheck]]) -> list[Problem]:
+def _check_recordings(checks: Iterable[tuple[str, SoundCheck]]) -> list[Problem]:
     problems: list[Problem] = []
-    sample_rates: dict[Path, int] = {}
-    first_with: dict[bytes, Path] = {}
-    for file, check in checks:
-        problems += [Problem(file, kind, detail) for kind, detail in check.problems]
+    sample_rates: dict[str, int] = {}
+    first_with: dict[bytes, str] = {}
+    for path, check in checks:
+        problems += [Problem(Path(path), kind, detail) for kind, detail in check.problems]
         if check.sample_rate is None:
             continue
-        sample_rates[file] = check.sample_rate
-        if (other := first_with.setdefault(check.content, file)) != file:
-            problems.append(Problem(file, "duplicate", f"the same samples as {other}"))
+        sample_rates[path] = check.sample_rate
+        if (other := first_with.setdefault(check.content, path)) != path:
+            problems.append(Problem(Path(path), "duplicate", f"the same samples as {other}"))
     return [*problems, *_check_rates(sample_rates)]
 
 
-def _check_rates(sample_rates: dict[Path, int]) -> Iterator[Problem]:
+def _check_rates(sample_rates: dict[str, int]) -> Iterator[Problem]:
     usual = Counter(sample_rates.values()).most_common(1)[0][0] if sample_rates else 0
-    for file, rate in sample_rates.items():
+    for path, rate in sample_rates.items():
         if rate != usual:
-            yield Problem(file, "rate", f"{rate:,} Hz, most clips have {usual:,} Hz")
+            detail = f"{rate:,} Hz, most clips have {usual:,} Hz"
+            yield Problem(Path(path), "rate", detail)
         elif rate < SAMPLE_RATE:
-            yield Problem(file, "rate", f"{rate:,} Hz, expected {SAMPLE_RATE:,} Hz or more")
+            detail = f"{rate:,} Hz, expected {SAMPLE_RATE:,} Hz or more"
+            yield Problem(Path(path), "rate", detail)
 
 
 def _check_labels(clips: tuple[Clip, ...]) -> Iterator[Problem]:

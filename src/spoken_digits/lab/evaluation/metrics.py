@@ -49,6 +49,7 @@ Interval = tuple[float, float]
 LEVEL = 0.95
 CALIBRATION_BINS = 15
 RESAMPLES = 10_000
+_MAX_DRAWN = 1_000_000  # values at once: of thousands of speakers, gigabytes would be held
 ALPHA = 0.05
 
 
@@ -445,6 +446,7 @@ def cluster_bootstrap(
         n_resamples=RESAMPLES,
         confidence_level=level,
         method="percentile",
+        batch=max(1, _MAX_DRAWN // len(values)),
         rng=generator,
     )
     return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)

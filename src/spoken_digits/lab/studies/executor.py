@@ -66,7 +66,6 @@ def run_all(
         failed = _in_turn(run, jobs, tell)
     else:
         with _client(workers, cluster) as client:
-            _start_workers(client)
             failed = _at_once(client, run, jobs, tell)
     if failed:
         raise StudyError(
@@ -102,25 +101,27 @@ def compute_on_one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _start_workers(client: "Client") -> None:
-    """Have every worker, of now and later, compute on one thread from its start."""
-    from distributed import Worker, WorkerPlugin
+def _on_one_thread(run: Callable[[Job], str], job: Job) -> str:
+    """Do a job on one thread.
 
-    class OneThread(WorkerPlugin):
-        def setup(self, worker: Worker) -> None:  # noqa: ARG002
-            compute_on_one_thread()
-
-    client.register_plugin(OneThread(), name="one-thread")
+    Said with every job: a plugin of the workers would fail the study with a worker that is killed
+    while it starts.
+    """
+    compute_on_one_thread()
+    return run(job)
 
 
 def _at_once(
     client: "Client", run: Callable[[Job], str], jobs: Sequence[Job], tell: "_Progress"
 ) -> list[str]:
     from distributed import KilledWorker, as_completed
+    from distributed.client import FutureCancelledError
 
     keys = {_key(job): job for job in jobs}
     futures = [
-        client.submit(run, job, key=key, retries=RETRIES, pure=False, priority=-rank)
+        client.submit(
+            _on_one_thread, run, job, key=key, retries=RETRIES, pure=False, priority=-rank
+        )
         for rank, (key, job) in enumerate(keys.items())
     ]
     failed = []
@@ -133,6 +134,12 @@ def _at_once(
             line = (
                 f"{job.name}: failed: every worker that was given it was killed, perhaps for want "
                 "of memory; try again with fewer --workers"
+            )
+        except FutureCancelledError:
+            failed.append(job.name)
+            line = (
+                f"{job.name}: failed: the connection to the scheduler is lost; start it again, "
+                "with its workers"
             )
         except Exception as error:
             failed.append(job.name)
@@ -176,6 +183,8 @@ def _client(workers: int, cluster: str | None) -> Iterator["Client"]:
         "start one with `dask scheduler` and `dask worker ADDRESS --nthreads 1`, and give the "
         "address that it prints, as in --cluster tcp://10.0.0.1:8786"
     )
+    # It would report a lost connection as a traceback; here the runs that fail are named.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
         client = Client(cluster, timeout=CONNECT_S)
     except (OSError, TimeoutError, ValueError) as error:

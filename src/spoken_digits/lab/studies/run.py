@@ -136,5 +136,7 @@ def _context(job: Job, quiet: bool = True) -> RunContext:
 
 
 def _finished(job: Job) -> bool:
+    if not (job.directory / "evaluation.json").exists():
+        return False  # no recording need be read to know
     fingerprint = find_task(job.task).data_hash(job.config, _context(job))
     return is_finished(job.directory, job.task, job.config, fingerprint)

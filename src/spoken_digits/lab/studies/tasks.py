@@ -23,6 +23,7 @@ from spoken_digits.lab.connected import pipeline
 from spoken_digits.lab.data.corpora import CORPORA, Clip, data_hash, read_corpus
 from spoken_digits.lab.data.dataset import Dataset, IntArray, prepare
 from spoken_digits.lab.data.noise import find_noises, read_noise
+from spoken_digits.lab.data.prepared import note_checksums
 from spoken_digits.lab.data.splits import Split, one_split
 from spoken_digits.lab.evaluation.metrics import Predictions
 from spoken_digits.lab.evaluation.schema import (
@@ -55,7 +56,7 @@ from spoken_digits.lab.training.supervised import (
     build_network,
     key_of,
     load_network,
-    predict,
+    predict_scores,
     resolve_device,
     train,
 )
@@ -103,7 +104,7 @@ class SplitData:
 def _train(config: TrainConfig, data: SplitData, context: RunContext) -> Scores:
     """Train, test."""
     net = _trained(config, data, context)
-    return {Condition("clean"): predict(net, data.dataset, data.test)[0]}
+    return {Condition("clean"): predict_scores(net, data.dataset, data.test)}
 
 
 def _noise(config: TrainConfig, data: SplitData, context: RunContext) -> Scores:
@@ -117,10 +118,10 @@ def _noise(config: TrainConfig, data: SplitData, context: RunContext) -> Scores:
     # Without recordings, noise between brown and white is made, under a name of its own.
     other = "made" if recording is None else "recorded"
     conditions = [Condition(kind, snr_db) for kind in ("white", other) for snr_db in NOISES_DB]
-    scores = {Condition("clean"): predict(net, data.dataset, data.test)[0]}
+    scores = {Condition("clean"): predict_scores(net, data.dataset, data.test)}
     for condition in (*conditions, Condition("reverberation")):
         changed = add_condition(data.dataset, data.test, condition, recording)
-        scores[condition] = predict(net, changed, data.test)[0]
+        scores[condition] = predict_scores(net, changed, data.test)
     return scores
 
 
@@ -128,7 +129,7 @@ def _pretrain(config: PretrainConfig, data: SplitData, context: RunContext) -> S
     """Pre-train without labels, then test a linear probe that is fitted with all labels."""
     net = pretrain(config, data.dataset, data.train, context.directory, context.quiet)
     fit_probe(config, net, data.dataset, data.train)
-    return {Condition("probe"): predict(net, data.dataset, data.test)[0]}
+    return {Condition("probe"): predict_scores(net, data.dataset, data.test)}
 
 
 def _contrastive(config: PretrainConfig, data: SplitData, context: RunContext) -> Scores:
@@ -168,12 +169,33 @@ def add_condition(
     recording
         Noise (K,) for ``recorded``.
     """
-    samples = np.array(dataset.samples)
-    for position, index in enumerate(indices):
+    samples = _Changed(dataset, indices, condition, recording)
+    return replace(dataset, samples=samples)
+
+
+class _Changed:
+    """The samples of a dataset, some of its clips degraded as they are asked for."""
+
+    def __init__(
+        self, dataset: Dataset, indices: IntArray, condition: Condition, recording: Tensor | None
+    ) -> None:
+        self._samples, self._condition, self._recording = dataset.samples, condition, recording
+        starts = dataset.starts[indices].tolist()
+        self._positions = {start: position for position, start in enumerate(starts)}
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, part: slice) -> FloatArray:
+        """Return the samples of one clip."""
+        samples = self._samples[part]
+        position = self._positions.get(part.start)
+        return samples if position is None else self._change(samples, position)
+
+    def _change(self, samples: FloatArray, position: int) -> FloatArray:
         generator = Generator().manual_seed(key_of(0, 6, position))
-        start, length = int(dataset.starts[index]), int(dataset.lengths[index])
-        clip = torch.from_numpy(samples[start : start + length].copy())[None]  # (1, L)
-        lengths = torch.tensor([length])
+        condition, length = self._condition, len(samples)
+        clip, lengths = torch.from_numpy(samples.copy())[None], torch.tensor([length])  # (1, L)
         if condition.kind == "reverberation":
             rt60_s, ratio_db = (
                 low + (high - low) * torch.rand(1, generator=generator)
@@ -184,16 +206,16 @@ def add_condition(
         else:
             assert condition.level is not None
             if condition.kind == "recorded":
-                assert recording is not None
-                noise = waveforms.random_stretches((1, length), generator, recording)
+                assert self._recording is not None
+                noise = waveforms.random_stretches((1, length), generator, self._recording)
             else:
                 steepest = -2.0 if condition.kind == "made" else 0.0
                 exponent = steepest * torch.rand(1, generator=generator)
                 noise = waveforms.colored_noise((1, length), generator, exponent)
             snr_db = torch.tensor([float(condition.level)])
             changed = waveforms.add_noise(clip, lengths, noise, snr_db)
-        samples[start : start + length] = changed[0].numpy()
-    return replace(dataset, samples=samples)
+        degraded: FloatArray = changed[0].numpy()
+        return degraded
 
 
 @lru_cache(maxsize=1)
@@ -239,12 +261,14 @@ def _read_split(corpus: str, data: Path | None, split: str) -> Split:
 
 
 @lru_cache(maxsize=4)
-def _hash(corpus: str, data: Path | None) -> str:
-    return data_hash(_read(corpus, "none", data)[0])
+def _hash(corpus: str, data: Path | None, cache: Path) -> str:
+    clips, _ = _read(corpus, "none", data)
+    note_checksums(clips, cache)
+    return data_hash(clips)
 
 
 def _hash_of_corpus(_: TrainConfig, context: RunContext) -> str:
-    return _hash(context.corpus, context.data)
+    return _hash(context.corpus, context.data, context.cache)
 
 
 def _prepare_corpus(config: TrainConfig, context: RunContext) -> None:

@@ -48,6 +48,7 @@ from spoken_digits.lab.training.supervised import (
     key_of,
     load_network,
     predict,
+    predict_scores,
     resolve_device,
     start_from,
     train,
@@ -182,18 +183,18 @@ def contrastive_scores(
         ("untrained", build_network(config, len(dataset.label_names))),
     ):
         fit_probe(config, frozen, dataset, indices)
-        scores[condition], _ = predict(frozen, dataset, test_indices)
+        scores[condition] = predict_scores(frozen, dataset, test_indices)
     scores["knn"] = neighbor_scores(config, net, dataset, indices, test_indices)
     grouped = _learn_clusters(config, net, dataset, indices, run_dir, quiet)
     for count in LABELS:
         chosen = choose_labels(dataset, indices, count, config.seed)
         if grouped is not net:
             fit_probe(config, grouped, dataset, chosen)
-            scores[f"clusters-{count or 'all'}"], _ = predict(grouped, dataset, test_indices)
+            scores[f"clusters-{count or 'all'}"] = predict_scores(grouped, dataset, test_indices)
         for start, weights in (("finetune", backbone), ("scratch", None)):
             condition = f"{start}-{count or 'all'}"
             trained = _trained(config, dataset, chosen, run_dir / condition, quiet, weights)
-            scores[condition], _ = predict(trained, dataset, test_indices)
+            scores[condition] = predict_scores(trained, dataset, test_indices)
     return scores
 
 

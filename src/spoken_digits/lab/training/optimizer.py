@@ -117,6 +117,7 @@ class Trainer:
         self.path = run_dir / "checkpoint.safetensors" if run_dir else None
         if self.path and self.path.exists():
             self._load(self.path)
+            self._write_log()  # a kill may have come between the two
         steps_taken = int(self.averaged.n_averaged)
         self.schedule = make_schedule(self.optimizer, config.learning_rate, steps, steps_taken)
 
@@ -180,8 +181,6 @@ class Trainer:
         self.log.append(row)
         if self.run_dir is None or self.path is None:
             return
-        # The log is in the checkpoint as well: the two never disagree after a kill.
-        lines = "".join(json.dumps(row) + "\n" for row in self.log)
         tensors = {f"net.{k}": v for k, v in self.learner.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.averaged.state_dict().items()}
         state = self.optimizer.state_dict()
@@ -189,9 +188,17 @@ class Trainer:
             tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
         contiguous = {key: value.contiguous() for key, value in tensors.items()}
         # The groups hold the learning rates that the schedule goes on from.
-        about = {"log": lines, "optimizer": json.dumps(state["param_groups"])}
+        # With the log, as the two must not disagree after a kill.
+        about = {"log": self._lines(), "optimizer": json.dumps(state["param_groups"])}
         write_whole(self.path, save(contiguous, about))
-        write_whole(self.run_dir / "log.jsonl", lines.encode())
+        self._write_log()
+
+    def _lines(self) -> str:
+        return "".join(json.dumps(row) + "\n" for row in self.log)
+
+    def _write_log(self) -> None:
+        if self.run_dir:
+            write_whole(self.run_dir / "log.jsonl", self._lines().encode())
 
     def _load(self, path: Path) -> None:
         try:

@@ -5,7 +5,7 @@ and ends, on a CPU, with the same bytes as one that was not. On a GPU all of it 
 augmentation; its random numbers differ from a CPU's.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -23,7 +23,7 @@ from spoken_digits.lab.augmentation.policies import augmented_log_mel
 from spoken_digits.lab.augmentation.spectrogram import mixup
 from spoken_digits.lab.data.dataset import Dataset, IntArray, draw_indices, epoch_batches
 from spoken_digits.lab.features import FRONT_ENDS, LogMel
-from spoken_digits.lab.models import MODELS, DigitNet
+from spoken_digits.lab.models import MODELS, DigitNet, Output
 from spoken_digits.lab.runs import claim, write_whole
 from spoken_digits.lab.training.config import ConfigError, TrainConfig, read_recipe
 from spoken_digits.lab.training.losses import Projection, supervised_contrastive
@@ -40,6 +40,7 @@ __all__ = [
     "load_network",
     "predict",
     "predict_all",
+    "predict_scores",
     "resolve_device",
     "start_from",
     "train",
@@ -217,7 +218,7 @@ def _optimize(
     def heldout_accuracy() -> dict[str, float]:
         if heldout is None:
             return {}
-        scores, _ = predict(_average(trainer), dataset, heldout)
+        scores = predict_scores(_average(trainer), dataset, heldout)
         hits = scores.argmax(1) == dataset.targets[heldout]
         return {"heldout_accuracy": float(hits.mean())}
 
@@ -241,30 +242,47 @@ def predict(
     return scores, embeddings
 
 
+def predict_scores(net: DigitNet, dataset: Dataset, indices: IntArray) -> NDArray[np.float32]:
+    """Compute scores (N, C) alone, as `predict`: embeddings of a large corpus take much memory."""
+    return _collect(net, dataset, indices, lambda output: (output.scores,))[0]
+
+
 def predict_all(
     net: DigitNet, dataset: Dataset, indices: IntArray
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """As `predict`, and the rejection scores (N,): NaN of a network without that output."""
+
+    def parts(output: Output) -> tuple[Tensor, ...]:
+        rejection = output.rejection
+        if rejection is None:
+            rejection = torch.full((len(output.scores),), torch.nan)
+        return output.scores, output.embedding, rejection
+
+    scores, embeddings, rejections = _collect(net, dataset, indices, parts)
+    return scores, embeddings, rejections
+
+
+def _collect(
+    net: DigitNet,
+    dataset: Dataset,
+    indices: IntArray,
+    parts: Callable[[Output], tuple[Tensor, ...]],
+) -> list[NDArray[np.float32]]:
+    """Compute parts of the output, (N, ...) each, in batches of similar length."""
     device = net.head.weight.device
     by_length = np.argsort(dataset.lengths[indices], kind="stable")
-    scores, embeddings, rejections = [], [], []
+    collected: list[NDArray[np.float32]] = []
     net.eval()
     with torch.inference_mode():
         for start in range(0, len(indices), _EVALUATION_BATCH):
-            waveform, lengths = dataset.batch(indices[by_length[start : start + _EVALUATION_BATCH]])
-            output = net(waveform.to(device), lengths.to(device))
-            scores.append(output.scores.cpu().numpy())
-            embeddings.append(output.embedding.cpu().numpy())
-            rejection = torch.full((len(lengths),), torch.nan)
-            if output.rejection is not None:
-                rejection = output.rejection.cpu()
-            rejections.append(rejection.numpy())
-    back = np.argsort(by_length, kind="stable")
-    return (
-        np.concatenate(scores)[back],
-        np.concatenate(embeddings)[back],
-        np.concatenate(rejections)[back],
-    )
+            rows = by_length[start : start + _EVALUATION_BATCH]
+            waveform, lengths = dataset.batch(indices[rows])
+            found = [x.cpu().numpy() for x in parts(net(waveform.to(device), lengths.to(device)))]
+            if not collected:
+                collected = [np.empty((len(indices), *x.shape[1:]), np.float32) for x in found]
+            for whole, part in zip(collected, found, strict=True):
+                whole[rows] = part
+    return collected
 
 
 def start_from(net: DigitNet, weights: Mapping[str, Tensor]) -> None:
