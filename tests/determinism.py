@@ -7,6 +7,7 @@ DIR onnxruntime==1.20.1``). What needs another machine is said to be open.
 """
 
 import argparse
+import atexit
 import datetime
 import json
 import os
@@ -82,8 +83,9 @@ def dataset() -> Any:
     from spoken_digits.lab.data.dataset import prepare
 
     clips = sorted(read_corpus("voices"), key=lambda clip: clip.file)[::10]
-    with tempfile.TemporaryDirectory() as folder:
-        return prepare(clips, Path(folder))
+    folder = tempfile.TemporaryDirectory()  # clips are read from it as they are needed
+    atexit.register(folder.cleanup)
+    return prepare(clips, Path(folder.name))
 
 
 @contextmanager
