@@ -163,7 +163,7 @@ def test_recognizer_and_transcriber_go_to_a_spawned_process(seven):
 # Damaged files
 
 
-@pytest.mark.parametrize("verb", [["recognize"], ["transcribe"], ["corpus", "check"]])
+@pytest.mark.parametrize("verb", [["recognize"], ["transcribe"], ["corpus", "check"], ["evaluate"]])
 def test_what_libraries_print_about_a_damaged_file_is_kept_from_the_user(tmp_path, verb):
     content = bytearray(encoded(syllables(4), "MP3"))
     for at in range(len(content) // 2, len(content), 40):
@@ -171,7 +171,8 @@ def test_what_libraries_print_about_a_damaged_file_is_kept_from_the_user(tmp_pat
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / "me_1.mp3").write_bytes(content)
     (tmp_path / "7" / "me_2.mp3").write_text("no sound")
-    names = ["."] if verb[0] == "corpus" else ["7/me_1.mp3", "7/me_2.mp3"]
+    folders = {"corpus": ["."], "evaluate": [str(SHIPPED_MODEL), "--corpus", "."]}
+    names = folders.get(verb[0], ["7/me_1.mp3", "7/me_2.mp3"])
     command = [sys.executable, "-m", "spoken_digits", *verb, *names]
     settings = {"cwd": tmp_path, "capture_output": True, "text": True}
     environment = os.environ | {"PYTHONDEVMODE": "1"}

@@ -16,6 +16,7 @@ from spoken_digits.cli.arguments import (
     add_verb,
     complain,
     hours,
+    quiet_libraries,
     whole,
 )
 from spoken_digits.networks import ModelError
@@ -196,6 +197,7 @@ def _strings_train(arguments: argparse.Namespace) -> int:
     return _run(name, config, arguments, export=arguments.output, show_run=False)
 
 
+@quiet_libraries()
 def _strings_score(arguments: argparse.Namespace) -> int:
     from spoken_digits.connected import Transcriber
     from spoken_digits.lab.runs import expect_writable
@@ -371,6 +373,7 @@ def _run(
     return 0
 
 
+@quiet_libraries()
 def _evaluate(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.evaluation.exported import (
         describe_evaluation,
