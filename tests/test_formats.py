@@ -437,3 +437,22 @@ def test_libsndfile_and_ffmpeg_decode_the_same(kind):
     both = min(len(found), len(expected))
     assert both > 0.95 * len(expected)
     np.testing.assert_allclose(found[:both], expected[:both], atol=BOTH[kind])
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_samples_of_64_bits_beyond_those_of_32_are_refused(tmp_path):
+    samples = syllables(1).astype(np.float64)[None]
+    for at, refused in ((None, False), (900, True)):
+        if at:
+            samples[0, at] = 1e300
+        path = tmp_path / f"{at}.mka"
+        with av.open(str(path), "w", format="matroska") as file:
+            track = file.add_stream("pcm_f64le", rate=8_000, layout="mono")
+            frame = av.AudioFrame.from_ndarray(samples, format="dbl", layout="mono")
+            frame.sample_rate = 8_000
+            file.mux([*track.encode(frame), *track.encode(None)])
+        if refused:
+            with pytest.raises(AudioError, match="infinite"):
+                read_audio(path)
+        else:
+            np.testing.assert_allclose(read_audio(path)[0], samples[0], atol=1e-7)

@@ -259,7 +259,9 @@ class Decoder:
 def _to_float(samples: NDArray[Any], count: int, is_planar: bool) -> FloatArray:
     """Convert a frame of FFmpeg to (L, C) float32, full scale 1."""
     samples = samples.T if is_planar else samples.reshape(-1, count)
-    floats: FloatArray = samples.astype(np.float32)
+    floats: FloatArray
+    with np.errstate(over="ignore"):  # of 64 bits: what is infinite is refused by who reads it
+        floats = samples.astype(np.float32)
     if samples.dtype == np.uint8:
         floats = (floats - 128) / np.float32(128)
     elif samples.dtype.kind == "i":
