@@ -323,6 +323,7 @@ OTHER = {  # than those that ship: the page has none of its own
     "context_penalty": "1.5",
     "context_s": "0.2",
     "context_bonus": "1",
+    "min_score": "-1.5",
 }
 
 
@@ -491,7 +492,7 @@ def test_a_single_digit_of_both_networks_is_that_of_python(
 
 
 def test_a_model_without_a_context_has_no_penalty(browser, tmp_path, monkeypatch):
-    context = ("context_penalty", "context_s", "context_bonus")
+    context = ("context_penalty", "context_s", "context_bonus", "min_score")
     old: dict[str, str | None] = dict.fromkeys(context, None) | {"min_overlap": "0.5"}
     model = write_toy_strings(tmp_path / "toy.onnx", **old)
     monkeypatch.setattr(serve, "SHIPPED_STRINGS", model)

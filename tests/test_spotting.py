@@ -135,7 +135,7 @@ def decode_whole(log_p, edges, d: Decoding, oh: bool = True, doubles: bool = Tru
         before = runs[before] if before is not None else None
         after = next((run for run in runs[i + 1 :] if run[3]), None)
         emitted_s = before and (before[1].start + 1) * STEP / 8_000
-        if odds + gain < d.emission_threshold or (is_echo and not counts):
+        if odds + gain < d.emission_threshold or (is_echo and not counts) or odds < d.min_score:
             continue
         if before and before[0] == NUMBER and start_s - emitted_s <= d.number_before_s:
             continue
@@ -169,7 +169,7 @@ def test_digits_are_those_of_the_whole_recording(seed, options):
         assert [s.probability for s in found] == pytest.approx(probabilities, abs=1e-6)
         assert len(found) > 15
         strict = replace(decoding, emission_threshold=1.5)
-        generous = replace(strict, context_bonus=1.2)
+        generous = replace(strict, context_bonus=1.2, min_score=-0.3)
         expected = decode_whole(log_p, edges, generous, **options)
         more = spot(Spotter(generous, STEP, **options), (log_p, edges))
         assert [(s.digit, s.word == "oh") for s in more] == [each[:2] for each in expected]
@@ -326,6 +326,15 @@ def test_a_digit_between_digits_gains_on_each_side_and_one_alone_must_be_sure():
     gains[middle] = 0.3 / 0.7 * math.exp(2 * 3 - 2)
     for segment, expected in gains.items():
         assert segment.probability == pytest.approx(expected / (1 + expected), abs=1e-6)
+
+
+def test_what_is_too_faint_by_itself_gains_nothing():
+    decoding = replace(CONTEXT, emission_threshold=2.0, context_bonus=5.0, context_s=0.6)
+    sure, faint = steps((3, 0.95, 0.03, 0)), steps((7, 0.3, 0.03, 0))  # log-odds 2.9 and -0.8
+    for least, digits in ((-1.0, "373"), (-0.8, "33"), (0.0, "33")):
+        one = Spotter(replace(decoding, min_score=least), STEP)
+        found = spot(one, sure, silence(9), faint, silence(9), sure, silence(60))
+        assert "".join(str(segment.digit) for segment in found) == digits
 
 
 def test_a_second_run_of_one_digit_is_none():

@@ -77,6 +77,8 @@ class Decoding:
         final only after this time, if a word in it could take it away.
     context_bonus : float
         Log-odds, 0 or more, that a digit gains for each side on which its neighbour is a digit.
+    min_score : float
+        Score that a digit must reach by itself, whatever it gains.
     """
 
     emission_threshold: float
@@ -89,6 +91,7 @@ class Decoding:
     context_penalty: float = 0.0
     context_s: float = 0.0
     context_bonus: float = 0.0
+    min_score: float = -99.0
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Decoding":
@@ -345,9 +348,9 @@ class _Judge:
             after and after.word == NUMBER and until_s <= d.number_after_s
         ):
             return _Judgement(False, math.inf)
-        if echoes and not self.counts(digit):
+        if digit.score < d.min_score or (echoes and not self.counts(digit)):
             return _Judgement(False, max(penalty, d.emission_threshold))
-        is_kept = digit.score >= penalty
+        is_kept = digit.score >= max(penalty, d.min_score)
         is_double = before and before.word in (DOUBLE, TRIPLE) and since_s <= d.double_s
         repeated = before if is_double and is_kept and self._doubles else None
         return _Judgement(is_kept, penalty, repeated)
@@ -526,7 +529,7 @@ class Spotter:
     def _is_settled(self, index: int) -> bool:
         """Whether nothing that comes can change what becomes of the digit."""
         d, digit, current = self._decoding, self._runs[index], self._tracker.run
-        if digit.score + 2 * d.context_bonus < d.emission_threshold:
+        if digit.score < max(d.emission_threshold - 2 * d.context_bonus, d.min_score):
             return True
         if any(self._judge.counts(after) for after in self._runs[index + 1 :]):
             return True

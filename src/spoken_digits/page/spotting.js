@@ -47,9 +47,10 @@ const CONSTANTS = /** @type {const} */ ([
   "context_penalty",
   "context_s",
   "context_bonus",
+  "min_score",
 ]);
 /** Of a file that does not name them. */
-const DEFAULTS = { context_penalty: "0", context_s: "0", context_bonus: "0" };
+const DEFAULTS = { context_penalty: "0", context_s: "0", context_bonus: "0", min_score: "-99" };
 
 /** @typedef {Record<typeof CONSTANTS[number], number>} Decoding see `Decoding` in spotting.py */
 
@@ -316,7 +317,7 @@ export class Spotter {
   /** @param {number} index @param {number} now @returns {boolean} whether nothing can change it */
   #isSettled(index, now) {
     const [d, digit, current] = [this.#decoding, this.#runs[index], this.#run];
-    if (digit.score + 2 * d.context_bonus < d.emission_threshold) return true;
+    if (digit.score < Math.max(d.emission_threshold - 2 * d.context_bonus, d.min_score)) return true;
     if (this.#runs.slice(index + 1).some((after) => this.#counts(after))) return true;
     // Its place, which decides whether the other echoes it, is known only when it ends.
     if (current?.isDigit) return this.#counts(digit) && this.#counts(current);
@@ -367,7 +368,7 @@ export class Spotter {
       (before?.word === NUMBER && since <= d.number_before_s) ||
       (after?.word === NUMBER && after.emitted - digit.end <= d.number_after_s);
     const counts = this.#counts(digit);
-    const isKept = !isRejected && (counts || !echoes) && digit.score >= penalty;
+    const isKept = !isRejected && (counts || !echoes) && digit.score >= Math.max(penalty, d.min_score);
     const repeats = this.#doubles && before && since <= d.double_s ? before.word : null;
     const times = repeats === DOUBLE ? 2 : repeats === TRIPLE ? 3 : 1;
     return { isKept, penalty, times };

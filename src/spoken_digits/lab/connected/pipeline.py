@@ -84,6 +84,7 @@ DECODING = Decoding(
     context_penalty=5.0,
     context_s=2.0,
     context_bonus=5.0,
+    min_score=-0.5,
 )
 HANDLING_HOURS = 0.1  # of each kind, after a training; `strings score` takes an hour
 PHRASE_VOICES = 90
