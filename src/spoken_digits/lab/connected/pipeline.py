@@ -81,9 +81,9 @@ DECODING = Decoding(
     number_before_s=0.35,
     number_after_s=0.7,
     double_s=1.0,
-    context_penalty=5.0,
+    context_penalty=3.0,
     context_s=2.0,
-    context_bonus=5.0,
+    context_bonus=3.0,
     min_score=-0.5,
 )
 HANDLING_HOURS = 0.1  # of each kind, after a training; `strings score` takes an hour
