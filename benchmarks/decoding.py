@@ -14,7 +14,7 @@ results/decoding.json.
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -197,7 +197,8 @@ def main() -> int:
     )
     for fold, row in enumerate(summary["folds"]):
         if arguments.write:
-            write_with(arguments.models[fold], row["constants"], arguments.write)
+            constants = asdict(DECODING) | row["constants"]
+            write_with(arguments.models[fold], constants, arguments.write)
         print(f"fold {fold}: {row['constants']}: {describe(row['counts'])}")
     print(f"cross-fitted: {describe(summary['cross-fitted'])}")
     print(
