@@ -456,3 +456,12 @@ def test_samples_of_64_bits_beyond_those_of_32_are_refused(tmp_path):
                 read_audio(path)
         else:
             np.testing.assert_allclose(read_audio(path)[0], samples[0], atol=1e-7)
+
+
+def test_integers_of_64_bits_are_refused():
+    sound = (syllables(1) * 2.0**62).astype("<i8").tobytes()
+    form = struct.pack("<HHIIHH", 1, 1, 8_000, 64_000, 8, 64)
+    chunks = b"WAVEfmt " + struct.pack("<I", len(form)) + form
+    chunks += b"data" + struct.pack("<I", len(sound)) + sound
+    with pytest.raises(AudioError, match="expected"):
+        read_audio(b"RIFF" + struct.pack("<I", len(chunks)) + chunks)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import subprocess
 import sys
 import threading
@@ -409,3 +410,11 @@ def test_headers_of_mpeg_audio_are_found_by_a_pattern_for_all_that_are_valid():
         header = b"\xff" + middle.to_bytes(2, "big") + b"\0"
         is_header = containers._mpeg_frame(header) is not None
         assert is_header == bool(containers._MPEG_SYNC.match(header))
+
+
+@pytest.mark.parametrize("declared", [0, 0xFFFFFFFF])
+def test_sound_that_would_begin_behind_the_end_is_none(declared):
+    # Of the 4,000 bytes before the sound most are not there.
+    header = b".snd" + struct.pack(">5I", 4_000, declared, 3, 8_000, 1)
+    with pytest.raises(AudioError, match="expected"):
+        read_audio(header + bytes(20))

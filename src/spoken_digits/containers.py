@@ -330,7 +330,7 @@ def _layout(file: _Window, start: int, sound: _Sound) -> Layout:
         declared = None
     if declared is None:
         fields = {
-            at: min(present + besides, 256**width - 1).to_bytes(width, sound.order)
+            at: max(0, min(present + besides, 256**width - 1)).to_bytes(width, sound.order)
             for at, (width, besides) in sound.fields.items()
         }
         return Layout((_patched(start, file.size, fields),), pcm=sound.lying(file.size))

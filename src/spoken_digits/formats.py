@@ -214,7 +214,13 @@ class Decoder:
                     damaged = True
                     at = f"{length / self.samplerate:.1f} s"
                     self._warn(f"is damaged at {at}; what was said there may be lost")
-                block = _to_float(frame.to_ndarray(), count, frame.format.is_planar)
+                try:
+                    samples = frame.to_ndarray()
+                except ValueError:  # integers of 64 bits
+                    raise _DeclinedError(
+                        f"samples of FFmpeg's kind {frame.format.name} are not read"
+                    ) from None
+                block = _to_float(samples, count, frame.format.is_planar)
                 length += len(block)
                 yield block
         except self._error as error:
