@@ -315,9 +315,13 @@ class _Judge:
 
     def is_sure(self, runs: Sequence[_Run], index: int) -> bool:
         """Whether no word after a digit could take it away, but a number."""
-        loss, _ = self._beside(runs[index], (runs[i] for i in range(index - 1, -1, -1)))
-        d = self._decoding
-        return runs[index].score >= d.emission_threshold + loss + d.context_penalty
+        penalty, _ = self._before(runs, index)
+        return runs[index].score >= penalty + self._decoding.context_penalty
+
+    def _before(self, runs: Sequence[_Run], index: int) -> tuple[float, bool]:
+        """Return what a digit loses by all but what comes after it, and whether it echoes one."""
+        loss, echoes = self._beside(runs[index], map(runs.__getitem__, range(index - 1, -1, -1)))
+        return self._decoding.emission_threshold + loss, echoes
 
     def _beside(self, digit: _Run, side: Iterable[_Run]) -> tuple[float, bool]:
         """Return what a digit loses by its neighbour on a side, and whether it echoes one there."""
@@ -335,8 +339,7 @@ class _Judge:
         """Judge the digit at this index of all runs, those before it having been judged."""
         d, digit = self._decoding, runs[index]
         earlier, later = range(index - 1, -1, -1), range(index + 1, len(runs))
-        loss, echoes = self._beside(digit, map(runs.__getitem__, earlier))
-        penalty = d.emission_threshold + loss
+        penalty, echoes = self._before(runs, index)
         if digit.score < penalty + d.context_penalty:
             loss, echoes_later = self._beside(digit, map(runs.__getitem__, later))
             penalty, echoes = penalty + loss, echoes or echoes_later
@@ -350,7 +353,7 @@ class _Judge:
             return _Judgement(False, math.inf)
         if digit.score < d.min_score or (echoes and not self.counts(digit)):
             return _Judgement(False, max(penalty, d.emission_threshold))
-        is_kept = digit.score >= max(penalty, d.min_score)
+        is_kept = digit.score >= penalty
         is_double = before and before.word in (DOUBLE, TRIPLE) and since_s <= d.double_s
         repeated = before if is_double and is_kept and self._doubles else None
         return _Judgement(is_kept, penalty, repeated)
