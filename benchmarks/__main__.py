@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peers
-from benchmarks.measures import AGAINST, MEASURES
+from benchmarks.measures import AGAINST, MEASURES, read_results
 from spoken_digits.lab.runs import write_whole
 
 REPOSITORY = Path(__file__).parents[1]
@@ -113,7 +113,7 @@ def publish(measured: dict[str, Any]) -> None:
 
     An older measure that compares more systems stays: one of them was not at hand this time.
     """
-    older = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    older = read_results(RESULTS)
     for name in list(measured):
         if lost := systems_of(older.get(name, {})) - systems_of(measured[name]):
             print(f"{name}: not replaced, for want of {', '.join(sorted(lost))}", file=sys.stderr)

@@ -28,6 +28,14 @@ ASSETS = Path(str(files("spoken_digits") / "assets"))
 MODEL = ASSETS / "digits.onnx"
 
 
+def read_results(file: Path) -> dict[str, Any]:
+    """Return what a benchmark has measured before, nothing where nothing was."""
+    if not file.exists():
+        return {}
+    results: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    return results
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the table.

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measures import ASSETS, REPOSITORY
+from benchmarks.measures import ASSETS, REPOSITORY, read_results
 
 RESULTS = REPOSITORY / "results" / "releases.json"
 PAGE = REPOSITORY / "docs" / "releases.md"
@@ -573,14 +573,6 @@ def place(results: Mapping[str, Any]) -> str:
     )
 
 
-def read_results() -> dict[str, Any]:
-    """Return what was measured, nothing where nothing was."""
-    if not RESULTS.exists():
-        return {}
-    results: dict[str, Any] = json.loads(RESULTS.read_text("utf-8"))
-    return results
-
-
 def with_table(page: str, results: Mapping[str, Any]) -> str:
     from spoken_digits.lab.reporting.readme import replace_between
 
@@ -634,7 +626,7 @@ def main() -> int:
     if arguments.answer:
         print(json.dumps(answer(arguments.answer, clips())))
         return 0
-    rows = dict(read_results().get("rows", {}))
+    rows = dict(read_results(RESULTS).get("rows", {}))
     if arguments.page:
         publish(rows)
         return 0

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.__main__ import processor
+from benchmarks.measures import read_results
 from spoken_digits.audio import SAMPLE_RATE, read_audio
 from spoken_digits.lab.data.corpora import read_corpus
 from spoken_digits.lab.data.parallel import map_in_order
@@ -324,7 +325,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if not (arguments.clips or arguments.page) or min(arguments.clips, default=1) < 1:
         parser.error("--clips: expected numbers of clips, 1 or more")
-    results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    results = read_results(RESULTS)
     if not arguments.page:
         place = {"commit": commit()[:7], "processor": processor(), "cores": os.cpu_count()}
         if results.get("commit") != place["commit"]:

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from benchmarks.__main__ import REPOSITORY
 from benchmarks.formats import amrwb_library, at_rate, delay, encode_amrwb, ffmpeg, version
+from benchmarks.measures import read_results
 from spoken_digits.audio import SAMPLE_RATE, read_audio, resample
 from spoken_digits.lab.connected.evaluation import (
     Transcribe,
@@ -1032,14 +1033,6 @@ def place(results: Mapping[str, Any]) -> str:
     return f"{people}. Commit {results['commit']}; {versions}."
 
 
-def read_results() -> dict[str, Any]:
-    """Return what was measured, nothing where nothing was."""
-    if not RESULTS.exists():
-        return {}
-    results: dict[str, Any] = json.loads(RESULTS.read_text("utf-8"))
-    return results
-
-
 def with_table(page: str, results: Mapping[str, Any]) -> str:
     return replace_between(page, MARKER, table(results), PAGE.name)
 
@@ -1089,7 +1082,7 @@ def main() -> int:
     parser.add_argument("--kept", action="store_true", help=text)
     arguments = parser.parse_args()
     if arguments.page:
-        write_whole(PAGE, with_table(PAGE.read_text("utf-8"), read_results()).encode())
+        write_whole(PAGE, with_table(PAGE.read_text("utf-8"), read_results(RESULTS)).encode())
         return 0
     if not (arguments.smoke or (arguments.strings and arguments.digits)):
         parser.error("--strings and --digits: expected networks that left the people out")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from benchmarks import releases
-from benchmarks.measures import REPOSITORY
+from benchmarks.measures import REPOSITORY, read_results
 from benchmarks.releases import (
     ENDINGS,
     NEWEST,
@@ -18,13 +18,13 @@ from benchmarks.releases import (
     PAGE,
     RATES,
     RELEASES,
+    RESULTS,
     answer,
     clips,
     install,
     is_done,
     largest,
     other_digits,
-    read_results,
     table,
     unequal_streams,
     wanted,
@@ -46,11 +46,13 @@ def inputs(tmp_path_factory):
 
 def test_the_page_is_what_the_results_say():
     text = PAGE.read_text("utf-8")
-    assert with_table(text, read_results()) == text, "run `python -m benchmarks.releases --page`"
+    assert with_table(text, read_results(RESULTS)) == text, (
+        "run `python -m benchmarks.releases --page`"
+    )
 
 
 def test_the_guesses_of_the_results_are_those_that_are_judged():
-    if not (results := read_results()):
+    if not (results := read_results(RESULTS)):
         pytest.skip("not measured yet")
     assert [(g["question"], g["guess"]) for g in results["guesses"]] == [
         (g.question, g.guess) for g in releases.GUESSES

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import soundfile
 from benchmarks import voice_codecs
+from benchmarks.measures import read_results
 from benchmarks.voice_codecs import (
     CODECS,
     GAP_S,
     PAGE,
+    RESULTS,
     UNCODED,
     Call,
     Step,
@@ -22,7 +24,6 @@ from benchmarks.voice_codecs import (
     lose_amr,
     lossy_opus,
     measure,
-    read_results,
     recognize,
     row_of,
     silenced,
@@ -48,12 +49,12 @@ def ffmpeg() -> None:
 
 def test_the_page_is_what_the_results_say():
     text = PAGE.read_text("utf-8")
-    found = with_table(text, read_results())
+    found = with_table(text, read_results(RESULTS))
     assert found == text, "run `python -m benchmarks.voice_codecs --page`"
 
 
 def test_the_guesses_of_the_results_are_those_that_are_judged():
-    if not (results := read_results()):
+    if not (results := read_results(RESULTS)):
         pytest.skip("not measured yet")
     assert [(g["question"], g["guess"]) for g in results["guesses"]] == [
         (g.question, g.guess) for g in voice_codecs.GUESSES
