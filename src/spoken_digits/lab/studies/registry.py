@@ -11,6 +11,7 @@ from spoken_digits.lab.studies import (
     noise,
     one_speaker,
     shipped,
+    tracks,
 )
 from spoken_digits.lab.studies.generic import GENERIC
 from spoken_digits.lab.studies.grid import check_sections
@@ -68,6 +69,7 @@ STUDIES: dict[str, Study] = {
     "contrastive": contrastive.STUDY,
     "leave-one-out": leave_one_out.STUDY,
     "noise": noise.STUDY,
+    "tracks": tracks.STUDY,
 }
 # Measured for a release: they take hours, and are not among `all`.
 RELEASE_STUDIES: dict[str, Study] = {
