@@ -23,6 +23,7 @@ from spoken_digits.lab.connected import pipeline
 from spoken_digits.lab.data.corpora import CORPORA, Clip, data_hash, read_corpus
 from spoken_digits.lab.data.dataset import Dataset, IntArray, prepare
 from spoken_digits.lab.data.noise import find_noises, read_noise
+from spoken_digits.lab.data.pooled import count_by_corpus
 from spoken_digits.lab.data.prepared import note_checksums
 from spoken_digits.lab.data.splits import Split, one_split
 from spoken_digits.lab.data.synthetic import ENGINES, parse_extra, read_extra
@@ -316,6 +317,7 @@ def _run_on_split(
             corpus=config.extra,
             clips=len(data.extra),
             hash=data_hash(data.extra),
+            corpora=count_by_corpus(data.extra),
             licence="; ".join(
                 dict.fromkeys(_licence(each.corpus) for each in parse_extra(config.extra))
             ),
