@@ -167,6 +167,7 @@ def few(name):
         ],
         "leave-one-out": [one],
         "noise": [replace(one, method=replace(one.method, task="noise"))],
+        "tracks": [one],
     }[name]
     return result(rows, compare(rows, STUDIES[name].reference), study=name)
 

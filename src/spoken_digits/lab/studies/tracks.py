@@ -36,7 +36,7 @@ TESTED = ("xsdr", "single", "loso")  # splits of every track
 
 
 def _reference(method: Method) -> Method:
-    grid = "results" if method.split == "xsdr" else "recorded"
+    grid = "results" if method.split == "xsdr" else "recorded-alone"
     return replace(method, augmentation="basic", extra="none", grid=grid)
 
 
@@ -267,27 +267,32 @@ STUDY = Study(
                 "quick": False,
             },
             "results": {"split": "xsdr", "augmentation": "basic", "seed": FIVE},
-            "all": {"split": "xsdr", "extra": ALL_ENGINES, "augmentation": POLICY, "seed": FIVE},
-            "kokoro": {"seed": THREE, "extra": KOKORO, "augmentation": POLICY},
-            "others": {
+            "all-engines": {
+                "split": "xsdr",
+                "extra": ALL_ENGINES,
+                "augmentation": POLICY,
+                "seed": FIVE,
+            },
+            "kokoro-curve": {"seed": THREE, "extra": KOKORO, "augmentation": POLICY},
+            "single-engines": {
                 "seed": THREE,
                 "extra": ["voices", "espeak-ng", "flite-festival"],
                 "augmentation": POLICY,
             },
-            "recorded": {
+            "recorded-alone": {
                 "split": ["single", "loso"],
                 "augmentation": "basic",
                 "seed": FIVE,
                 "quick": False,
             },
-            "beside": {
+            "with-synthetic": {
                 "split": ["single", "loso"],
                 "extra": ALL_ENGINES,
                 "augmentation": POLICY,
                 "seed": FIVE,
                 "quick": False,
             },
-            "few": {
+            "few-recorded": {
                 "split": ["xsdr-2", "xsdr-3"],
                 "augmentation": "basic",
                 "seed": THREE,
