@@ -167,7 +167,6 @@ def few(name):
         ],
         "leave-one-out": [one],
         "noise": [replace(one, method=replace(one.method, task="noise"))],
-        "tracks": [replace(one, method=replace(one.method, grid="curve"))],
     }[name]
     return result(rows, compare(rows, STUDIES[name].reference), study=name)
 

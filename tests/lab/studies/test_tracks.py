@@ -1,12 +1,15 @@
 """The study of tracks: its runs, and what is told of results made up by hand."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from made_rows import SIX, TWO, result, row
 
+from spoken_digits.lab.data.corpora import Clip
 from spoken_digits.lab.studies.comparisons import compare
+from spoken_digits.lab.studies.grid import check_sections, plan
 from spoken_digits.lab.studies.registry import read_study, studies
 from spoken_digits.lab.studies.results import ExtraSpeech, Source, read_result, write_result
 from spoken_digits.lab.studies.tracks import ALL_ENGINES, STUDY, fit_errors, worth_in_recorded
@@ -54,6 +57,10 @@ SPEAKERS = [
 ]
 
 
+def clips_of_fsdd():
+    return [Clip(Path(f"{d}_{s}_0.wav"), str(d), s, "fsdd") for d in range(10) for s in SIX]
+
+
 def told(rows):
     made = result(rows, compare(rows, STUDY.reference), study="tracks")
     speech = {name: ExtraSpeech(20 * n, n, "ab" * 32) for name, n in COUNTS.items()}
@@ -76,9 +83,19 @@ def test_runs_differ_in_what_they_are_trained_on_alone():
     assert grids["curve"]["extra"][2:7] == [f"kokoro:{n}" for n in (10, 30, 54, 100, 200)]
 
 
-def test_it_is_run_by_name_alone():
+@pytest.mark.parametrize("quick", [False, True])
+def test_it_can_be_run_by_name_alone(quick):
     assert read_study("tracks") is STUDY
     assert "tracks" not in studies()
+    check_sections("tracks", {"study": {}, **STUDY.sections})
+    jobs = plan(STUDY, "fsdd", clips_of_fsdd(), quick)
+    assert {job.config.seed for job in jobs} == ({0} if quick else {0, 1, 2, 3, 4})
+    assert {job.grid for job in jobs} == (
+        {"results", "all-engines"} if quick else set(STUDY.sections["grids"])
+    )
+    assert all(job.config.clips_per_epoch == 2000 for job in jobs)
+    # The quick one takes minutes, by the grid's own estimate.
+    assert not quick or sum(job.seconds(2000) for job in jobs) / 2 < 4 * 60
 
 
 def test_every_row_with_speech_is_compared_with_the_same_people_and_steps_without():

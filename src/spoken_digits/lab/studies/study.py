@@ -41,9 +41,6 @@ class Study:
     summarize
         From the study's folder, a dataclass of its results, where they have a form of their own:
         such a study has no report. None for rows of methods, a `StudyResult`.
-    in_all
-        Whether ``study all`` runs it: one that needs what is not at hand, or takes hours, is run
-        by name alone.
     """
 
     name: str
@@ -54,4 +51,3 @@ class Study:
     tables: Callable[[StudyResult], tuple[Table, ...]] = _nothing
     pictures: Callable[[StudyResult], tuple[Picture, ...]] = _nothing
     summarize: Callable[[Path], Any] | None = None
-    in_all: bool = True

@@ -22,7 +22,7 @@ from spoken_digits.lab.features import FRONT_ENDS
 from spoken_digits.lab.models import MODELS
 from spoken_digits.lab.runs import read_json
 from spoken_digits.lab.studies.comparisons import Networks, compare
-from spoken_digits.lab.studies.registry import STUDIES
+from spoken_digits.lab.studies.registry import find_study
 from spoken_digits.lab.studies.results import (
     Comparison,
     Condition,
@@ -308,7 +308,8 @@ def _comparisons(
     study: str, rows: Sequence[Row], methods: Mapping[Method, Folds]
 ) -> tuple[Comparison, ...]:
     """Compare rows as their study says, with the paired predictions of their networks."""
-    reference = STUDIES[study].reference if study in STUDIES else None
+    known = find_study(study)
+    reference = known.reference if known else None
     pooled = {method: _pooled(method, folds) for method, folds in methods.items()}
 
     def networks(method: Method, other: Method) -> Networks:

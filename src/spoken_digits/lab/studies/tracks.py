@@ -320,5 +320,4 @@ STUDY = Study(
     sentences=_sentences,
     tables=_tables,
     pictures=_pictures,
-    in_all=False,
 )
