@@ -123,7 +123,7 @@ def test_an_unfinished_run_is_not_resumed_with_other_recordings(
 ) -> None:
     context = context_in(tmp_path, made_up_fsdd)
 
-    def is_killed(*_: object) -> None:
+    def is_killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tasks, "train", is_killed)

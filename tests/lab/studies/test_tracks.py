@@ -51,9 +51,9 @@ CURVES = [
 ]
 SPEAKERS = [
     of(SIX, 0.76, grid="recorded-alone", **alone(0.76)),
-    of(SIX, 0.95, grid="with-synthetic", extra=ALL_ENGINES, **alone(0.95)),
+    of(SIX, 0.95, grid="one-and-synthetic", extra=ALL_ENGINES, **alone(0.95)),
     of(SIX, 0.94, grid="recorded-alone", split="loso", training_speakers=5),
-    of(SIX, 0.96, grid="with-synthetic", split="loso", training_speakers=5, extra=ALL_ENGINES),
+    of(SIX, 0.96, grid="five-and-synthetic", split="loso", training_speakers=5, extra=ALL_ENGINES),
 ]
 
 
