@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 from made_rows import SIX, TWO, result, row
 
-from spoken_digits.lab.data.corpora import Clip
+from spoken_digits.lab.data.corpora import Clip, data_hash
+from spoken_digits.lab.data.synthetic import read_extra
+from spoken_digits.lab.runs import RunError
+from spoken_digits.lab.studies import tasks
 from spoken_digits.lab.studies.comparisons import compare
 from spoken_digits.lab.studies.grid import check_sections, plan
-from spoken_digits.lab.studies.registry import read_study, studies
+from spoken_digits.lab.studies.registry import RELEASE_STUDIES, read_study, studies
 from spoken_digits.lab.studies.results import ExtraSpeech, Source, read_result, write_result
+from spoken_digits.lab.studies.run import run_study
 from spoken_digits.lab.studies.tracks import ALL_ENGINES, STUDY, fit_errors, worth_in_recorded
 
 COUNTS = {"kokoro:10": 10, "kokoro:54": 54, "flite-festival": 5, ALL_ENGINES: 103, "voices": 53}
@@ -93,6 +97,8 @@ def test_it_can_be_run_by_name_alone(quick):
     assert {job.grid for job in jobs} == (
         {"results", "all-engines"} if quick else set(STUDY.sections["grids"])
     )
+    if quick:  # runs everywhere
+        assert {job.config.extra for job in jobs} == {"none", "voices"}
     assert all(job.config.clips_per_epoch == 2000 for job in jobs)
     # The quick one takes minutes, by the grid's own estimate.
     assert not quick or sum(job.seconds(2000) for job in jobs) / 2 < 4 * 60
@@ -200,6 +206,50 @@ def test_what_was_not_run_is_left_out():
     assert STUDY.pictures(few) == ()
     (picture,) = STUDY.pictures(told(CURVES[1:2]))
     assert [[point.x for point in each.points] for each in picture.series] == [[4], [4]]
+
+
+def test_runs_on_made_up_speech_are_summarized(made_up_fsdd, tone_corpus, tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    (data / "kokoro").mkdir(parents=True)
+    (data / "fsdd").symlink_to(made_up_fsdd / "fsdd")
+    for file in tone_corpus.glob("*/*_0.wav"):
+        name = {"ann": "af_sky", "bob": "am_adam", "cid": "bf_emma", "dora": "bm_lewis"}
+        copy = data / "kokoro" / file.parent.name / f"kokoro-{name[file.stem[:-2]]}_0.wav"
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    grids = {
+        "results": {"split": "xsdr"},
+        "all-engines": {"split": "xsdr", "extra": "kokoro:2"},
+        "curve": {"extra": ["none", "kokoro:2", "kokoro:3"]},
+    }
+    sections = {**STUDY.sections, "models": {"sgd-pool": {}}, "grids": grids}
+    monkeypatch.setitem(RELEASE_STUDIES, "tracks", replace(STUDY, sections=sections))
+    folder = run_study("tracks", data, tmp_path / "runs", workers=1)
+    found = read_result(folder / "summary.json")
+    assert {n: (s.clips, s.speakers) for n, s in found.provenance.extra.items()} == {
+        "kokoro:2": (20, 2),
+        "kokoro:3": (30, 3),
+    }
+    two = read_extra("kokoro:2", data)
+    assert found.provenance.extra["kokoro:2"].sha256 == data_hash(two)
+    assert len({clip.speaker for clip in two} & {"kokoro-af_sky", "kokoro-bf_emma"}) == 1
+    assert [(c.method.grid, c.method.extra) for c in found.comparisons] == [
+        ("all-engines", "kokoro:2"),
+        ("curve", "kokoro:2"),
+        ("curve", "kokoro:3"),
+    ]
+    assert len(STUDY.tables(found)) == 2
+    # Finished runs are left alone, and belong to the speech that joined.
+    models = {file: file.stat().st_mtime_ns for file in folder.glob("*/model.safetensors")}
+    assert len(models) == 5
+    run_study("tracks", data, tmp_path / "runs", workers=1)
+    assert {file: file.stat().st_mtime_ns for file in models} == models
+    changed = two[0].file
+    changed.write_bytes(changed.read_bytes() + b"\0")
+    tasks._hash.cache_clear()
+    tasks._read.cache_clear()
+    with pytest.raises(RunError, match="s0: finished with other recordings"):
+        run_study("tracks", data, tmp_path / "runs", workers=1)
 
 
 def test_the_speech_that_joined_survives_a_file(tmp_path):

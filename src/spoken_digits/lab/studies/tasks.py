@@ -274,7 +274,7 @@ def _read_split(corpus: str, data: Path | None, split: str) -> Split:
 def _hash(corpus: str, extra: str, data: Path | None, cache: Path) -> str:
     clips, added = _read(corpus, extra, data)
     note_checksums(clips + added, cache)
-    return data_hash(clips + added)
+    return "+".join(map(data_hash, filter(None, (clips, added))))
 
 
 def _hash_of_corpus(config: TrainConfig, context: RunContext) -> str:

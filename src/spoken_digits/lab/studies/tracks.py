@@ -286,6 +286,7 @@ STUDY = Study(
                 "extra": [ALL_ENGINES, "voices"],
                 "augmentation": POLICY,
                 "seed": FIVE,
+                "quick": {"extra": "voices"},  # no other speech need be made for it
             },
             "curve": {
                 "seed": THREE,
