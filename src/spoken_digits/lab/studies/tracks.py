@@ -41,8 +41,9 @@ SHORT = 0.4  # of the epochs, for curves, whose points are many: 12 for each poi
 def _reference(method: Method) -> Method | None:
     if method.grid in (CURVE, FEW_RECORDED):
         return replace(method, extra="none")
-    grid = ALONE.get(method.split)
-    return grid and replace(method, augmentation="basic", extra="none", grid=grid)
+    if method.split not in ALONE:
+        return None
+    return replace(method, augmentation="basic", extra="none", grid=ALONE[method.split])
 
 
 def _sentences(result: StudyResult) -> tuple[str, ...]:
