@@ -80,15 +80,19 @@ def chromium():
 
 @pytest.fixture(scope="module")
 def browser(chromium, tmp_path_factory):
-    """A browser whose microphone plays a string of digits, anew each time that it is opened."""
+    """A browser whose microphone plays a string of digits, anew each time that it is opened.
+
+    Its pages share one process, in which the runtime is compiled for the first of them only.
+    """
     file = tmp_path_factory.mktemp("microphone") / "string.wav"
     soundfile.write(file, resample(spoken(SPOKEN).astype(np.float32), 8_000, 48_000), 48_000)
     browser = chromium(
         "--use-fake-device-for-media-stream",
         "--use-fake-ui-for-media-stream",
         f"--use-file-for-fake-audio-capture={file}%noloop",
+        "--renderer-process-limit=1",
     )
-    yield browser
+    yield browser.new_context()
     browser.close()
 
 
@@ -121,9 +125,9 @@ def new_page(browser, address):
     yield from watched(browser, address)
 
 
-def open_page(browser, address: str, setup: str = "", **options):
+def open_page(browser, address: str, setup: str = ""):
     """Open a page of which nothing may leave, and that may not complain to the console."""
-    page = browser.new_page(**options)
+    page = browser.new_page()
     page.set_default_timeout(60_000)
     complaints, left, origin = [], [], re.match(r"http://[^/]+/", address)[0]
     page.on("console", lambda m: m.type in ("error", "warning") and complaints.append(m.text))
@@ -138,9 +142,9 @@ def open_page(browser, address: str, setup: str = "", **options):
     return page, complaints, left
 
 
-def watched(browser, address: str, setup: str = "", **options):
+def watched(browser, address: str, setup: str = ""):
     """Open a page for one test, and look at what it complained of when that has ended."""
-    page, complaints, left = open_page(browser, address, setup, **options)
+    page, complaints, left = open_page(browser, address, setup)
     yield page
     page.close()
     assert (complaints, left) == ([], [])
