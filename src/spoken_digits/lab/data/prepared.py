@@ -25,6 +25,7 @@ import io
 import os
 import re
 import sys
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -36,7 +37,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from spoken_digits import audio, channels, reading
-from spoken_digits.audio import SAMPLE_RATE, cut_clip, read_audio
+from spoken_digits.audio import SAMPLE_RATE, AudioWarning, cut_clip, read_audio
 from spoken_digits.lab.data.corpora import Clip, CorpusError
 from spoken_digits.lab.data.parallel import map_in_order
 from spoken_digits.lab.runs import whole_file
@@ -231,7 +232,9 @@ def _encode(path: str) -> _Encoded:
     except OSError:
         read_audio(path)  # says what is wrong
         raise
-    samples, sample_rate = read_audio(_Recording(content, path))
+    with warnings.catch_warnings():  # that it has none is how a corpus is published
+        warnings.filterwarnings("ignore", ".*has no header", AudioWarning)
+        samples, sample_rate = read_audio(_Recording(content, path))
     clip, *_ = cut_clip(samples, sample_rate, path)
     taken_off = samples.mean(dtype=np.float64) if sample_rate == SAMPLE_RATE else None
     before, integers, scale, mean = _to_integers(clip, taken_off)
