@@ -111,13 +111,13 @@ MAKE: dict[str, Callable[[Path, int], None]] = {
 def table(results: dict[str, Any]) -> str:
     """Return what was measured, a row for each stage."""
     lines = [
-        "| layout | recordings | stage | time | processor time a clip | peak memory |",
+        "| layout | recordings | stage | processor time | of it a clip | peak memory |",
         "| --- | ---: | --- | ---: | ---: | ---: |",
     ]
     for name, found in results.items():
         for stage, row in found["stages"].items():
             lines.append(
-                f"| {name} | {found['clips']:,} | {STAGES[stage]} | {clock(row['wall_s'])} "
+                f"| {name} | {found['clips']:,} | {STAGES[stage]} | {clock(row['cpu_s'])} "
                 f"| {1e3 * row['cpu_s'] / found['clips']:.2f} ms | {row['peak_mib']:,.0f} MiB |"
             )
     places = {(found["commit"], found["processor"], found["cores"]) for found in results.values()}
