@@ -128,7 +128,7 @@ def run_stage(stage: str, folder: Path, tree: Path = REPOSITORY) -> dict[str, An
     assert child.stdout is not None
     said = child.stdout.read()
     if child.returncode:
-        raise SystemExit(f"{stage}: failed, see above")
+        raise SystemExit(f"{stage}: failed with status {child.returncode}, see above")
     found: dict[str, Any] = json.loads(said.splitlines()[-1])
     found["peak_mib"] = max(found["peak_mib"], round(together_kib / 1024, 1))
     return found
