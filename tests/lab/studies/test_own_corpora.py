@@ -12,6 +12,7 @@ from made_corpora import published_side, speakers_of, write_audiomnist, write_sp
 from spoken_digits.cli import main
 from spoken_digits.lab.data.splits import AUDIOMNIST_GROUPS
 from spoken_digits.lab.evaluation.metrics import Predictions
+from spoken_digits.lab.reporting.exhibits import Exhibits, merged
 from spoken_digits.lab.reporting.html import write_report
 from spoken_digits.lab.reporting.readme import results_document, study_lines
 from spoken_digits.lab.runs import read_json
@@ -101,7 +102,10 @@ def test_a_study_of_its_own_corpus_learns_and_has_a_report(finished, data, tmp_p
     result = result_of(finished[name])
     assert result.name == name
     assert result.best.accuracy > 5 / len(result.label_names)
-    write_report(finished[name], tmp_path / "report.html", data)
+    shown = write_report(finished[name], tmp_path / "report.html", data)
+    assert shown.of.endswith(f" on {STUDIES[name].corpus}")
+    published = Exhibits(of=shown.of.removesuffix(f" on {STUDIES[name].corpus}"), curves="of FSDD")
+    assert merged(published, shown) == published  # another corpus' errors replace nothing
     page = html.unescape((tmp_path / "report.html").read_text())
     assert STUDIES[name].question in page
     assert ("hardest word" in page) == (name == "speech-commands")
