@@ -144,7 +144,8 @@ def merged(old: Exhibits, new: Exhibits) -> Exhibits:
     """Return what is published when some studies are published again.
 
     Errors, curves and spectrograms are of one study: they are replaced when the new ones are of the
-    same model and corpus, or nothing was there. Embeddings are replaced by their titles; others stay.
+    same model and corpus, or nothing was there. Embeddings are replaced by their titles; others
+    stay.
     """
     if old.of not in ("", new.of):
         new = replace(old, embeddings=new.embeddings)
