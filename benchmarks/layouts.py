@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from benchmarks.__main__ import processor
 from benchmarks.measures import read_results
 from benchmarks.scale import REPOSITORY, STAGES, clock, run_stage, say, sources, varied, write_wav
+from benchmarks.scale_stages import TEST_FRACTION
 from spoken_digits.lab.data.corpora import (
     AUDIOMNIST_SPEAKERS,
     CORPORA,
@@ -49,6 +50,7 @@ OTHER_WORDS = (
 )
 WORDS = (*DIGIT_WORDS, *OTHER_WORDS)
 COMMANDS_SPEAKERS = 2_618
+TRAINING_CLIPS = {"audiomnist": 18_000, "speech_commands": 84_843}  # of a fold; of its lists
 
 
 @cache
@@ -120,6 +122,13 @@ def table(results: dict[str, Any]) -> str:
                 f"| {name} | {found['clips']:,} | {STAGES[stage]} | {clock(row['cpu_s'])} "
                 f"| {1e3 * row['cpu_s'] / found['clips']:.2f} ms | {row['peak_mib']:,.0f} MiB |"
             )
+    lines.append("")
+    for name, found in results.items():
+        a_clip = found["stages"]["epoch"]["cpu_s"] / (found["clips"] * (1 - 1 / TEST_FRACTION))
+        lines.append(
+            f"- {name}: an epoch of the published split, {TRAINING_CLIPS[name]:,} clips, takes "
+            f"about {clock(a_clip * TRAINING_CLIPS[name])} (extrapolated)."
+        )
     places = {(found["commit"], found["processor"], found["cores"]) for found in results.values()}
     said = [f"Commit {c}; {p}, {cores} cores." for c, p, cores in sorted(places)]
     return "\n".join([*lines, "", *said])

@@ -21,6 +21,15 @@ def test_the_page_shows_the_results_that_were_committed():
         assert found["clips"] == CORPORA[name].clips
 
 
+def test_an_epoch_of_the_published_split_follows_from_the_one_that_was_measured():
+    stages = {stage: {"cpu_s": 60.0, "wall_s": 60.0, "peak_mib": 400.0} for stage in layouts.STAGES}
+    place = {"commit": "abc", "processor": "P", "cores": 2}
+    text = table({"audiomnist": {"clips": 30_000, "stages": stages, **place}})
+    # 60 s are of 27,000 clips: of 18,000 they are 40 s.
+    assert "- audiomnist: an epoch of the published split, 18,000 clips, takes about 40.0 s" in text
+    assert "| audiomnist | 30,000 | prepare | 60.0 s | 2.00 ms | 400 MiB |" in text
+
+
 def test_the_first_speakers_of_audiomnist_are_whole(tmp_path):
     layouts.make_audiomnist(tmp_path / "corpus", 1_000)
     clips, faults = scan_corpus(tmp_path / "corpus")
