@@ -25,12 +25,13 @@ from spoken_digits.lab.data.corpora import (
     CORPORA,
     DIGITS,
     Clip,
+    Fault,
     describe_left_out,
     find_left_out,
     holds,
 )
 from spoken_digits.lab.data.parallel import map_in_order
-from spoken_digits.lab.data.utterances import MAX_UTTERANCE_S, Content, Fault, TranscribedUtterance
+from spoken_digits.lab.data.utterances import MAX_UTTERANCE_S, Content, TranscribedUtterance
 
 __all__ = [
     "Problem",
@@ -77,7 +78,7 @@ class Problem:
     """A problem of a corpus; `file` is None where it concerns the corpus as a whole.
 
     `kind` is unreadable, truncated, header, rate, channels, silence, clipping, duplicate, labels,
-    files or transcript; with the latter, `file` is the table of the transcripts.
+    name, files or transcript; with the latter, `file` is the table of the transcripts.
     """
 
     file: Path | None
@@ -191,12 +192,19 @@ def summarize_utterances(utterances: Iterable[TranscribedUtterance]) -> Utteranc
     return UtteranceSummary(len(utterances), len(speakers), contents, duration_s)
 
 
-def check_corpus(clips: Iterable[Clip]) -> tuple[Problem, ...]:
-    """Read every clip and return all problems: file by file, then sample rates, then labels."""
+def check_corpus(clips: Iterable[Clip], faults: Iterable[Fault] = ()) -> tuple[Problem, ...]:
+    """Read every clip and return all problems: file by file, then sample rates, then labels.
+
+    `faults` are those that `corpora.scan_corpus` found; they come last.
+    """
     clips = tuple(clips)
     paths = [clip.path for clip in clips]
     checks = zip(paths, map_in_order(_check_path, paths), strict=True)
-    return (*_check_recordings(checks), *_check_labels(clips))
+    return (*_check_recordings(checks), *_check_labels(clips), *map(_problem, faults))
+
+
+def _problem(fault: Fault) -> Problem:
+    return Problem(fault.file, fault.kind, fault.detail)
 
 
 def _check_path(path: str) -> SoundCheck:
@@ -214,8 +222,7 @@ def check_utterances(
         (str(each.file), check_recording(each.file, each.encoding, max_duration_s=MAX_UTTERANCE_S))
         for each in utterances
     )
-    transcripts = (Problem(fault.file, "transcript", fault.detail) for fault in faults)
-    return (*_check_recordings(checks), *transcripts)
+    return (*_check_recordings(checks), *map(_problem, faults))
 
 
 def _check_recordings(checks: Iterable[tuple[str, SoundCheck]]) -> list[Problem]:

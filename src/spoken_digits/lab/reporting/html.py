@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spoken_digits.lab.data.corpora import CORPORA, read_corpus
+from spoken_digits.lab.data.corpora import CORPORA, DIGITS, read_corpus
 from spoken_digits.lab.reporting import figures
 from spoken_digits.lab.reporting.exhibits import (
     EXHIBITS,
@@ -23,7 +23,7 @@ from spoken_digits.lab.reporting.exhibits import (
     read_exhibits,
 )
 from spoken_digits.lab.reporting.readme import headline, sentences
-from spoken_digits.lab.reporting.strings import read_strings
+from spoken_digits.lab.reporting.strings import draw_curve, read_strings
 from spoken_digits.lab.reporting.tables import (
     count,
     duration,
@@ -104,7 +104,7 @@ def published_report(results_dir: Path | str) -> str:
         read_exhibits(folder / EXHIBITS),
         comparison=headline(folder),
         rejection=_rejection(shipped) if shipped.is_file() else None,
-        strings=read_strings(folder / "strings.json"),
+        strings=_strings(folder / "strings.json"),
     )
 
 
@@ -152,6 +152,7 @@ def _section(result: StudyResult, detailed: bool) -> dict[str, Any]:
     """Gather what the template shows of a study; what needs details, of the best row."""
     study = study_of(result)
     best = result.best
+    noun = "digit" if set(result.label_names) <= set(DIGITS) else "word"
     return {
         "result": result,
         # A number and its sign of percent stay on one line.
@@ -163,8 +164,8 @@ def _section(result: StudyResult, detailed: bool) -> dict[str, Any]:
         "tables": study.tables(result),
         "provenance": provenance_words(result.provenance),
         "details": [
-            _speakers(best),
-            _labels(result, best),
+            _speakers(noun, best),
+            _labels(noun, result, best),
         ]
         if detailed
         else [],
@@ -177,10 +178,10 @@ def _section(result: StudyResult, detailed: bool) -> dict[str, Any]:
     }
 
 
-def _speakers(row: Row) -> Table:
+def _speakers(noun: str, row: Row) -> Table:
     """Return a row a test speaker."""
     return table(
-        ("speaker", "accuracy, %", "single seeds, %", "clips", "hardest digit", "of which, %"),
+        ("speaker", "accuracy, %", "single seeds, %", "clips", f"hardest {noun}", "of which, %"),
         [
             (
                 name,
@@ -196,11 +197,11 @@ def _speakers(row: Row) -> Table:
     )
 
 
-def _labels(result: StudyResult, row: Row) -> Table:
-    """Return precision, recall and F1 of each digit, mean over seeds."""
+def _labels(noun: str, result: StudyResult, row: Row) -> Table:
+    """Return precision, recall and F1 of each digit or word, mean over seeds."""
     names = result.label_names
     return table(
-        ("digit", *names),
+        (noun, *names),
         [
             (words, *(percent(getattr(row.per_label[name], key)) for name in names))
             for key, words in (
@@ -209,7 +210,7 @@ def _labels(result: StudyResult, row: Row) -> Table:
                 ("f1", "F1, %"),
             )
         ],
-        title="Digits",
+        title=f"{noun.capitalize()}s",
     )
 
 
@@ -256,6 +257,12 @@ def _rejection(shipped: Path) -> dict[str, Any]:
         ),
         "command": summary["command"],
     }
+
+
+def _strings(path: Path) -> dict[str, Any] | None:
+    """Return what documents tell of strings, and the curve's SVG `figure`, None without one."""
+    strings = read_strings(path)
+    return strings and {**strings, "figure": draw_curve(path) if strings["has_curve"] else None}
 
 
 def _versions(results: Sequence[StudyResult]) -> Table:
