@@ -117,10 +117,7 @@ def _tables(result: StudyResult) -> tuple[Table, ...]:
                     Column("seeds"),
                 ),
                 tuple(body),
-                "Mean over speakers ± standard deviation over seeds; the interval (Wilson) holds "
-                "for these speakers only. SimCLR, VICReg and clusters use no label; more people: "
-                "speech without a digit word, of AN4, WUW II and Speech Commands; supervised "
-                "pairs: two clips of one digit.",
+                _about_embeddings(result),
             )
         )
     if curve := _labels_table(result):
@@ -146,6 +143,19 @@ def _tables(result: StudyResult) -> tuple[Table, ...]:
             )
         )
     return tuple(tables)
+
+
+def _about_embeddings(result: StudyResult) -> str:
+    names = {name for name, _ in _embeddings(result)}
+    without = "SimCLR, VICReg" if METHODS["vicreg"] in names else "SimCLR"
+    more = ""
+    if any(METHODS[grid] in names for grid in ("more-people", "vicreg-more-people")):
+        more = " more people: speech without a digit word, of AN4, WUW II and Speech Commands;"
+    return (
+        "Mean over speakers ± standard deviation over seeds; the interval (Wilson) holds for these "
+        f"speakers only. {without} and clusters use no label;{more} supervised pairs are two clips "
+        "of one digit."
+    )
 
 
 def _labels_table(result: StudyResult) -> Table | None:
