@@ -10,7 +10,6 @@ needs, and Chromium.
 
 import argparse
 import base64
-import json
 import os
 import re
 import shutil
@@ -58,6 +57,7 @@ RIGHT = 0.5  # of the left channel's amplitude
 CONTEXTS = {NARROW: 8_000, WIDE: 48_000}
 TONES_HZ = (1_000, 2_000, 3_000, 3_400, 4_600, 5_000, 6_000, 7_000)
 TONE_S, TONE_AMPLITUDE = 0.3, 0.25
+DIGITS = tuple("0123456789")
 SPEECH = 300  # recordings
 SURROUND_HZ = dict(zip(WAV_ORDER, (300, 500, 700, 60, 900, 1_100), strict=True))
 SURROUND = {  # codec: ending, options of ffmpeg
@@ -511,7 +511,7 @@ def measure_speech(browser: Browser, folder: Path, recognizer: Any) -> Reading:
 
     if not find_corpus("speech_commands"):
         return {}
-    clips = [clip for clip in read_corpus("speech_commands") if clip.label in range(10)]
+    clips = [clip for clip in read_corpus("speech_commands") if clip.label in DIGITS]
     chosen = np.random.default_rng(0).permutation(len(clips))[:SPEECH]
     right, different = Counter[str](), 0
     file = folder / "speech.flac"
@@ -522,7 +522,7 @@ def measure_speech(browser: Browser, folder: Path, recognizer: Any) -> Reading:
         for reader, read in ((PYTHON, by_package), (PAGE, browser.open)):
             read_samples, read_rate = read(file)
             answers.append(recognizer(read_samples[:, 0], read_rate).digit)
-            right[reader] += answers[-1] == clips[i].label
+            right[reader] += str(answers[-1]) == clips[i].label
         different += answers[0] != answers[1]
     return {"files": len(chosen), "right": dict(right), "different": different}
 
