@@ -23,6 +23,8 @@ const TAGS = ["TAG", "APETAGEX", "LYRICSBEGIN"]; // what may follow the sound
 const EXTENSIBLE = 0xfffe;
 /** @type {Record<number, [Sound["encoding"], number[]]>} by format, and its bytes of a sample */
 const ENCODINGS = { 1: ["pcm", [1, 2, 3, 4]], 3: ["float", [4, 8]], 6: ["alaw", [1]], 7: ["ulaw", [1]] };
+// Tags of AAC in WAV: Chromium 156 takes it, and gives 0.16 s of what was 1.7.
+const AAC_IN_WAV = [0xff, 0x1610, 0x4143, 0x706d, 0xa106];
 /** Formats that a browser may not read, by how a file begins. @type {[string, string][]} */
 const OTHERS = [
   ["FORM", "AIFF"], ["caff", "CAF"], [".snd", "AU"], ["riff", "Wave64"], ["#!AMR", "AMR"],
@@ -219,6 +221,12 @@ async function wavPart(window, start) {
       long = Number(chunk.getBigUint64(16, little));
     }
     if (name === "fmt " && size >= 16 && chunk.byteLength >= 24) {
+      if (AAC_IN_WAV.includes(chunk.getUint16(8, little))) {
+        throw new UserError(
+          `${window.file.name}: WAV with AAC, which browsers do not read whole; expected WAV of ` +
+            "PCM, FLAC, MP3 or Ogg: convert it",
+        );
+      }
       [hasFormat, sound] = [true, readFormat(chunk, size, little)];
       rate = chunk.getUint32(12, little);
     }
@@ -333,7 +341,20 @@ function walkOgg(bytes, start, name) {
     return encoded(bytes, first, oggRate(bytes, first), starts[i + 1]);
   });
   const warnings = gaps ? ["lacks pages in the middle; what was said there is lost"] : [];
+  const channels = Math.max(...starts.map((first) => vorbisChannels(bytes, first)));
+  if (channels > 2) {
+    warnings.push(
+      `holds Vorbis of ${channels} channels, which Chromium decodes wrong (156): convert it to ` +
+        "WAV or FLAC",
+    );
+  }
   return { parts, warnings, kind: "Ogg" };
+}
+
+/** @param {Uint8Array} bytes @param {number} page the first of a stream @returns {number} 0 if none */
+function vorbisChannels(bytes, page) {
+  const at = page + 27 + bytes[page + 26];
+  return text(bytes, at, 7) === "\x01vorbis" && at + 12 <= bytes.length ? bytes[at + 11] : 0;
 }
 
 /** @param {Uint8Array<ArrayBuffer>} bytes @param {number} page the first of a stream @returns {number} Hz */
