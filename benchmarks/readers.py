@@ -52,6 +52,7 @@ RESULTS = REPOSITORY / "results" / "readers.json"
 DOCUMENT = REPOSITORY / "docs" / "readers.md"
 
 SPOKEN = "4627"
+PEAK = 0.5
 GAP_S = 0.1  # of silence between digits
 RIGHT = 0.5  # of the left channel's amplitude
 CONTEXTS = {NARROW: 8_000, WIDE: 48_000}
@@ -81,7 +82,7 @@ FloatArray = NDArray[np.float32]
 Reading = dict[str, Any]
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """What a reader says of a file that it does not read."""
 
 
@@ -131,7 +132,8 @@ async ([encoded, rate, type]) => {
   recorder.ondataavailable = ({ data }) => chunks.push(data);
   await new Promise((started) => { recorder.onstart = started; recorder.start(); });
   const begun = performance.now();
-  await new Promise((ended) => { source.onended = ended; source.start(context.currentTime + 0.3); });
+  source.start(context.currentTime + 0.3);
+  await new Promise((ended) => { source.onended = ended; });
   await new Promise((waited) => setTimeout(waited, 300));
   const seconds = (performance.now() - begun) / 1000;
   await new Promise((stopped) => { recorder.onstop = stopped; recorder.stop(); });
@@ -175,9 +177,9 @@ def base64_of(content: bytes) -> str:
 
 
 def decoded(answer: dict[str, Any]) -> tuple[FloatArray, int]:
-    """Return the samples that a script gave: (L, C), and their rate; or raise `Refused`."""
+    """Return the samples that a script gave: (L, C), and their rate; or raise `RefusedError`."""
     if "refused" in answer:
-        raise Refused(answer["refused"])
+        raise RefusedError(answer["refused"])
     channels = [np.frombuffer(base64.b64decode(each), "<f4") for each in answer["channels"]]
     return np.stack(channels, 1), answer["rate"]
 
@@ -189,6 +191,7 @@ class Browser:
         self.tab, self.address, self.version = tab, address, version
 
     def decode(self, file: Path, rate: int) -> tuple[FloatArray, int]:
+        """Read a file by `decodeAudioData`, in a context of this rate."""
         return decoded(self.tab.evaluate(DECODE, [base64_of(file.read_bytes()), rate]))
 
     def open(self, file: Path, channel: int | None = None) -> tuple[FloatArray, int]:
@@ -197,10 +200,12 @@ class Browser:
         return decoded(self.tab.evaluate(OPEN, arguments))
 
     def listen(self, audio: Any, rate: int, seconds: float) -> tuple[FloatArray, int, Any]:
+        """Record the microphone in a context of this rate; what its track says of itself, too."""
         answer = self.tab.evaluate(LISTEN, [self.address, audio, rate, seconds])
         return *decoded(answer), answer["track"]
 
     def listen_as_page(self, seconds: float) -> tuple[FloatArray, int]:
+        """Record the microphone as the page does."""
         return decoded(self.tab.evaluate(LISTEN_AS_PAGE, [self.address, seconds]))
 
 
@@ -232,14 +237,14 @@ def chromium(microphone: Path) -> Iterator[Browser]:
             thread.join()
 
 
-# The other readers: a file gives samples (L, C) and a rate, or `Refused`
+# The other readers: a file gives samples (L, C) and a rate, or `RefusedError`
 
 
 def by_libsndfile(file: Path) -> tuple[FloatArray, int]:
     try:
         samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, TypeError) as error:  # the latter: of what has no header
-        raise Refused(str(error)) from error
+        raise RefusedError(str(error)) from error
     return samples, rate
 
 
@@ -256,9 +261,9 @@ def by_pyav(file: Path) -> tuple[FloatArray, int]:
             if parts:
                 parts += [each.to_ndarray() for each in to_float.resample(None)]
     except (av.FFmpegError, IndexError) as error:
-        raise Refused(str(error)) from error
+        raise RefusedError(str(error)) from error
     if not parts:
-        raise Refused("no samples")
+        raise RefusedError("no samples")
     return np.concatenate(parts, axis=1).T, rate
 
 
@@ -268,7 +273,7 @@ def by_sox(file: Path, *effects: str) -> tuple[FloatArray, int]:
         command = ["sox", file, "-e", "floating-point", "-b", "32", out, *effects]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise Refused(done.stderr)
+            raise RefusedError(done.stderr)
         return by_libsndfile(out)
 
 
@@ -277,7 +282,7 @@ def by_package(file: Path, channel: int | None = None) -> tuple[FloatArray, int]
         with open_audio(file, channel=channel) as recording:
             return recording.read()[:, None], round(recording.sample_rate)
     except AudioError as error:
-        raise Refused(str(error)) from error
+        raise RefusedError(str(error)) from error
 
 
 def readers(browser: Browser) -> dict[str, Any]:
@@ -296,10 +301,11 @@ def readers(browser: Browser) -> dict[str, Any]:
 
 
 def string() -> FloatArray:
-    """Return the digits one after the other, (L,) at 8 kHz; nothing before the first or behind the last."""
+    """Return the digits, (L,) at 8 kHz, from the start of the first to the end of the last."""
     voice, gap = words(), np.zeros(round(8_000 * GAP_S), np.float32)
     parts = [part for digit in SPOKEN for part in (gap, voice[int(digit)])]
-    return np.concatenate(parts[1:])
+    samples = np.concatenate(parts[1:])
+    return np.float32(PEAK / np.abs(samples).max()) * samples
 
 
 def place(samples: FloatArray, source: FloatArray) -> tuple[float, float]:
@@ -342,7 +348,7 @@ def read_by_all(file: Path, source: FloatArray, by: dict[str, Any], transcriber:
     for name, read in by.items():
         try:
             found[name] = examined(*read(file), source, transcriber)
-        except Refused as error:
+        except RefusedError as error:
             said = str(error).strip().splitlines() or ["nothing was said"]
             found[name] = {"refused": said[0].replace(str(file), file.name)[:200]}
     return found
@@ -372,7 +378,7 @@ def tones(rate: int) -> FloatArray:
 
 
 def tone_levels(samples: FloatArray, rate: int) -> Reading:
-    """Return, by tone, its level and that of all else while it lasts, dB; of (L,) from its first on."""
+    """Return the level of each tone, and of all else while it lasts, dB; of (L,), tones alone."""
     found, length = {}, TONE_S * rate
     for i, hz in enumerate(TONES_HZ):
         part = samples[round((i + 0.25) * length) : round((i + 0.75) * length)].astype(np.float64)
@@ -424,7 +430,7 @@ def measure_levels(browser: Browser, folder: Path) -> Reading:
 
 
 def measure_surround(browser: Browser, folder: Path) -> Reading:
-    """Return, by codec and reader, which of six channels each is that it gives."""
+    """Read six channels: which is which, and the largest error of one, against what PyAV gives."""
     time_s = np.arange(48_000) / 48_000
     sound = np.stack([0.2 * np.sin(2 * np.pi * hz * time_s) for hz in SURROUND_HZ.values()], 1)
     raw = sound.astype("<f4").tobytes()
@@ -442,20 +448,30 @@ def measure_surround(browser: Browser, folder: Path) -> Reading:
         command = [ffmpeg(), "-v", "error", "-y", "-f", "f32le", "-ar", "48000"]
         command += ["-channel_layout", "5.1", "-i", "-", *options.split(), str(file)]
         subprocess.run(command, input=raw, check=True)
-        found[codec] = {}
+        orders, errors = dict[str, list[str]](), dict[str, float]()
+        reference, _ = by_pyav(file)
         for reader, read in readers(browser).items():
             try:
                 if reader in (PYTHON, PAGE):
-                    one_by_one = [names(*read(file, channel))[0] for channel in range(1, 7)]
-                    found[codec][reader] = one_by_one
-                else:
-                    found[codec][reader] = names(*read(file))
-            except Refused:
+                    orders[reader] = [names(*read(file, channel))[0] for channel in range(1, 7)]
+                    continue
+                samples, rate = read(file)
+            except RefusedError:
                 continue
+            orders[reader] = names(samples, rate)
+            if rate == 48_000 and sorted(orders[reader]) == sorted(WAV_ORDER):
+                length = min(len(samples), len(reference))
+                at = [orders[reader].index(name) for name in WAV_ORDER]
+                error = samples[:length, at] - reference[:length]
+                ratio = np.sqrt(np.square(error).mean(0) / np.square(reference).mean(0))
+                errors[reader] = db(float(ratio.max()))
+        found[codec] = {"orders": orders, "error_db": errors}
     return found
 
 
-def measure_recorder(browser: Browser, folder: Path, source: FloatArray, transcriber: Any) -> Reading:
+def measure_recorder(
+    browser: Browser, folder: Path, source: FloatArray, transcriber: Any
+) -> Reading:
     found: Reading = {}
     said = base64_of(at_rate(source, 8_000, 48_000).astype("<f4").tobytes())
     for kind in RECORDED:
@@ -471,7 +487,7 @@ def measure_recorder(browser: Browser, folder: Path, source: FloatArray, transcr
 
 
 def microphone_sound(source: FloatArray) -> tuple[FloatArray, int]:
-    """Return what the microphone plays at 48 kHz, and where its tones begin, from the digits' start."""
+    """Return what the microphone plays at 48 kHz, and how long after the digits' start its tones."""
     rate = 48_000
     digits, pause = at_rate(source, 8_000, rate), np.zeros(rate // 2, np.float32)
     sound = np.concatenate([pause, pause, digits, pause, tones(rate), pause])
@@ -541,7 +557,9 @@ def main() -> int:
     parser.add_argument("--reader", action="append", choices=READERS, help=text)
     text = "no table of files: what a browser does to sound of its own, numbers, channels"
     parser.add_argument("--no-files", action="store_true", help=text)
-    parser.add_argument("--page", action="store_true", help="write the document again, nothing else")
+    parser.add_argument(
+        "--page", action="store_true", help="write the document again, nothing else"
+    )
     arguments = parser.parse_args()
     before = read_results(RESULTS)
     if arguments.page:
@@ -575,6 +593,7 @@ def main() -> int:
                 "command": "python -m benchmarks.readers",
                 "commit": commit(),
                 "spoken": SPOKEN,
+                "before": before["before"],
                 "versions": versions(browser),
                 "guesses": [{"question": each.question, "guess": each.guess} for each in GUESSES],
                 "tones": measure_tones(browser, folder),

@@ -1,6 +1,6 @@
-"""Guesses and tables of `python -m benchmarks.readers`: what an expert would say, what was measured.
+"""Guesses and tables of `python -m benchmarks.readers`: what an expert would say, what there is.
 
-Guesses were written before anything was measured. Keys of `results` are those of `benchmarks.readers`.
+Guesses were written before anything was measured. `results` are those of `benchmarks.readers`.
 """
 
 from collections import Counter
@@ -21,7 +21,8 @@ FOUR = (SNDFILE, PYAV, WIDE, SOX)
 OF_THE_WEB = {
     (".m4a", "AAC"), (".m4a", "AAC, 32 kbit/s"), (".mp4", "AAC, in fragments"), (".mp4", "Opus"),
     (".mp4", "FLAC"), (".3gp", "AAC"), (".aac", "AAC (ADTS)"), (".webm", "Opus"),
-    (".webm", "Opus, live"), (".webm", "Vorbis"), (".mka", "AAC"), (".mka", "Opus"), (".mka", "FLAC"),
+    (".webm", "Opus, live"), (".webm", "Vorbis"), (".mka", "AAC"), (".mka", "Opus"),
+    (".mka", "FLAC"),
     (".ogg", "Opus"), (".ogg", "Opus, 16 kbit/s"), (".ogg", "Opus, 8 kbit/s"), (".opus", "Opus"),
     (".ogg", "Vorbis"), (".oga", "FLAC"), (".flac", "FLAC"), (".flac", "FLAC, to a pipe"),
     (".mp3", "MP3"), (".mp3", "MP3, to a pipe"), (".mp3", "MP3, variable, to a pipe"),
@@ -76,15 +77,13 @@ def edges(results: Results, ending: str, codec: str, key: str, tool: str = "") -
 
 
 def listed(values: Mapping[str, str]) -> str:
-    return "; ".join(f"{name}: {value}" for name, value in values.items())
+    return "; ".join(f"{name}: {value}" for name, value in values.items()) or "none"
 
 
 def are_within(
     results: Results, ending: str, codec: str, key: str, limit_ms: float, tool: str = ""
 ) -> bool:
-    found = [
-        one[key] for reader in FOUR for _, one in of(results, reader, ending, codec, tool)
-    ]
+    found = [one[key] for reader in FOUR for _, one in of(results, reader, ending, codec, tool)]
     return max(map(abs, found)) <= limit_ms
 
 
@@ -138,10 +137,28 @@ def passed(tones: Mapping[str, Any], hz: str) -> float:
 
 
 def orders(results: Results, reader: str) -> dict[str, list[str]]:
-    return {codec: found[reader] for codec, found in results["surround"].items() if reader in found}
+    found = {codec: each["orders"] for codec, each in results["surround"].items()}
+    return {codec: order[reader] for codec, order in found.items() if reader in order}
 
 
 WAV_ORDER = ["FL", "FR", "FC", "LFE", "BL", "BR"]
+
+
+def other_channels(results: Results) -> dict[str, str]:
+    """Return, by codec, the channels that have another number in Python than on the page."""
+    found = {}
+    for codec, each in results["surround"].items():
+        ours, page = (each["orders"].get(reader, []) for reader in (PYTHON, PAGE))
+        if ours and page and ours != page:
+            found[codec] = f"{' '.join(ours)}, page {' '.join(page)}"
+    return found
+
+
+def before(results: Results, key: str) -> str:
+    """Say what was measured before it was mended."""
+    found = results["before"][key]
+    said = listed(found) if isinstance(found, dict) else "; ".join(found)
+    return f"before it was mended: {said}. Now: "
 
 
 def microphone(results: Results, constraints: str, context: str) -> Reading:
@@ -155,10 +172,18 @@ GUESSES = (
         "containers of the web (MP4, 3GP, ADTS, Ogg, WebM, Matroska); not ALAC, AMR, ADPCM, "
         "MPEG transport streams or anything else",
         lambda r: opened_by_chromium(r) == OF_THE_WEB,
-        lambda r: "beside these: "
-        + (", ".join(" ".join(each) for each in sorted(opened_by_chromium(r) - OF_THE_WEB)) or "none")
-        + "; of these not: "
-        + (", ".join(" ".join(each) for each in sorted(OF_THE_WEB - opened_by_chromium(r))) or "none"),
+        lambda r: (
+            "beside these: "
+            + (
+                ", ".join(" ".join(each) for each in sorted(opened_by_chromium(r) - OF_THE_WEB))
+                or "none"
+            )
+            + "; of these not: "
+            + (
+                ", ".join(" ".join(each) for each in sorted(OF_THE_WEB - opened_by_chromium(r)))
+                or "none"
+            )
+        ),
     ),
     Guess(
         "Does an 8 kHz context open the same files as a 48 kHz one, with the sound at the same time?",
@@ -201,44 +226,57 @@ GUESSES = (
     Guess(
         "MP3 by lame, whose index frame tells delay and padding: where does the sound begin?",
         "on time in libsndfile, PyAV and Chromium; late by 1,105 samples in SoX, which knows no index",
-        lambda r: all(
-            max(abs(one["start_ms"]) for _, one in of(r, x, ".mp3", "MP3, variable", "lame")) < 0.5
-            for x in (SNDFILE, PYAV, WIDE)
-        )
-        and min(one["start_ms"] for _, one in of(r, SOX, ".mp3", "MP3, variable", "lame")) > 10,
+        lambda r: (
+            all(
+                max(abs(one["start_ms"]) for _, one in of(r, x, ".mp3", "MP3, variable", "lame"))
+                < 0.5
+                for x in (SNDFILE, PYAV, WIDE)
+            )
+            and min(one["start_ms"] for _, one in of(r, SOX, ".mp3", "MP3, variable", "lame")) > 10
+        ),
         lambda r: listed(edges(r, ".mp3", "MP3, variable", "start_ms", "lame")),
     ),
     Guess(
         "Opus in Ogg by opusenc: are both ends exact?",
         "yes, in all readers that open it: the format declares both",
-        lambda r: are_within(r, ".opus", "Opus", "start_ms", 0.5)
-        and are_within(r, ".opus", "Opus", "end_ms", 0.5),
-        lambda r: "start "
-        + listed(edges(r, ".opus", "Opus", "start_ms"))
-        + "; end "
-        + listed(edges(r, ".opus", "Opus", "end_ms")),
+        lambda r: (
+            are_within(r, ".opus", "Opus", "start_ms", 0.5)
+            and are_within(r, ".opus", "Opus", "end_ms", 0.5)
+        ),
+        lambda r: (
+            "start "
+            + listed(edges(r, ".opus", "Opus", "start_ms"))
+            + "; end "
+            + listed(edges(r, ".opus", "Opus", "end_ms"))
+        ),
     ),
     Guess(
         "Opus in WebM by ffmpeg: are both ends exact in Chromium, the format's home?",
         "yes, to half a ms: CodecDelay and DiscardPadding are declared",
-        lambda r: are_within(r, ".webm", "Opus", "start_ms", 0.5)
-        and are_within(r, ".webm", "Opus", "end_ms", 0.5),
-        lambda r: "start "
-        + listed(edges(r, ".webm", "Opus", "start_ms"))
-        + "; end "
-        + listed(edges(r, ".webm", "Opus", "end_ms")),
+        lambda r: (
+            are_within(r, ".webm", "Opus", "start_ms", 0.5)
+            and are_within(r, ".webm", "Opus", "end_ms", 0.5)
+        ),
+        lambda r: (
+            "start "
+            + listed(edges(r, ".webm", "Opus", "start_ms"))
+            + "; end "
+            + listed(edges(r, ".webm", "Opus", "end_ms"))
+        ),
     ),
     Guess(
         "Ogg Vorbis by oggenc: where does it end?",
         "exact in libsndfile and SoX, which use the reference library; up to 32 ms off in PyAV and "
         "in Chromium, which use FFmpeg",
-        lambda r: all(
-            max(abs(one["end_ms"]) for _, one in of(r, x, ".ogg", "Vorbis", "oggenc")) < 0.5
-            for x in (SNDFILE, SOX)
-        )
-        and all(
-            max(abs(one["end_ms"]) for _, one in of(r, x, ".ogg", "Vorbis", "oggenc")) > 0.5
-            for x in (PYAV, WIDE)
+        lambda r: (
+            all(
+                max(abs(one["end_ms"]) for _, one in of(r, x, ".ogg", "Vorbis", "oggenc")) < 0.5
+                for x in (SNDFILE, SOX)
+            )
+            and all(
+                max(abs(one["end_ms"]) for _, one in of(r, x, ".ogg", "Vorbis", "oggenc")) > 0.5
+                for x in (PYAV, WIDE)
+            )
         ),
         lambda r: listed(edges(r, ".ogg", "Vorbis", "end_ms", "oggenc")),
     ),
@@ -251,12 +289,14 @@ GUESSES = (
     Guess(
         "A 16-bit sample of 16,384: what number is it, in WAV and in FLAC?",
         "0.5, in all readers",
-        lambda r: {
-            round(value["high"], 7)
-            for name in ("16 bit", "FLAC")
-            for value in r["levels"][name].values()
-        }
-        == {0.5},
+        lambda r: (
+            {
+                round(value["high"], 7)
+                for name in ("16 bit", "FLAC")
+                for value in r["levels"][name].values()
+            }
+            == {0.5}
+        ),
         lambda r: "; ".join(
             f"{name}: "
             + ", ".join(
@@ -269,10 +309,10 @@ GUESSES = (
     Guess(
         "Float WAV that goes up to 2: who clips it?",
         "SoX alone, which computes with 32-bit integers",
-        lambda r: {
-            reader for reader, value in r["levels"]["float"].items() if value["high"] < 1.9
-        }
-        == {SOX},
+        lambda r: (
+            {reader for reader, value in r["levels"]["float"].items() if value["high"] < 1.9}
+            == {SOX}
+        ),
         lambda r: ", ".join(
             f"{reader} {value['high']:.4g}" for reader, value in r["levels"]["float"].items()
         ),
@@ -304,16 +344,21 @@ GUESSES = (
         "Single digits at 48 kHz in FLAC: how often is another one recognized on the page than in "
         "Python?",
         "of up to 1 in 50",
-        lambda r: r["speech"]["different"] <= 0.02 * r["speech"]["files"],
-        lambda r: f"{r['speech']['different']} of {r['speech']['files']} recordings; right: "
-        + listed({reader: str(count) for reader, count in r["speech"]["right"].items()}),
+        lambda r: r["before"]["speech"]["different"] <= 0.02 * r["speech"]["files"],
+        lambda r: (
+            f"{r['before']['speech']['different']} of {r['speech']['files']} recordings before it "
+            f"was mended, {r['speech']['different']} now; right now: "
+            + listed({reader: str(count) for reader, count in r["speech"]["right"].items()})
+        ),
     ),
     Guess(
         "A microphone of 48 kHz in an 8 kHz AudioContext: what is left of tones above 4.4 kHz?",
         "nothing above -60 dB, as with files",
         lambda r: max(aliases(microphone(r, "plain", "8 kHz")["tones"])) <= -60,
-        lambda r: f"up to {max(aliases(microphone(r, 'plain', '8 kHz')['tones'])):.0f} dB; 3 kHz "
-        f"loses {-passed(microphone(r, 'plain', '8 kHz')['tones'], '3000'):.1f} dB",
+        lambda r: (
+            f"up to {max(aliases(microphone(r, 'plain', '8 kHz')['tones'])):.0f} dB; 3 kHz "
+            f"loses {-passed(microphone(r, 'plain', '8 kHz')['tones'], '3000'):.1f} dB"
+        ),
     ),
     Guess(
         "getUserMedia with echo cancellation, noise suppression and gain control off: is the sound "
@@ -326,28 +371,36 @@ GUESSES = (
         "getUserMedia({audio: true}), with what a browser does for telephony: are the digits right, "
         "and the level within 6 dB?",
         "yes: it is made for speech",
-        lambda r: microphone(r, "default", "48 kHz")["digits"] == r["spoken"]
-        and abs(microphone(r, "default", "48 kHz")["level_db"]) <= 6,
-        lambda r: f"{microphone(r, 'default', '48 kHz')['level_db']:+.1f} dB, digits "
-        f"{microphone(r, 'default', '48 kHz')['digits']} of {r['spoken']}",
+        lambda r: (
+            microphone(r, "default", "48 kHz")["digits"] == r["spoken"]
+            and abs(microphone(r, "default", "48 kHz")["level_db"]) <= 6
+        ),
+        lambda r: (
+            f"{microphone(r, 'default', '48 kHz')['level_db']:+.1f} dB, digits "
+            f"{microphone(r, 'default', '48 kHz')['digits']} of {r['spoken']}"
+        ),
     ),
     Guess(
         "Which types does MediaRecorder write?",
         "WebM and MP4 with Opus, WebM with PCM; no Ogg, and no AAC in Debian's build",
-        lambda r: {name for name, one in r["recorder"].items() if "unsupported" not in one}
-        == {"audio/webm;codecs=opus", "audio/mp4;codecs=opus", "audio/webm;codecs=pcm"},
+        lambda r: (
+            {name for name, one in r["recorder"].items() if "unsupported" not in one}
+            == {"audio/webm;codecs=opus", "audio/mp4;codecs=opus", "audio/webm;codecs=pcm"}
+        ),
         lambda r: ", ".join(n for n, one in r["recorder"].items() if "unsupported" not in one),
     ),
     Guess(
         "MediaRecorder of sound at 48 kHz, one channel played into a stream: how many channels "
         "has the file?",
         "1, in every type",
-        lambda r: {
-            one["readers"][PYAV].get("channels")
-            for one in r["recorder"].values()
-            if "unsupported" not in one
-        }
-        == {1},
+        lambda r: (
+            {
+                one["readers"][PYAV].get("channels")
+                for one in r["recorder"].values()
+                if "unsupported" not in one
+            }
+            == {1}
+        ),
         lambda r: listed(
             {
                 name: str(one["readers"][PYAV].get("channels"))
@@ -366,45 +419,42 @@ GUESSES = (
     Guess(
         "A file of 5.1 channels: who gives them in another order than WAV has (FL FR FC LFE BL BR)?",
         "libsndfile and SoX, of Vorbis alone: FL FC FR BL BR LFE, as Vorbis stores them",
-        lambda r: {
-            (reader, codec)
-            for reader in FOUR
-            for codec, found in orders(r, reader).items()
-            if found != WAV_ORDER
-        }
-        == {(SNDFILE, "Vorbis"), (SOX, "Vorbis")},
-        lambda r: "; ".join(
-            f"{reader}, {codec}: {' '.join(found)}"
-            for reader in FOUR
-            for codec, found in orders(r, reader).items()
-            if found != WAV_ORDER
-        )
-        or "nobody",
+        lambda r: (
+            {
+                (reader, codec)
+                for reader in FOUR
+                for codec, found in orders(r, reader).items()
+                if found != WAV_ORDER
+            }
+            == {(SNDFILE, "Vorbis"), (SOX, "Vorbis")}
+        ),
+        lambda r: (
+            "; ".join(
+                f"{reader}, {codec}: {' '.join(found)}"
+                for reader in FOUR
+                for codec, found in orders(r, reader).items()
+                if found != WAV_ORDER
+            )
+            or "nobody"
+        ),
     ),
     Guess(
         "`channel=N` of 5.1 channels: is it the same one in Python and on the page?",
         "yes, whatever the format",
-        lambda r: all(
-            found[PYTHON] == found[PAGE]
-            for found in r["surround"].values()
-            if PYTHON in found and PAGE in found
-        ),
-        lambda r: "; ".join(
-            f"{codec}: {' '.join(found[PYTHON])}, page {' '.join(found[PAGE])}"
-            for codec, found in r["surround"].items()
-            if PYTHON in found and PAGE in found and found[PYTHON] != found[PAGE]
-        )
-        or "the same",
+        lambda r: not r["before"]["channels"],
+        lambda r: before(r, "channels") + listed(other_channels(r)),
     ),
     Guess(
         "Of which files is the string recognized differently, read by the four?",
         "of none, MPEG audio at 8 kHz and codecs under 10 kbit/s aside",
-        lambda r: not any(
-            row["codec"] not in ("AMR-NB, 4.75 kbit/s", "AMR-NB", "Opus, 8 kbit/s")
-            and not (row["ending"] == ".mp3" and row["rate"] == 8_000)
-            for reader in (SNDFILE, PYAV, NARROW, WIDE, SOX)
-            for row, one in kinds(r, reader)
-            if one["digits"] != r["spoken"]
+        lambda r: (
+            not any(
+                row["codec"] not in ("AMR-NB, 4.75 kbit/s", "AMR-NB", "Opus, 8 kbit/s")
+                and not (row["ending"] == ".mp3" and row["rate"] == 8_000)
+                for reader in (SNDFILE, PYAV, NARROW, WIDE, SOX)
+                for row, one in kinds(r, reader)
+                if one["digits"] != r["spoken"]
+            )
         ),
         lambda r: listed(
             {
@@ -416,8 +466,8 @@ GUESSES = (
     Guess(
         "Of which files does the page read another string than Python?",
         "of none",
-        lambda r: not differ(r, PYTHON, PAGE),
-        lambda r: "; ".join(differ(r, PYTHON, PAGE)) or "of none",
+        lambda r: not r["before"]["digits"],
+        lambda r: before(r, "digits") + ("; ".join(differ(r, PYTHON, PAGE)) or "of none"),
     ),
 )
 
@@ -442,7 +492,9 @@ def verdicts(results: Results) -> str:
         verdict = "right" if each.is_right(results) else "**wrong**"
         counts[verdict] += 1
         lines.append(f"| {each.question} | {each.guess} | {each.measured(results)} | {verdict} |")
-    said = f"{len(GUESSES)} questions: {counts['right']} guessed right, {counts['**wrong**']} wrong."
+    said = (
+        f"{len(GUESSES)} questions: {counts['right']} guessed right, {counts['**wrong**']} wrong."
+    )
     return "\n".join([said, "", *lines])
 
 
