@@ -52,7 +52,6 @@ RESULTS = REPOSITORY / "results" / "readers.json"
 DOCUMENT = REPOSITORY / "docs" / "readers.md"
 
 SPOKEN = "4627"
-PEAK = 0.5
 GAP_S = 0.1  # of silence between digits
 RIGHT = 0.5  # of the left channel's amplitude
 CONTEXTS = {NARROW: 8_000, WIDE: 48_000}
@@ -304,8 +303,7 @@ def string() -> FloatArray:
     """Return the digits, (L,) at 8 kHz, from the start of the first to the end of the last."""
     voice, gap = words(), np.zeros(round(8_000 * GAP_S), np.float32)
     parts = [part for digit in SPOKEN for part in (gap, voice[int(digit)])]
-    samples = np.concatenate(parts[1:])
-    return np.float32(PEAK / np.abs(samples).max()) * samples
+    return np.concatenate(parts[1:])
 
 
 def place(samples: FloatArray, source: FloatArray) -> tuple[float, float]:
@@ -487,7 +485,7 @@ def measure_recorder(
 
 
 def microphone_sound(source: FloatArray) -> tuple[FloatArray, int]:
-    """Return what the microphone plays at 48 kHz, and how long after the digits' start its tones."""
+    """Return what the microphone plays at 48 kHz, and where its tones begin, of the digits."""
     rate = 48_000
     digits, pause = at_rate(source, 8_000, rate), np.zeros(rate // 2, np.float32)
     sound = np.concatenate([pause, pause, digits, pause, tones(rate), pause])
@@ -592,6 +590,7 @@ def main() -> int:
                 "benchmark": "readers",
                 "command": "python -m benchmarks.readers",
                 "commit": commit(),
+                "rows_commit": before.get("rows_commit") if arguments.no_files else commit(),
                 "spoken": SPOKEN,
                 "before": before["before"],
                 "versions": versions(browser),

@@ -26,8 +26,8 @@ OF_THE_WEB = {
     (".ogg", "Opus"), (".ogg", "Opus, 16 kbit/s"), (".ogg", "Opus, 8 kbit/s"), (".opus", "Opus"),
     (".ogg", "Vorbis"), (".oga", "FLAC"), (".flac", "FLAC"), (".flac", "FLAC, to a pipe"),
     (".mp3", "MP3"), (".mp3", "MP3, to a pipe"), (".mp3", "MP3, variable, to a pipe"),
-    (".mp3", "MP3, variable"), (".wav", "16 bit"), (".wav", "16 bit, to a pipe"), (".wav", "24 bit"),
-    (".wav", "float"), (".wav", "8 bit"), (".wav", "µ-law"), (".wav", "A-law"),
+    (".mp3", "MP3, variable"), (".wav", "16 bit"), (".wav", "16 bit, to a pipe"),
+    (".wav", "24 bit"), (".wav", "float"), (".wav", "8 bit"), (".wav", "µ-law"), (".wav", "A-law"),
 }  # fmt: skip
 LOSSLESS = {"16 bit", "16 bit, to a pipe", "24 bit", "float", "FLAC", "FLAC, to a pipe", "ALAC"}
 LOSSLESS |= {"WavPack", "True Audio"}
@@ -115,7 +115,7 @@ def other_digits(results: Results, reader: str) -> list[str]:
 
 
 def differ(results: Results, a: str, b: str) -> list[str]:
-    """Name the files that two readers open and of which their samples are recognized differently."""
+    """Name the files of which what two readers give is recognized differently."""
     found = []
     for row in results["rows"]:
         one, other = row["readers"][a], row["readers"][b]
@@ -186,7 +186,8 @@ GUESSES = (
         ),
     ),
     Guess(
-        "Does an 8 kHz context open the same files as a 48 kHz one, with the sound at the same time?",
+        "Does an 8 kHz context open the same files as a 48 kHz one, with the sound at the same "
+        "time?",
         "yes, to half a sample of 8 kHz, 0.06 ms",
         lambda r: max(map(abs, contexts(r, "start_ms"))) <= 0.0625,
         lambda r: f"starts differ by {spread(contexts(r, 'start_ms'), 2)} ms",
@@ -225,7 +226,8 @@ GUESSES = (
     ),
     Guess(
         "MP3 by lame, whose index frame tells delay and padding: where does the sound begin?",
-        "on time in libsndfile, PyAV and Chromium; late by 1,105 samples in SoX, which knows no index",
+        "on time in libsndfile, PyAV and Chromium; late by 1,105 samples in SoX, which knows no "
+        "index",
         lambda r: (
             all(
                 max(abs(one["start_ms"]) for _, one in of(r, x, ".mp3", "MP3, variable", "lame"))
@@ -368,8 +370,8 @@ GUESSES = (
         lambda r: f"{microphone(r, 'plain', '48 kHz')['level_db']:+.2f} dB",
     ),
     Guess(
-        "getUserMedia({audio: true}), with what a browser does for telephony: are the digits right, "
-        "and the level within 6 dB?",
+        "getUserMedia({audio: true}), with what a browser does for telephony: are the digits "
+        "right, and the level within 6 dB?",
         "yes: it is made for speech",
         lambda r: (
             microphone(r, "default", "48 kHz")["digits"] == r["spoken"]
@@ -417,7 +419,8 @@ GUESSES = (
         lambda r: listed({name: f"{value:.1f} ms" for name, value in disagreement(r).items()}),
     ),
     Guess(
-        "A file of 5.1 channels: who gives them in another order than WAV has (FL FR FC LFE BL BR)?",
+        "A file of 5.1 channels: who gives them in another order than WAV has (FL FR FC LFE BL "
+        "BR)?",
         "libsndfile and SoX, of Vorbis alone: FL FC FR BL BR LFE, as Vorbis stores them",
         lambda r: (
             {
@@ -498,5 +501,124 @@ def verdicts(results: Results) -> str:
     return "\n".join([said, "", *lines])
 
 
+def files_table(results: Results) -> str:
+    """Markdown: one line for all rates and channels of a kind of file."""
+    lines = [
+        f"| file | sound | written by | {' | '.join(FOUR)} | digits not right |",
+        f"|---|---|---|{'---|' * len(FOUR)}---|",
+    ]
+    groups: dict[tuple[str, str, str], list[Any]] = {}
+    for row in results["rows"]:
+        groups.setdefault((row["ending"], row["codec"], row["tool"]), []).append(row["readers"])
+    for kind, rows in groups.items():
+        cells = [*kind, *(edges_of([row[reader] for row in rows]) for reader in FOUR)]
+        wrong = {
+            reader: sum(
+                row[reader].get("digits", results["spoken"]) != results["spoken"] for row in rows
+            )
+            for reader in FOUR
+        }
+        cells.append(", ".join(f"{reader} {n} of {len(rows)}" for reader, n in wrong.items() if n))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def edges_of(readings: list[Reading]) -> str:
+    """Say what a reader adds before and behind the sound, ms, and its level where that differs."""
+    opened = [one for one in readings if "refused" not in one]
+    if not opened:
+        return "no"
+    start, end = (spread([one[key] for one in opened]) for key in ("start_ms", "end_ms"))
+    said = f"{start}; {end}".replace("-0.0", "0").replace("+0.0", "0").replace("0 to 0", "0")
+    level = min(one["level_db"] for one in opened)
+    said += f"; {level:.1f} dB" if level < -1 else ""
+    return said if len(opened) == len(readings) else f"{len(opened)} of {len(readings)}: {said}"
+
+
+def tones_table(results: Results) -> str:
+    """Markdown: what is left at 8 kHz of tones of another rate."""
+    sources = [
+        (f"{int(rate) / 1e3:g} kHz, {reader}", tones)
+        for rate, found in results["tones"].items()
+        for reader, tones in found.items()
+    ]
+    sources += [
+        (f"{int(rate) / 1e3:g} kHz, {PAGE} before it was mended", tones)
+        for rate, tones in results["before"]["tones"].items()
+    ]
+    sources += [
+        (f"microphone, {name}", one["tones"])
+        for name, one in results["microphone"].items()
+        if name in ("plain, 8 kHz", f"plain, {PAGE}")
+    ]
+    hz = list(sources[0][1])
+    lines = [
+        f"| from, by | {' | '.join(f'{int(each):,} Hz' for each in hz)} |",
+        f"|---|{'---:|' * len(hz)}",
+    ]
+    for name, tones in sources:
+        levels = [tones[each]["level_db"] for each in hz]
+        levels = [
+            tones[each]["rest_db"] if level is None else level
+            for each, level in zip(hz, levels, strict=True)
+        ]
+        cells = ["none" if x < -100 else f"{x:.1f}".replace("-0.0", "0.0") for x in levels]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def surround_table(results: Results) -> str:
+    lines = ["| sound | reader | channels | error, dB |", "|---|---|---|---:|"]
+    for codec, found in results["surround"].items():
+        for reader, order in found["orders"].items():
+            error = found["error_db"].get(reader)
+            said = "" if error is None or reader == PYAV else f"{error:.0f}"
+            lines.append(f"| {codec} | {reader} | {' '.join(order)} | {said} |")
+    return "\n".join(lines)
+
+
+def recorder_table(results: Results) -> str:
+    lines = [
+        "| type | length, s | channels | kHz | sound missing at the end, ms | read by |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
+    for name, one in results["recorder"].items():
+        if "unsupported" in one:
+            lines.append(f"| {name} | not written |{' |' * 4}")
+            continue
+        opened = {n: each for n, each in one["readers"].items() if "refused" not in each}
+        first = opened[PYAV]
+        cells = [
+            name,
+            f"{first['seconds']:.2f}",
+            str(first["channels"]),
+            f"{first['rate'] / 1e3:g}",
+        ]
+        cells += [f"{max(0, -first['end_ms']):.0f}", ", ".join(opened)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def with_tables(page: str, results: Results) -> str:
+    """Write the tables into the document."""
+    from spoken_digits.lab.reporting.readme import replace_between
+
+    tables = {
+        "files": files_table,
+        "tones": tones_table,
+        "surround": surround_table,
+        "recorder": recorder_table,
+        "guesses": verdicts,
+        "versions": versions_line,
+    }
+    for name, make in tables.items():
+        page = replace_between(page, f"readers-{name}", make(results), "readers.md")
     return page
+
+
+def versions_line(results: Results) -> str:
+    said = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    return (
+        f"Versions: {said}. Files: commit {results['rows_commit']}; all else: commit "
+        f"{results['commit']}; before it was mended: commit {results['before']['commit']}."
+    )

@@ -266,8 +266,8 @@ class Decoder:
 def _samples(frame: Any, count: int) -> NDArray[Any]:
     """Return what a frame of so many channels holds, (L, C), of FFmpeg's type.
 
-    Not by PyAV's `to_ndarray`, which takes one plane too many where there are eight, and the process
-    ends (18.1.0).
+    Not by PyAV's `to_ndarray`, which takes one plane too many where there are eight (18.1.0): the
+    process ends.
     """
     kind = frame.format.packed.name
     if kind not in _TYPES:  # integers of 64 bits

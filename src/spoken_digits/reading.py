@@ -72,7 +72,8 @@ _HEADERLESS: dict[str, Subtype | None] = {
 }
 _HEADERLESS_RATE = 8_000
 # Where Ogg has each channel of WAV's order (FL FR FC LFE BL BR SL SR), by their number: Vorbis I,
-# 4.3.9; RFC 7845, 5.1.1.2. libsndfile gives them as they lie in the file, FFmpeg and browsers do not.
+# 4.3.9; RFC 7845, 5.1.1.2. libsndfile gives them as they lie in the file; FFmpeg and browsers do
+# not.
 _OGG_ORDERS = {
     **{3: (0, 2, 1), 5: (0, 2, 1, 3, 4), 6: (0, 2, 1, 5, 3, 4)},
     **{7: (0, 2, 1, 6, 5, 3, 4), 8: (0, 2, 1, 7, 5, 6, 3, 4)},
