@@ -71,10 +71,17 @@ export class Microphone {
 
   /** @param {(reason: string) => void} onEnd */
   async #connect(onEnd) {
-    // At its own rate: a browser resamples with a short filter, which lets high sounds through as
-    // lower ones (docs/readers.md); Firefox does not resample here at all.
-    const context = (this.#context = new AudioContext());
-    const source = context.createMediaStreamSource(this.#stream);
+    let context;
+    let source;
+    try {
+      context = this.#context = new AudioContext({ sampleRate: SAMPLE_RATE });
+      source = context.createMediaStreamSource(this.#stream);
+    } catch {
+      // Firefox: a context at the microphone's own rate, and a resampler after it
+      await this.#context?.close();
+      context = this.#context = new AudioContext();
+      source = context.createMediaStreamSource(this.#stream);
+    }
     const resampler = new Resampler(context.sampleRate);
     let left = MAX_DURATION_S * SAMPLE_RATE;
     /** @param {Float32Array} samples @returns {boolean} whether more are taken */
