@@ -282,7 +282,8 @@ def _samples(frame: Any, count: int) -> NDArray[Any]:
 def _to_float(samples: NDArray[Any]) -> FloatArray:
     """Convert samples of FFmpeg's type to float32, full scale 1."""
     floats: FloatArray
-    with np.errstate(over="ignore"):  # of 64 bits: what is infinite is refused by who reads it
+    # Of 64 bits: what is infinite or no number is refused by who reads it, without a warning here.
+    with np.errstate(over="ignore", invalid="ignore"):
         floats = samples.astype(np.float32)
     if samples.dtype == np.uint8:
         floats = (floats - 128) / np.float32(128)
