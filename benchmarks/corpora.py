@@ -459,9 +459,7 @@ def recognized(networks: Iterable[Path]) -> dict[str, Row]:
         row: Row = {"split": recipe["split"], "sha256": sha256(file.read_bytes()).hexdigest()}
         if is_digits(file):
             held = left_out(recipe, clips)
-            likely = probabilities(network := DigitNetwork(file), held)
-            row["labels"] = network.labels
-            row |= compare(held, likely)
+            row |= compare(held, probabilities(DigitNetwork(file), held))
         else:
             row |= transcripts(Transcriber(file), recipe["fluent"])
         rows[file.stem if "fluent" not in recipe else f"strings {recipe['fluent']}"] = row
