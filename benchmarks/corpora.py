@@ -235,6 +235,7 @@ class Measured:
     floor_dbfs: float
     level_dbfs: float
     is_clipped: bool
+    at_full_scale: bool
     is_flat: bool
     has_zeros: bool
     step: float
@@ -290,6 +291,7 @@ def measured(
         floor_dbfs=float(floor),
         level_dbfs=float(level),
         is_clipped=is_flat and peak >= FULL_SCALE,
+        at_full_scale=peak >= FULL_SCALE,
         is_flat=is_flat and peak < FULL_SCALE,
         has_zeros=max(around) >= ZEROS_S * rate,
         step=float(np.gcd.reduce(np.round(samples * 2**15).astype(int))) / 2**15,
@@ -348,8 +350,10 @@ def same_recordings(sounds: FloatArray) -> list[tuple[int, int, float]]:
             for b in np.argsort(-row)[:MAX_NEIGHBORS]:
                 if row[b] < MIN_NEIGHBOR:
                     break
-                products = np.fft.irfft(spectra[a] * np.conj(spectra[b]), size)
-                correlation = float(np.abs(products).max() / (norms[a] * norms[b]))
+                products = np.fft.irfft(
+                    spectra[a] * np.conj(spectra[b]), 4 * size
+                )  # quarter shifts
+                correlation = float(4 * np.abs(products).max() / (norms[a] * norms[b]))
                 if correlation >= SAME:
                     found.append((a, int(b), correlation))
     return found
@@ -404,6 +408,7 @@ def summary(rows: Sequence[Measured]) -> Row:
         "speakers": len(offsets),
         "duration_s": float(np.median([row.duration_s for row in rows])),
         "clipped": percent(row.is_clipped for row in rows),
+        "full_scale": percent(row.at_full_scale for row in rows),
         "flat": percent(row.is_flat for row in rows),
         "cut": percent(row.acoustics.is_cut for row in rows),
         "cut_start": percent(row.acoustics.start_db > row.acoustics.end_db and row.acoustics.is_cut
@@ -580,6 +585,7 @@ def summaries(what: str, rows: Mapping[str, Row]) -> str:
         ("level, dBFS", "level_dbfs", "{:.0f}"),
         ("floor, dBFS", "floor_dbfs", "{:.0f}"),
         ("level over floor, dB", "range_db", "{:.0f}"),
+        ("at full scale, %", "full_scale", "{:.1f}"),
         ("clipped, %", "clipped", "{:.1f}"),
         ("flat tops, %", "flat", "{:.1f}"),
         ("cut, %", "cut", "{:.1f}"),
