@@ -440,22 +440,27 @@ def test_libsndfile_and_ffmpeg_decode_the_same(kind):
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_samples_of_64_bits_beyond_those_of_32_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    "sample",
+    [None, 1e300, np.uint64(0x7FF0000000000001).view(np.float64)],
+    ids=["", "large", "NaN"],
+)
+def test_samples_of_64_bits_that_32_cannot_hold_are_refused(tmp_path, sample):
+    # The last is a signalling NaN, of which numpy warns.
     samples = syllables(1).astype(np.float64)[None]
-    for at, refused in ((None, False), (900, True)):
-        if at:
-            samples[0, at] = 1e300
-        path = tmp_path / f"{at}.mka"
-        with av.open(str(path), "w", format="matroska") as file:
-            track = file.add_stream("pcm_f64le", rate=8_000, layout="mono")
-            frame = av.AudioFrame.from_ndarray(samples, format="dbl", layout="mono")
-            frame.sample_rate = 8_000
-            file.mux([*track.encode(frame), *track.encode(None)])
-        if refused:
-            with pytest.raises(AudioError, match="infinite"):
-                read_audio(path)
-        else:
-            np.testing.assert_allclose(read_audio(path)[0], samples[0], atol=1e-7)
+    if sample is not None:
+        samples[0, 900] = sample
+    path = tmp_path / "a.mka"
+    with av.open(str(path), "w", format="matroska") as file:
+        track = file.add_stream("pcm_f64le", rate=8_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples, format="dbl", layout="mono")
+        frame.sample_rate = 8_000
+        file.mux([*track.encode(frame), *track.encode(None)])
+    if sample is None:
+        np.testing.assert_allclose(read_audio(path)[0], samples[0], atol=1e-7)
+    else:
+        with pytest.raises(AudioError, match="NaN, infinite"):
+            read_audio(path)
 
 
 def test_integers_of_64_bits_are_refused():

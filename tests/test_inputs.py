@@ -101,6 +101,45 @@ def test_a_telephone_recording_without_a_header_is_known_by_its_name(tmp_path, s
     assert read_audio(path)[1] == 16_000
 
 
+@pytest.mark.parametrize("verb", ["recognize", "transcribe"])
+def test_of_many_recordings_without_a_header_one_is_named_and_the_rest_counted(
+    tmp_path, capsys, seven, verb
+):
+    paths = [tmp_path / f"{name}.ulaw" for name in "abc"]
+    for path in paths:
+        path.write_bytes(headerless(seven, "ULAW"))
+    assert main([verb, *map(str, paths)]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 3
+    first, last = err.splitlines()
+    assert f"{paths[0]}: has no header" in first
+    assert last.endswith("2 more files have no header, and are taken by their names: --raw")
+    assert main([verb, str(paths[0])]) == 0
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_short_recording_without_digits_points_at_recognize(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for seconds, hinted in ((1, True), (5, False)):
+        path = tmp_path / f"{seconds}.wav"
+        soundfile.write(path, 0.01 * rng.standard_normal(8_000 * seconds), 8_000)
+        assert main(["transcribe", str(path)]) == 0
+        out, err = capsys.readouterr()
+        assert out == f"{path}: no digits\n"
+        assert (f"for one digit run: spoken-digits recognize {path}" in err) == hinted
+        assert main(["transcribe", "--json", str(path)]) == 0
+        assert not capsys.readouterr().err
+
+
+def test_what_can_be_read_is_said_as_it_is_installed(tmp_path, monkeypatch):
+    path = tmp_path / "notes.wav"
+    path.write_bytes(b"no recording at all" * 99)
+    for spec, named in ((None, "expected WAV, FLAC, OGG, MP3 or AIFF"), (True, "M4A, AMR, WebM")):
+        monkeypatch.setattr("importlib.util.find_spec", lambda _, spec=spec: spec)
+        with pytest.raises(AudioError, match=named):
+            read_audio(path)
+
+
 def test_raw_names_an_encoding(tmp_path, capsys, seven):
     path = tmp_path / "a.raw"
     path.write_bytes(headerless(seven, "PCM_16", "BIG"))

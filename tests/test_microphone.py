@@ -177,6 +177,7 @@ def test_listen_waits_for_the_microphone(monkeypatch, model, capsys):
     assert main(["listen", "--model", model]) == 1
     out, err = capsys.readouterr()
     assert out.split() == ["2"]
+    assert err.startswith("Listening; Ctrl+C ends it.\n")
     assert "waiting for it to come back, up to 30 s" in err
     assert 30 <= unplugged.now_s - 100 <= 40
 
@@ -205,13 +206,17 @@ def test_without_portaudio_the_remedy_is_told(monkeypatch, model, capsys):
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
     assert main(["listen", "--model", model]) == 1
-    assert "apt install libportaudio2" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "apt install libportaudio2" in err
+    assert "Listening" not in err
 
 
 def test_without_the_extra_it_is_named(monkeypatch, model, capsys):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     assert main(["listen", "--model", model]) == 1
-    assert "pip install 'spoken-digits[mic]'" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "pip install 'spoken-digits[mic]'" in err
+    assert "Listening" not in err
 
 
 def test_a_file_is_listened_to_as_a_microphone_is(wav, model):

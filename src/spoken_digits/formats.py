@@ -266,7 +266,8 @@ def _to_float(samples: NDArray[Any], count: int, is_planar: bool) -> FloatArray:
     """Convert a frame of FFmpeg to (L, C) float32, full scale 1."""
     samples = samples.T if is_planar else samples.reshape(-1, count)
     floats: FloatArray
-    with np.errstate(over="ignore"):  # of 64 bits: what is infinite is refused by who reads it
+    # Of 64 bits: what is infinite or no number is refused by who reads it, without a warning here.
+    with np.errstate(over="ignore", invalid="ignore"):
         floats = samples.astype(np.float32)
     if samples.dtype == np.uint8:
         floats = (floats - 128) / np.float32(128)

@@ -67,6 +67,7 @@ _SAMPLE_BYTES: dict[Subtype, int] = {
 _LIBSNDFILE_NAMES = {"gsm": "GSM610", "vox": "VOX_ADPCM"}
 # Names by which exchanges and recorders leave files without a header: 8 kHz, one channel. .g711 is
 # either law.
+NO_HEADER = "has no header"  # of the warning that a file is read by its name
 _HEADERLESS: dict[str, Subtype | None] = {
     **{".ulaw": "ulaw", ".ul": "ulaw", ".mulaw": "ulaw", ".alaw": "alaw", ".al": "alaw"},
     **{".gsm": "gsm", ".g711": None},
@@ -491,8 +492,7 @@ def _read_file(
     pcm: Pcm | None = None
     if encoding is None and (encoding := _encoding_by_name(stream, name, start)):
         warnings.append(
-            f"{name}: has no header; taken as {encoding} by its name: for others, --raw or "
-            "encoding="
+            f"{name}: {NO_HEADER}; taken as {encoding} by its name: for others, --raw or encoding="
         )
     if encoding:
         parts: tuple[tuple[Piece, ...], ...] = (((start, size),),)
@@ -676,8 +676,11 @@ def _decoding(name: str) -> Iterator[None]:
         if reason == "Format not recognised":
             reason = "no header that is known"
             remedy += ", or name its encoding if it has no header (--raw ulaw,8000,1)"
+        from importlib.util import find_spec  # late: seldom needed
+
+        known = "MP3, AIFF, M4A, AMR, WebM or WMA" if find_spec("av") else "MP3 or AIFF"
         raise AudioError(
-            f"{name}: cannot be read as audio ({reason}); expected WAV, FLAC, OGG, MP3 or AIFF: "
+            f"{name}: cannot be read as audio ({reason}); expected WAV, FLAC, OGG, {known}: "
             f"{remedy}"
         ) from None
 

@@ -3,9 +3,10 @@
 Valid files of every kind, mutated, through `recognize`, `transcribe`, `corpus check` and the page's
 reader of WAV, and with `--browser` through the page in Chromium; tables of them through `corpus
 check` and `evaluate`; recipes. Asked for: only answers and the package's own errors, no crash, no
-more than 2 s of processor time a file, no file left behind, nothing on standard error, memory
-bounded. A file is made from the seed, its index and the kinds that are installed, and exists only
-while it is read. Needs a Unix; node for the page, the extra `train` for tables and recipes.
+more than 2 s of processor time a file and a hundredth of its length, no file left behind, nothing
+on standard error, memory bounded. A file is made from the seed, its index and the kinds that are
+installed, and exists only while it is read. Needs a Unix; node for the page, the extra `train` for
+tables and recipes.
 """
 
 import argparse

@@ -33,7 +33,7 @@ import spoken_digits
 from spoken_digits import Transcriber, load
 from spoken_digits.cli import main
 from spoken_digits.networks import SHIPPED_MODEL
-from spoken_digits.reading import AudioError, AudioWarning
+from spoken_digits.reading import AudioError, AudioWarning, open_audio
 
 try:  # the extra `train`
     from tests.fuzz.texts import make_recipe, make_table
@@ -46,7 +46,9 @@ except ImportError:
 if TYPE_CHECKING:
     from tests.fuzz.browser import Browser
 
-MAX_S = 2.0  # of processor time, for each reader of a file
+# Of processor time, for each reader of a file, and more for each second of sound in it: mutated
+# frames of one byte are a long recording.
+MAX_S, MAX_S_A_SECOND = 2.0, 0.01
 MAX_MEMORY = 1 << 30  # bytes of address space beyond what is loaded at the start
 MAX_WAIT_S = 1_800  # for a batch: beyond, it waits for something, even on a busy machine
 # What it prints cannot be kept from who calls the package; the command keeps it to itself.
@@ -131,8 +133,9 @@ class Child:
 
     def read(self, case: Case, path: Path) -> None:
         """Give a file to each reader: an answer or an error of the package, and no noise."""
+        max_s = MAX_S + MAX_S_A_SECOND * self.duration_s(path, case)
         for what, reader in self.readers.items():
-            signal.setitimer(signal.ITIMER_PROF, MAX_S)
+            signal.setitimer(signal.ITIMER_PROF, max_s)
             try:
                 reader(path, case)
                 self.outcomes[f"{what}: answered"] += 1
@@ -147,6 +150,23 @@ class Child:
         if (more := _peak_bytes() - self.peak) > MAX_MEMORY // 2:
             self.find(case, f"{more >> 20} MB more")
             self.peak += more
+
+    def duration_s(self, path: Path, case: Case) -> float:
+        """Return the seconds of sound that are decoded, up to where a file is refused."""
+        count, rate = 0, 1.0
+        signal.setitimer(signal.ITIMER_PROF, MAX_S)
+        try:
+            with open_audio(path, encoding=case.kind.encoding) as recording:
+                rate = recording.sample_rate
+                for block in recording:
+                    count += len(block)
+        except AudioError:
+            pass
+        except BaseException as error:
+            self.find(case, f"decoding: {_place(error)}")
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        self.noise(case, "decode")
+        return count / rate
 
     def run(self, cases: list[Case]) -> None:
         """Take a batch of files, one by one and together."""

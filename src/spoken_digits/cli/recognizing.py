@@ -5,11 +5,11 @@ import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from spoken_digits.audio import AudioError
 from spoken_digits.cli.arguments import (
@@ -21,7 +21,14 @@ from spoken_digits.cli.arguments import (
     whole,
 )
 from spoken_digits.cli.processes import count_processes, share
+from spoken_digits.reading import NO_HEADER
 from spoken_digits.recognize import Recognition, Recognizer, load
+
+if TYPE_CHECKING:
+    from spoken_digits.connected import Transcriber
+    from spoken_digits.grammar import Grammar
+
+_ONE_WORD_S = 2.0  # a recording in which one digit may be meant
 
 __all__ = ["add_verbs"]
 
@@ -112,6 +119,27 @@ class _Printed(NamedTuple):
     is_error: bool = False
 
 
+class _Warnings:
+    """Prints warnings; of many files without a header one is named, and how many more there are."""
+
+    def __init__(self) -> None:
+        self._headerless = 0
+
+    def __enter__(self) -> "_Warnings":
+        return self
+
+    def print(self, warning: str) -> None:
+        is_headerless = NO_HEADER in warning
+        if not (is_headerless and self._headerless):
+            complain(warning)
+        self._headerless += is_headerless
+
+    def __exit__(self, *_: object) -> None:
+        if (more := self._headerless - 1) > 0:
+            files = "file has" if more == 1 else "files have"
+            complain(f"{more:,} more {files} no header, and are taken by their names: --raw")
+
+
 @quiet_libraries()
 def _recognize(arguments: argparse.Namespace) -> int:
     recognizer = load(arguments.model, arguments.threshold)
@@ -128,10 +156,10 @@ def _recognize(arguments: argparse.Namespace) -> int:
     else:
         answers = work(arguments.files)
     status = 0
-    with closing(answers):
+    with closing(answers), _Warnings() as warnings:
         for answer in answers:
             for complaint in answer.complaints:
-                complain(complaint)
+                warnings.print(complaint)
             if answer.line is not None:
                 print(answer.line, flush=True)
             status = max(status, int(answer.is_error))
@@ -199,44 +227,60 @@ def _transcribe(arguments: argparse.Namespace) -> int:
     pattern = arguments.pattern or "d" * (arguments.length or 0)
     grammar = Grammar(pattern, arguments.luhn) if pattern or arguments.luhn else None
     transcriber = Transcriber(arguments.model)
-    status = 0
-    for file in arguments.files:
-        try:
-            answer = transcriber(
-                _source(file),
-                grammar=grammar,
-                nbest=arguments.nbest,
-                oh=arguments.oh,
-                doubles=arguments.doubles,
-                channel=arguments.channel,
-                encoding=arguments.raw,
-            )
-        except AudioError as error:
-            status = 1
-            if arguments.json:
-                print(json.dumps({"file": file, "error": str(error)}), flush=True)
-            else:
-                complain(str(error))
-            continue
-        for warning in answer.warnings:
-            complain(warning)
+    with _Warnings() as warnings:
+        return max(
+            _transcribe_file(file, transcriber, grammar, arguments, warnings)
+            for file in arguments.files
+        )
+
+
+def _transcribe_file(
+    file: str,
+    transcriber: "Transcriber",
+    grammar: "Grammar | None",
+    arguments: argparse.Namespace,
+    warnings: _Warnings,
+) -> int:
+    """Transcribe one file and print the answer; return the exit status."""
+    try:
+        answer = transcriber(
+            _source(file),
+            grammar=grammar,
+            nbest=arguments.nbest,
+            oh=arguments.oh,
+            doubles=arguments.doubles,
+            channel=arguments.channel,
+            encoding=arguments.raw,
+        )
+    except AudioError as error:
         if arguments.json:
-            row: dict[str, object] = {"file": file, "digits": answer.digits}
-            row["segments"] = [_rounded(segment) for segment in answer.segments]
-            row["duration_s"] = round(answer.duration_s, 3)
-            if arguments.nbest:
-                row["alternatives"] = [
-                    {"digits": digits, "probability": round(p, 6)}
-                    for digits, p in answer.alternatives
-                ]
-            if answer.warnings:
-                row["warnings"] = list(answer.warnings)
-            print(json.dumps(row), flush=True)
+            print(json.dumps({"file": file, "error": str(error)}), flush=True)
         else:
-            print(f"{file}: {answer.digits or 'no digits'}", flush=True)
-            for digits, p in answer.alternatives:
-                print(f"    {digits or 'no digits'} ({100 * p:.1f} %)", flush=True)
-    return status
+            complain(str(error))
+        return 1
+    for warning in answer.warnings:
+        warnings.print(warning)
+    if arguments.json:
+        row: dict[str, object] = {"file": file, "digits": answer.digits}
+        row["segments"] = [_rounded(segment) for segment in answer.segments]
+        row["duration_s"] = round(answer.duration_s, 3)
+        if arguments.nbest:
+            row["alternatives"] = [
+                {"digits": digits, "probability": round(p, 6)} for digits, p in answer.alternatives
+            ]
+        if answer.warnings:
+            row["warnings"] = list(answer.warnings)
+        print(json.dumps(row), flush=True)
+        return 0
+    print(f"{file}: {answer.digits or 'no digits'}", flush=True)
+    for digits, p in answer.alternatives:
+        print(f"    {digits or 'no digits'} ({100 * p:.1f} %)", flush=True)
+    if not answer.digits and answer.duration_s <= _ONE_WORD_S:
+        complain(
+            f"{file}: a digit that stands alone must be clearer here; for one digit run: "
+            f"spoken-digits recognize {shlex.quote(file)}"
+        )
+    return 0
 
 
 def _rounded(segment: Any) -> dict[str, object]:
@@ -282,12 +326,17 @@ def _listen(arguments: argparse.Namespace) -> int:
         digits.append(str(segment.digit))
         print(json.dumps(_rounded(segment)) if arguments.json else segment.digit, flush=True)
 
-    if not arguments.wav:
-        print("Listening; Ctrl+C ends it.", file=sys.stderr, flush=True)
+    def announced() -> Iterator[tuple[Any, float]]:
+        """Say that it listens once the microphone gives samples."""
+        for number, chunk in enumerate(chunks):
+            if not (number or arguments.wav):
+                print("Listening; Ctrl+C ends it.", file=sys.stderr, flush=True)
+            yield chunk
+
     try:
         listen(
             transcriber,
-            chunks,
+            announced(),
             print_digit,
             draw_meter,
             oh=arguments.oh,
