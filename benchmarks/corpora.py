@@ -168,7 +168,6 @@ JUDGED: dict[str, dict[str, tuple[str, ...]]] = {
             "zero/39999a0f_nohash_0.wav",
             "one/190821dc_nohash_2.wav",
             "eight/39a12648_nohash_0.wav",
-            "eight/190821dc_nohash_0.wav",
         ),
         EMPTY: (
             "zero/190821dc_nohash_0.wav",
@@ -198,7 +197,8 @@ JUDGED: dict[str, dict[str, tuple[str, ...]]] = {
             "eight/179a61b7_nohash_4.wav",
         ),
         MORE: (
-            "one/3e31dffe_nohash_1.wav",
+            "one/3e31dffe_nohash_3.wav",
+            "eight/190821dc_nohash_0.wav",
             "eight/25132942_nohash_1.wav",
             "five/28460a60_nohash_0.wav",
         ),
