@@ -61,6 +61,25 @@ def test_a_cut_off_is_found_where_it_is_and_a_slope_is_none():
     assert found == pytest.approx(3_800, abs=300)
 
 
+def test_a_gap_below_something_louder_is_no_cut_off():
+    spectrum = np.full(64, -60, np.float32)
+    spectrum[20:26] = -100
+    assert cut_off_hz(spectrum) is None
+    spectrum[20:] = -100
+    assert cut_off_hz(spectrum) == pytest.approx(20 * 125, abs=375)
+
+
+def test_loud_vowels_over_quiet_noise_are_no_cut_off():
+    rng = np.random.default_rng(0)
+    time_s = np.arange(RATE) / RATE
+    vowel = sum(np.sin(2 * np.pi * 150 * k * time_s) for k in range(1, 21))  # up to 3 kHz
+    samples = 0.02 * vowel * (time_s < 0.2) + rng.normal(0, 1e-3, RATE)
+    assert cut_off_hz(describe(np.float32(samples), RATE).spectrum_db) is None
+    always = 0.02 * vowel + rng.normal(0, 1e-5, RATE)
+    found = cut_off_hz(describe(np.float32(always), RATE).spectrum_db)
+    assert found == pytest.approx(3_000, abs=300)
+
+
 def test_speakers_with_a_property_are_named_and_others_are_not():
     fine = [speech_like(i) for i in range(5)]
     assert remarks({"a": fine, "b": fine}) == {}

@@ -168,4 +168,5 @@ def _frames(samples: FloatArray, duration_s: float, sample_rate: float) -> Float
 
 
 def _db(power: NDArray[np.floating]) -> NDArray[np.floating]:
-    return 10 * np.log10(power + _SILENT)
+    decibels: NDArray[np.floating] = 10 * np.log10(power + _SILENT)
+    return decibels
