@@ -21,7 +21,7 @@ CUT_DB = 12.0  # below the loudest frame: an end that is louder is within speech
 OFFSET = 0.005  # of full scale
 MIN_CUT_FRACTION = 0.01  # of a corpus' recordings: fewer are not worth a remark
 NARROW = 0.75  # of half the sample rate: telephones and codecs pass more
-MIN_RECORDINGS = 5  # of a speaker, before something is said about his bandwidth
+MIN_RECORDINGS = 5  # that are cut, or of a speaker whose bandwidth is judged: fewer say little
 _MAX_NAMES = 3
 _EDGE_S, _LOUDEST_S, _FRAME_S = 0.01, 0.03, 0.032
 _BAND_HZ = 125.0
@@ -108,7 +108,7 @@ def remark(recordings: Sequence[Spoken], noun: str = "clips") -> Iterator[tuple[
     for speaker, acoustics in recordings:
         by_speaker.setdefault(speaker, []).append(acoustics)
     count = sum(each.acoustics.is_cut for each in recordings)
-    if count >= MIN_CUT_FRACTION * len(recordings) > 0:
+    if count >= max(MIN_RECORDINGS, MIN_CUT_FRACTION * len(recordings)):
         _, names = _worst(by_speaker, _cut_fraction, MIN_CUT_FRACTION, "{:.0%}")
         what = f"within {CUT_DB:.0f} dB of the loudest 30 ms at either end, as if cut within speech"
         yield "cut", f"{what}: {count:,} of {len(recordings):,} {noun}, {names}"
