@@ -198,7 +198,7 @@ def librosa_log_mel(clip: Any) -> Any:
 
 
 def training(smoke: bool) -> list[Row]:
-    """One fold of the strong model and one seed of contrastive learning, against another commit.
+    """Train the strong model, without labels, and the network for strings, against another commit.
 
     SPOKEN_DIGITS_BENCH_AGAINST names a checkout of that commit (`--against`); without it, there is
     no peer. Both trees train in turns, each in a process of its own with one thread, after one turn
@@ -241,6 +241,8 @@ AGAINST = "SPOKEN_DIGITS_BENCH_AGAINST"
 TRAININGS = (
     ("fold", "training the 2-D CNN (ensemble of two), one fold of leave-one-out", 2.0),
     ("seed", "contrastive study, one seed", 1.5),
+    ("small", "strings, a network as large as that of c3bd05b", 1.5),
+    ("strings", "strings, the network that ships: 6 layers over time for 2, 192 wide for 96", None),
 )
 
 
@@ -258,7 +260,7 @@ def answer(process: "subprocess.Popen[str]", kind: str | None = None) -> Any:
 
 
 def training_rows(
-    what: str, bar: float, taken: list[list[list[float]]], checkout: str | None
+    what: str, bar: float | None, taken: list[list[list[float]]], checkout: str | None
 ) -> list[Row]:
     """Make rows of rounds of (wall, CPU) seconds, ours first; the bar is that of CPU time."""
     rows = []

@@ -23,6 +23,16 @@ MODULES = {
     "config": ("lab.recipe", "lab.training.config"),
     "supervised": ("lab.train", "lab.training.supervised"),
     "contrastive": ("lab.contrastive", "lab.training.contrastive"),
+    "strings": ("lab.strings", "lab.connected.strings"),
+    "string_training": ("lab.ctc", "lab.connected.training"),
+}
+_STRING_STEPS, _MIN_STRING_STEPS = 400, 10  # the schedule of c3bd05b divides by zero below 6
+# As wide and as deep as the network of c3bd05b, which takes two steps where this one takes three.
+SMALL = {
+    "channels": (16, 28, 40, 56),
+    "width": 96,
+    "windows": (9, 18, 30),
+    "dilations": ((1,), (1,)),
 }
 
 
@@ -64,7 +74,31 @@ def kinds(folder: Path, part: float) -> dict[str, Callable[[], object]]:
         with tempfile.TemporaryDirectory() as run:
             contrastive.contrastive_scores(config, dataset, rows, test, Path(run), quiet=True)
 
-    return {"fold": fold, "seed": seed}
+    training = module("string_training")
+    string_config = replace(
+        training.StringConfig(), steps=max(_MIN_STRING_STEPS, round(_STRING_STEPS * part))
+    )
+    if hasattr(string_config, "bfloat16"):  # as in the recipe
+        string_config = replace(string_config, bfloat16=True)
+    read = getattr(module("strings"), "read_words", None) or module("strings").read_spoken
+    make = getattr(training, "TrainingData", None) or training.Material
+    strings = make(read(clips), [], [], [])
+    shipped = training.StringNet
+
+    class Small(shipped):  # type: ignore[misc, valid-type]
+        def __init__(self) -> None:
+            is_old = shipped.__module__.endswith("lab.transcriber")
+            super().__init__(**({} if is_old else SMALL))
+
+    def wide() -> None:
+        training.StringNet = shipped
+        training.train_strings(strings, string_config)
+
+    def small() -> None:
+        training.StringNet = Small
+        training.train_strings(strings, string_config)
+
+    return {"fold": fold, "seed": seed, "strings": wide, "small": small}
 
 
 def main() -> None:

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+# Hundreds of processes are started: where Python is told to keep no compiled modules, each of them
+# would compile those of the package again, 0.1 s to recognize and 0.5 s to train.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:

@@ -8,6 +8,7 @@ def scored_strings() -> dict[str, Any]:
         "strings": 200, "digits": 1_000, "insertions": 5, "deletions": 10, "substitutions": 15,
         "whole": 180, "digit_error": 0.03, "whole_right": 0.9,
     }  # fmt: skip
+    joined = score | {"deletions": 30, "whole": 150, "digit_error": 0.05, "whole_right": 0.75}
     speech = false_digits(12, 5_400.0, (4.13, 13.97))
     rustle = false_digits(2_000, 3_600.0, (1_913.3, 2_089.6))
     return {
@@ -16,7 +17,7 @@ def scored_strings() -> dict[str, Any]:
         "split": None,
         "seed": 0,
         "evaluation": {
-            "strings": {"an4": score, "an4, doubled": score},
+            "strings": {"an4": score, "an4, doubled": score, "all of the split": joined},
             "delay_ms": {"count": 9, "median": 50.0, "p95": 98.7, "max": 140.0, "values": []},
             "false_digits": {"wuw2": speech, "an4 and wuw2": speech, "rustle": rustle},
             "differences": {

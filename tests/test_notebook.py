@@ -17,7 +17,7 @@ pytestmark = pytest.mark.xdist_group("notebook")  # one worker runs it once
 NOTEBOOK = SCRIPT.with_suffix(".ipynb")
 
 
-TAKES = 6  # of the fifty that each speaker of FSDD has of each digit
+TAKES = 3  # of the fifty that each speaker of FSDD has of each digit
 
 
 def few_takes(folder: Path) -> Path:

@@ -80,26 +80,54 @@ def chromium():
 
 @pytest.fixture(scope="module")
 def browser(chromium, tmp_path_factory):
-    """A browser whose microphone plays a string of digits, anew each time that it is opened."""
+    """A browser whose microphone plays a string of digits, anew each time that it is opened.
+
+    Its pages share one process, in which the runtime is compiled for the first of them only.
+    """
     file = tmp_path_factory.mktemp("microphone") / "string.wav"
     soundfile.write(file, resample(spoken(SPOKEN).astype(np.float32), 8_000, 48_000), 48_000)
     browser = chromium(
         "--use-fake-device-for-media-stream",
         "--use-fake-ui-for-media-stream",
         f"--use-file-for-fake-audio-capture={file}%noloop",
+        "--renderer-process-limit=1",
     )
-    yield browser
+    yield browser.new_context()
     browser.close()
 
 
+@pytest.fixture(scope="module")
+def shared_page(browser, address):
+    """One page, and what it complained of and asked of others."""
+    page, complaints, left = open_page(browser, address)
+    yield page, complaints, left
+    page.close()
+
+
 @pytest.fixture
-def page(browser, address):
+def page(shared_page):
+    """The page of most tests, which fetches and compiles the networks once: seconds each time.
+
+    It shows what the test before has left. For what depends on that, there is `new_page`.
+    """
+    page, complaints, left = shared_page
+    complaints.clear()
+    left.clear()
+    page.set_viewport_size({"width": 1280, "height": 720})
+    if page.evaluate("document.documentElement.dataset.state") != "idle":  # a test has failed
+        page.reload()
+    yield page
+    assert (complaints, left) == ([], [])
+
+
+@pytest.fixture
+def new_page(browser, address):
     yield from watched(browser, address)
 
 
-def watched(browser, address: str, setup: str = "", **options):
-    """A page of which nothing may leave, and that may not complain to the console."""
-    page = browser.new_page(**options)
+def open_page(browser, address: str, setup: str = ""):
+    """Open a page of which nothing may leave, and that may not complain to the console."""
+    page = browser.new_page()
     page.set_default_timeout(60_000)
     complaints, left, origin = [], [], re.match(r"http://[^/]+/", address)[0]
     page.on("console", lambda m: m.type in ("error", "warning") and complaints.append(m.text))
@@ -111,6 +139,12 @@ def watched(browser, address: str, setup: str = "", **options):
     if setup:
         page.add_init_script(setup)
     page.goto(address)
+    return page, complaints, left
+
+
+def watched(browser, address: str, setup: str = ""):
+    """Open a page for one test, and look at what it complained of when that has ended."""
+    page, complaints, left = open_page(browser, address, setup)
     yield page
     page.close()
     assert (complaints, left) == ([], [])
@@ -263,7 +297,7 @@ SEGMENTS = """
 async ([address, encoded, sizes, options]) => {
   const { loadNetworks } = await import(address + "networks.js");
   const { Stream } = await import(address + "connected.js");
-  const networks = await loadNetworks(() => {});
+  const networks = (window.networks ??= await loadNetworks(() => {}));
   const bytes = Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
   const samples = new Float32Array(bytes.buffer);
   const { metadata, step, block, lookahead, decoding } = networks.strings;
@@ -549,21 +583,21 @@ def test_a_fluent_string_is_shown_while_it_is_spoken(chromium, address, tmp_path
         browser.close()
 
 
-def test_a_recording_of_minutes_is_transcribed_whole_also_in_the_background(page, tmp_path):
+def test_a_recording_of_minutes_is_transcribed_whole_also_in_the_background(new_page, tmp_path):
     digits, pause = together("90210", "gb-m1_0"), np.zeros(50_000, np.float32)
     samples = np.concatenate([digits, pause] * 12)
     stereo = np.stack([samples, samples], 1)
     soundfile.write(tmp_path / "minutes.wav", stereo, 8_000, "FLOAT")
     expected = sd.load().transcribe(tmp_path / "minutes.wav").digits
-    page.evaluate("Object.defineProperty(document, 'hidden', { get: () => true })")
-    give(page, tmp_path / "minutes.wav")
-    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    assert status(page, "result") == f"Recognized {len(expected)} digits."
-    assert page.locator("#before").inner_text() + string(page) == expected
-    assert "the last 30 s of" in page.locator("#span").inner_text()
+    new_page.evaluate("Object.defineProperty(document, 'hidden', { get: () => true })")
+    give(new_page, tmp_path / "minutes.wav")
+    new_page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    assert status(new_page, "result") == f"Recognized {len(expected)} digits."
+    assert new_page.locator("#before").inner_text() + string(new_page) == expected
+    assert "the last 30 s of" in new_page.locator("#span").inner_text()
 
 
-def test_two_hours_take_no_more_memory_than_minutes_and_can_be_stopped(page, tmp_path):
+def test_two_hours_take_no_more_memory_than_minutes_and_can_be_stopped(new_page, tmp_path):
     file = tmp_path / "hours.wav"
     soundfile.write(file, together("90210", "gb-m1_0"), 8_000)
     size = 44 + 2 * 8_000 * 7_200
@@ -572,19 +606,19 @@ def test_two_hours_take_no_more_memory_than_minutes_and_can_be_stopped(page, tmp
         for place, value in ((4, size - 8), (40, size - 44)):
             stream.seek(place)
             stream.write(value.to_bytes(4, "little"))
-    driver = page.context.new_cdp_session(page)
+    driver = new_page.context.new_cdp_session(new_page)
 
     def memory_after(minutes: int) -> float:
         # Or later: a quick page has read more between two looks at it.
         from_then_on = "|".join(map(str, range(minutes, 120)))
-        expect(page.locator("#loaded")).to_contain_text(re.compile(f"Read ({from_then_on}):"))
+        expect(new_page.locator("#loaded")).to_contain_text(re.compile(f"Read ({from_then_on}):"))
         driver.send("HeapProfiler.collectGarbage")
         return driver.send("Runtime.getHeapUsage")["usedSize"]
 
-    give(page, file)
+    give(new_page, file)
     early = memory_after(1)
     assert memory_after(30) - early < 4e6  # a minute is 1.9 MB
-    pauses = page.evaluate("""
+    pauses = new_page.evaluate("""
 async () => {
   const pauses = [];
   for (let i = 0, before = performance.now(); i < 20; i++) {
@@ -595,9 +629,9 @@ async () => {
   return pauses;
 }""")
     assert np.median(pauses) < 500  # in milliseconds, on a busy machine
-    page.locator("#speak").click()
-    assert re.search(r"Stopped at \d+:\d\d of 120:00", status(page, "result"))
-    assert page.locator("#before").inner_text() == "90210"
+    new_page.locator("#speak").click()
+    assert re.search(r"Stopped at \d+:\d\d of 120:00", status(new_page, "result"))
+    assert new_page.locator("#before").inner_text() == "90210"
 
 
 RESAMPLED = """
@@ -767,7 +801,7 @@ def test_the_network_runs_as_in_python(page, address):
 async ([address, clip]) => {
   const { loadNetworks } = await import(address + "networks.js");
   const { softmax } = await import(address + "probability.js");
-  const { digits } = await loadNetworks(() => {});
+  const { digits } = (window.networks ??= await loadNetworks(() => {}));
   const { scores, logOdds, logMel } = await digits.run(Float32Array.from(clip));
   const shape = [logMel.bands, logMel.frames];
   return [softmax(scores), logOdds, [...logMel.values], shape, digits.metadata];
@@ -789,25 +823,25 @@ def test_any_rate_is_recognized(page, tmp_path, rate):
     assert string(page) == "5"
 
 
-def test_speaking_shows_the_string_as_it_comes(page):
-    expect(page.locator("#loading")).to_be_hidden()
-    page.locator("#speak").click()
-    expect(page.locator("#speak")).to_have_text("Stop")
-    expect(page.locator("#digits li")).to_have_count(len(SPOKEN))
-    assert string(page) == SPOKEN
-    page.locator("#speak").click()
-    assert status(page, "result") == f"Recognized {' '.join(SPOKEN)}."
-    assert string(page) == SPOKEN
-    page.locator("#digits button").nth(1).click()  # any of them can be looked at
-    expect(page.locator("#bars .best")).to_have_text(SPOKEN[1])
+def test_speaking_shows_the_string_as_it_comes(new_page):
+    expect(new_page.locator("#loading")).to_be_hidden()
+    new_page.locator("#speak").click()
+    expect(new_page.locator("#speak")).to_have_text("Stop")
+    expect(new_page.locator("#digits li")).to_have_count(len(SPOKEN))
+    assert string(new_page) == SPOKEN
+    new_page.locator("#speak").click()
+    assert status(new_page, "result") == f"Recognized {' '.join(SPOKEN)}."
+    assert string(new_page) == SPOKEN
+    new_page.locator("#digits button").nth(1).click()  # any of them can be looked at
+    expect(new_page.locator("#bars .best")).to_have_text(SPOKEN[1])
 
 
-def test_a_key_is_held_down_to_speak(page):
-    page.keyboard.down("Space")
+def test_a_key_is_held_down_to_speak(new_page):
+    new_page.keyboard.down("Space")
     # On a busy machine more than one digit may appear at once.
-    expect(page.locator("#digits")).to_have_text(re.compile(f"^{SPOKEN[0]}"))
-    page.keyboard.up("Space")
-    assert status(page, "result").startswith(f"Recognized {SPOKEN[0]}")
+    expect(new_page.locator("#digits")).to_have_text(re.compile(f"^{SPOKEN[0]}"))
+    new_page.keyboard.up("Space")
+    assert status(new_page, "result").startswith(f"Recognized {SPOKEN[0]}")
 
 
 def test_a_browser_that_cannot_record_at_8_khz_resamples(browser, address):
@@ -827,15 +861,15 @@ AudioContext = class extends Real {
         assert string(page) == SPOKEN
 
 
-def test_it_stops_when_the_page_goes_to_the_background(page):
-    page.keyboard.press("Space")
-    expect(page.locator("#digits")).to_have_text(SPOKEN[0])
-    page.evaluate(
+def test_it_stops_when_the_page_goes_to_the_background(new_page):
+    new_page.keyboard.press("Space")
+    expect(new_page.locator("#digits")).to_have_text(SPOKEN[0])
+    new_page.evaluate(
         "Object.defineProperty(document, 'hidden', { get: () => true }); "
         "document.dispatchEvent(new Event('visibilitychange'))"
     )
-    assert "background" in status(page, "result")
-    expect(page.locator("#speak")).to_have_text("Speak")
+    assert "background" in status(new_page, "result")
+    expect(new_page.locator("#speak")).to_have_text("Speak")
 
 
 def test_a_press_too_short_to_say_anything_is_told(browser, address):
@@ -999,7 +1033,7 @@ def test_it_fits_any_width(page, width):
         assert box["x"] + box["width"] <= width
 
 
-def test_dark_and_light_are_readable(page):
+def test_dark_and_light_are_readable(new_page):
     code = """
 () => {
   const style = getComputedStyle(document.documentElement);
@@ -1020,8 +1054,8 @@ def test_dark_and_light_are_readable(page):
 
     papers = []
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        shade = {name: luminance(channels) for name, channels in page.evaluate(code).items()}
+        new_page.emulate_media(color_scheme=scheme)
+        shade = {name: luminance(channels) for name, channels in new_page.evaluate(code).items()}
         papers.append(shade["--paper"])
         pairs = [("--paper", name) for name in ("--ink", "--soft", "--alarm", "--accent")]
         for a, b in [*pairs, ("--accent", "--on-accent")]:
@@ -1031,15 +1065,17 @@ def test_dark_and_light_are_readable(page):
     assert papers[1] < 0.05
 
 
-def test_everything_is_reached_with_the_keyboard(page):
-    give(page, GOLDEN[0])
-    status(page, "result")
-    page.evaluate("document.activeElement.blur()")
+def test_everything_is_reached_with_the_keyboard(new_page):
+    give(new_page, GOLDEN[0])
+    status(new_page, "result")
+    new_page.evaluate("document.activeElement.blur()")
     reached = []
     for _ in range(3):
-        page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.id || document.activeElement.title"))
-        shown = page.evaluate(
+        new_page.keyboard.press("Tab")
+        reached.append(
+            new_page.evaluate("document.activeElement.id || document.activeElement.title")
+        )
+        shown = new_page.evaluate(
             "[document.activeElement, document.activeElement.nextElementSibling]"
             ".some((one) => one && getComputedStyle(one).outlineStyle === 'solid')"
         )

@@ -18,6 +18,7 @@ A kind of task that exports adds its ONNX file. Needs no torch.
 
 import dataclasses
 import errno
+import functools
 import glob
 import json
 import os
@@ -457,11 +458,14 @@ def read_json(path: Path | str, kind: type[T]) -> T:
     return result
 
 
+_type_hints = functools.cache(typing.get_type_hints)  # evaluates annotations each time it is called
+
+
 def _rebuild(kind: Any, value: Any) -> Any:
     """Rebuild a value of an annotated type from what JSON made of it."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = typing.get_type_hints(kind)
+        hints = _type_hints(kind)
         return kind(**{name: _rebuild(hints[name], inner) for name, inner in value.items()})
     if origin in (typing.Union, types.UnionType):
         (inner,) = (each for each in arguments if each is not types.NoneType)

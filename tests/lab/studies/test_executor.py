@@ -24,16 +24,15 @@ from spoken_digits.lab.studies.study import Study
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.xdist_group("workers")
 
-SECTIONS = {
-    "study": {},
-    "models": {"temporal-cnn": {"epochs": 40}},
-    "grids": {"results": {"seed": [0, 1], "augmentation": "none"}},
-}
 
-
-def jobs_in(folder: Path, data: Path) -> list[Job]:
+def jobs_in(folder: Path, data: Path, seeds: int = 2) -> list[Job]:
+    sections = {
+        "study": {},
+        "models": {"temporal-cnn": {"epochs": 40}},
+        "grids": {"results": {"seed": list(range(seeds)), "augmentation": "none"}},
+    }
     clips = read_corpus("fsdd", data)
-    return plan(Study("tiny", "", SECTIONS), "fsdd", clips, data=data, study_dir=folder)
+    return plan(Study("tiny", "", sections), "fsdd", clips, data=data, study_dir=folder)
 
 
 def wait_for(what, patience_s: float = 180.0) -> None:
@@ -46,13 +45,6 @@ def wait_for(what, patience_s: float = 180.0) -> None:
 def begun(jobs: list[Job]) -> list[Job]:
     """Return the jobs that have finished an epoch."""
     return [job for job in jobs if (job.directory / "checkpoint.safetensors").exists()]
-
-
-def test_workers_keep_their_memory() -> None:
-    # With dask's own setting training takes two to three times as long.
-    with workers._client(1, None) as client:
-        assert client.submit(os.environ.get, "MALLOC_TRIM_THRESHOLD_").result() is None
-        assert client.submit(os.environ.get, "OMP_NUM_THREADS").result() == "1"
 
 
 def threads_of(job: Job) -> str:
@@ -79,12 +71,18 @@ def test_workers_compute_on_one_thread_whatever_was_set_before(
     assert [line.partition("; ")[0][-9:] for line in lines] == ["threads 1"] * 2
 
 
-def fail_once(job: Job) -> str:
-    """Kill the process, or raise, at the first call of a job; note every call."""
+SET = ("MALLOC_TRIM_THRESHOLD_", "OMP_NUM_THREADS")
+
+
+def kill_or_fail(job: Job) -> str:
+    """Note every call; kill the process at the first of seed 0, raise at that of 1, always at 2."""
     calls = job.directory / "calls"
     calls.mkdir(parents=True, exist_ok=True)
     number = len(list(calls.iterdir()))
-    (calls / f"{number}-{os.getpid()}").touch()
+    settings = {name: os.environ.get(name) for name in SET}
+    (calls / f"{number}-{os.getpid()}").write_text(json.dumps(settings))
+    if job.config.seed == 2:
+        raise OSError("a disk that is full")
     if number == 0 and job.config.seed == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     if number == 0:
@@ -92,55 +90,82 @@ def fail_once(job: Job) -> str:
     return job.name
 
 
-def test_a_run_whose_worker_dies_or_fails_once_is_given_to_another(
+def test_a_run_whose_worker_dies_or_that_fails_is_tried_again_and_named_when_that_does_not_help(
     made_up_fsdd: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    killed, failed = jobs = jobs_in(tmp_path, made_up_fsdd)
-    run_all(fail_once, jobs, [1.0, 1.0], 2)
-    first, second = sorted((killed.directory / "calls").iterdir())
+    jobs = jobs_in(tmp_path, made_up_fsdd, seeds=3)
+    with pytest.raises(StudyError, match=f"1 of 3 runs failed .{jobs[2].name}."):
+        run_all(kill_or_fail, jobs, [1.0] * 3, 2)
+    killed, failed, failing = (sorted((job.directory / "calls").iterdir()) for job in jobs)
+    first, second = killed
     assert first.name.split("-")[1] != second.name.split("-")[1]  # another process
-    assert len(list((failed.directory / "calls").iterdir())) == 2
-    assert "failed" not in capsys.readouterr().err
+    assert (len(failed), len(failing)) == (2, 1 + workers.RETRIES)
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "failed" in line)
+    assert f"{jobs[2].name}: failed: a disk that is full" in line
+    # With dask's own setting training takes two to three times as long; also in a worker that is
+    # started again.
+    for call in (*killed, *failed):
+        assert json.loads(call.read_text()) == {SET[0]: None, SET[1]: "1"}
 
 
-@pytest.fixture
-def scheduler(tmp_path: Path):
-    """Start a scheduler and two workers; give a client, and each worker's process by address."""
-    from distributed import Client
+class Processes:
+    """A scheduler and its workers; what a test has killed is started again for the next one."""
 
-    file = tmp_path / "scheduler.json"
-    common = ["--scheduler-file", str(file), "--host", "127.0.0.1"]
-    common += ["--dashboard-address", "127.0.0.1:0"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.file = folder, folder / "scheduler.json"
+        self.all: list[subprocess.Popen[bytes]] = []
+        self.scheduler: subprocess.Popen[bytes] | None = None
 
-    def start(*words: str) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(
+    def start(self, *words: str) -> "subprocess.Popen[bytes]":
+        common = ["--scheduler-file", str(self.file), "--host", "127.0.0.1"]
+        common += ["--dashboard-address", "127.0.0.1:0"]
+        process = subprocess.Popen(
             [sys.executable, "-m", *words, *common],
-            env=environment,
-            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            cwd=self.folder,
             stderr=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
+        self.all.append(process)
+        return process
 
-    processes = [start("distributed.cli.dask_scheduler", "--port", "0")]
-    one = ["distributed.cli.dask_worker", "--nthreads", "1", "--no-nanny", "--death-timeout", "60"]
-    processes += [start(*one), start(*one)]
-    try:
-        wait_for(file.exists)
-        with Client(json.loads(file.read_text())["address"]) as client:
-            client.wait_for_workers(2, timeout=180)
-            yield client, client.run(os.getpid)
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+    def address(self) -> str:
+        if self.scheduler is None or self.scheduler.poll() is not None:
+            self.file.unlink(missing_ok=True)
+            self.scheduler = self.start("distributed.cli.dask_scheduler", "--port", "0")
+        wait_for(self.file.exists)
+        return json.loads(self.file.read_text())["address"]
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    started = Processes(tmp_path_factory.mktemp("scheduler"))
+    yield started
+    for process in started.all:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def scheduler(processes: Processes):
+    """A client of a scheduler with two workers, and their processes by address, the newest last."""
+    from distributed import Client
+
+    worker = ["distributed.cli.dask_worker", "--nthreads", "1", "--no-nanny"]
+    with Client(processes.address()) as client:
+        for _ in range(2 - len(client.scheduler_info()["workers"])):
+            processes.start(*worker, "--death-timeout", "60")
+        client.wait_for_workers(2, timeout=180)
+        age = {process.pid: number for number, process in enumerate(processes.all)}
+        pids = client.run(os.getpid)
+        yield client, dict(sorted(pids.items(), key=lambda item: age[item[1]]))
 
 
 def test_a_worker_that_is_killed_in_the_middle_changes_no_byte(
     scheduler, made_up_fsdd: Path, tmp_path: Path
 ) -> None:
     client, pids = scheduler
-    jobs = jobs_in(tmp_path / "there", made_up_fsdd)
+    jobs = jobs_in(tmp_path / "there", made_up_fsdd, seeds=1)
     failures: list[BaseException] = []
 
     def go() -> None:
@@ -156,7 +181,7 @@ def test_a_worker_that_is_killed_in_the_middle_changes_no_byte(
     (owner,) = [a for a, keys in client.processing().items() if victim.name in " ".join(keys)]
     os.kill(pids[owner], signal.SIGKILL)
     assert not (victim.directory / "evaluation.json").exists()
-    plain = jobs_in(tmp_path / "here", made_up_fsdd)
+    plain = jobs_in(tmp_path / "here", made_up_fsdd, seeds=1)
     run_all(run_job, plain, [1.0] * len(plain), 1)
     thread.join(180)
     assert not thread.is_alive()
@@ -170,7 +195,7 @@ def test_a_worker_that_is_killed_before_it_has_answered_anything_fails_no_run(
     scheduler, made_up_fsdd: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client, pids = scheduler
-    victim = min(pids.values())
+    *_, victim = pids.values()
     os.kill(victim, signal.SIGSTOP)
     killer = threading.Timer(1.0, os.kill, (victim, signal.SIGKILL))
     killer.start()

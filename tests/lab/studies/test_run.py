@@ -160,7 +160,7 @@ def test_a_failing_run_is_named_and_the_others_are_kept(
     blocked.parent.mkdir(parents=True)
     blocked.write_text("seed = 99\n")
     with pytest.raises(StudyError, match=r"1 of 3 runs failed .temporal-cnn-ours-xsdr-s0"):
-        run_study(str(recipe), made_up_fsdd, out, quick=True, workers=2)
+        run_study(str(recipe), made_up_fsdd, out, quick=True, workers=1)
     assert (out / "sgd-pool-ours-xsdr-s0" / "evaluation.json").exists()
 
 
@@ -179,7 +179,7 @@ def test_a_study_killed_at_any_moment_resumes_with_the_same_bytes(
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (out / "summary.json").exists()
-    run_study(str(recipe), made_up_fsdd, out, workers=2)
+    run_study(str(recipe), made_up_fsdd, out, workers=1)
     for name in ("model.safetensors", "predictions.npz"):
         for whole in finished.glob(f"*/{name}"):
             assert (out / whole.parent.name / name).read_bytes() == whole.read_bytes()

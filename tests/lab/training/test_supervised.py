@@ -97,7 +97,7 @@ def test_the_joint_objective_teaches_resumes_and_leaves_no_projection_behind(
     assert load_network(tmp_path / "whole")[1].state_dict().keys() == net.state_dict().keys()
 
     # A weight of zero is plain cross-entropy, whatever the projection makes of it.
-    config = replace(config, model="cnn-tiny")
+    config = replace(config, model="cnn-tiny", epochs=3)
     net = train(config, dataset, rows, tmp_path / "tiny", quiet=True)
     plain = train(replace(config, objective="cross-entropy"), dataset, rows, tmp_path / "plain")
     none = train(replace(config, contrastive_weight=0.0), dataset, rows, tmp_path / "none")
@@ -109,7 +109,7 @@ def test_the_joint_objective_teaches_resumes_and_leaves_no_projection_behind(
     def until_killed(*args: object) -> object:
         nonlocal calls
         calls += 1
-        if calls == 20:
+        if calls == 15:
             raise Killed
         return original(*args)
 

@@ -23,7 +23,7 @@ from spoken_digits.lab.reporting.exhibits import (
     read_exhibits,
 )
 from spoken_digits.lab.reporting.readme import headline, sentences
-from spoken_digits.lab.reporting.strings import read_strings
+from spoken_digits.lab.reporting.strings import draw_curve, read_strings
 from spoken_digits.lab.reporting.tables import (
     count,
     duration,
@@ -104,7 +104,7 @@ def published_report(results_dir: Path | str) -> str:
         read_exhibits(folder / EXHIBITS),
         comparison=headline(folder),
         rejection=_rejection(shipped) if shipped.is_file() else None,
-        strings=read_strings(folder / "strings.json"),
+        strings=_strings(folder / "strings.json"),
     )
 
 
@@ -256,6 +256,12 @@ def _rejection(shipped: Path) -> dict[str, Any]:
         ),
         "command": summary["command"],
     }
+
+
+def _strings(path: Path) -> dict[str, Any] | None:
+    """Return what documents tell of strings, and the curve's SVG `figure`, None without one."""
+    strings = read_strings(path)
+    return strings and {**strings, "figure": draw_curve(path) if strings["has_curve"] else None}
 
 
 def _versions(results: Sequence[StudyResult]) -> Table:

@@ -13,7 +13,7 @@ from spoken_digits.lab.reporting.tables import count, interval, table
 from spoken_digits.lab.studies.presentation import Table
 from spoken_digits.lab.studies.sentences import percent
 
-__all__ = ["read_strings", "title_of"]
+__all__ = ["draw_curve", "read_strings", "title_of"]
 
 Result = Mapping[str, Any]
 
@@ -42,9 +42,9 @@ def title_of(name: str) -> str:
 def read_strings(path: Path) -> dict[str, Any] | None:
     """Return what documents tell of a file that `strings score` or `strings pool` wrote.
 
-    Keys: tables `errors`, `false_digits`, and `differences` (None without any); the SVG `figure`
-    (None without a curve); `delay_ms`, `folds` (names), `command` and `networks` (their commands).
-    None where there is no such file.
+    Keys: tables `errors`, `false_digits`, and `differences` (None without any); `has_curve`, see
+    `draw_curve`; `delay_ms`, `folds` (names), `command` and `networks` (their commands). None where
+    there is no such file.
 
     Raises
     ------
@@ -56,15 +56,11 @@ def read_strings(path: Path) -> dict[str, Any] | None:
     result: Result = json.loads(path.read_text(encoding="utf-8"))
     evaluation: Result = result["evaluation"]
     folds: Mapping[str, Result] = result.get("folds", {})
-    has_curve = evaluation.get("curve") is not None
-    titles = {
-        name: title_of(name) for name in (*evaluation["strings"], *evaluation["false_digits"])
-    }
     return {
         "errors": _errors(evaluation, folds),
         "differences": _differences(evaluation),
         "false_digits": _false_digits(evaluation, folds),
-        "figure": figures.false_digit_curves(evaluation, titles) if has_curve else None,
+        "has_curve": evaluation.get("curve") is not None,
         "delay_ms": evaluation["delay_ms"],
         "folds": tuple(folds),
         "command": result["command"],
@@ -74,6 +70,19 @@ def read_strings(path: Path) -> dict[str, Any] | None:
             )
         ),
     }
+
+
+def draw_curve(path: Path) -> str:
+    """Draw false digits over digits missed, as SVG, of a file that has a curve.
+
+    Raises
+    ------
+    FileNotFoundError, KeyError, ValueError
+        When there is no such file, or it holds something else.
+    """
+    evaluation: Result = json.loads(path.read_text(encoding="utf-8"))["evaluation"]
+    names = (*evaluation["strings"], *evaluation["false_digits"])
+    return figures.false_digit_curves(evaluation, {name: title_of(name) for name in names})
 
 
 def _errors(evaluation: Result, folds: Mapping[str, Result]) -> Table:
