@@ -120,9 +120,9 @@ def test_short_and_silent_recordings_are_measured(length):
 
 
 def test_synthetic_speech_that_ships_raises_no_remark_on_sound():
-    clips = read_synthetic()[::60]
+    clips = read_synthetic()[::4]
     found = [Spoken(clip.speaker, describe(*read_audio(clip.file))) for clip in clips]
-    assert {kind for kind, _ in remark(found)} <= {"cut"}
+    assert list(remark(found)) == []
 
 
 def test_remarks_are_printed_and_leave_the_status_alone(tmp_path, capsys):

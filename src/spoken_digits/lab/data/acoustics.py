@@ -19,7 +19,7 @@ FloatArray = NDArray[np.float32]
 
 CUT_DB = 12.0  # below the loudest frame: an end that is louder is within speech
 OFFSET = 0.005  # of full scale
-MIN_CUT_FRACTION = 0.01  # of a corpus' recordings: fewer are not worth a remark
+MIN_CUT_FRACTION = 0.05  # of the recordings: of single words that are whole, 3 % begin so loudly
 NARROW = 0.75  # of half the sample rate: telephones and codecs pass more
 MIN_RECORDINGS = 5  # that are cut, or of a speaker whose bandwidth is judged: fewer say little
 _MAX_NAMES = 3
