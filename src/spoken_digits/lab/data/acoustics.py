@@ -109,9 +109,10 @@ def remark(recordings: Sequence[Spoken], noun: str = "clips") -> Iterator[tuple[
         by_speaker.setdefault(speaker, []).append(acoustics)
     count = sum(each.acoustics.is_cut for each in recordings)
     if count >= max(MIN_RECORDINGS, MIN_CUT_FRACTION * len(recordings)):
-        _, names = _worst(by_speaker, _cut_fraction, MIN_CUT_FRACTION, "{:.0%}")
+        known = {name: some for name, some in by_speaker.items() if len(some) >= MIN_RECORDINGS}
+        _, names = _worst(known, _cut_fraction, MIN_CUT_FRACTION, "{:.0%}")
         what = f"within {CUT_DB:.0f} dB of the loudest 30 ms at either end, as if cut within speech"
-        yield "cut", f"{what}: {count:,} of {len(recordings):,} {noun}, {names}"
+        yield "cut", f"{what}: {count:,} of {len(recordings):,} {noun}{names and f', {names}'}"
     kinds = (
         ("offset", _offset, OFFSET, "{:.1%}", "a mean of {limit:.1%} of full scale"),
         (
