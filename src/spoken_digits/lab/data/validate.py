@@ -26,12 +26,13 @@ from spoken_digits.lab.data.corpora import (
     CORPORA,
     DIGITS,
     Clip,
+    Fault,
     describe_left_out,
     find_left_out,
     holds,
 )
 from spoken_digits.lab.data.parallel import map_in_order
-from spoken_digits.lab.data.utterances import MAX_UTTERANCE_S, Content, Fault, TranscribedUtterance
+from spoken_digits.lab.data.utterances import MAX_UTTERANCE_S, Content, TranscribedUtterance
 
 __all__ = [
     "Problem",
@@ -81,8 +82,8 @@ class Problem:
     """A problem of a corpus; `file` is None where it concerns the corpus as a whole.
 
     `kind` is unreadable, truncated, header, rate, channels, silence, clipping, duplicate, labels,
-    files or transcript; with the latter, `file` is the table of the transcripts. Those that are not
-    `severe` are remarks on the sound of all recordings: cut, offset or bandwidth.
+    name, files or transcript; with the latter, `file` is the table of the transcripts. Those that
+    are not `severe` are remarks on the sound of all recordings: cut, offset or bandwidth.
     """
 
     file: Path | None
@@ -197,14 +198,21 @@ def summarize_utterances(utterances: Iterable[TranscribedUtterance]) -> Utteranc
     return UtteranceSummary(len(utterances), len(speakers), contents, duration_s)
 
 
-def check_corpus(clips: Iterable[Clip]) -> tuple[Problem, ...]:
-    """Read every clip and return all problems: of files, of sample rates, of labels, of sound."""
+def check_corpus(clips: Iterable[Clip], faults: Iterable[Fault] = ()) -> tuple[Problem, ...]:
+    """Read every clip and return all problems: of files, of sample rates, of labels, of sound.
+
+    `faults` are those that `corpora.scan_corpus` found; they come before what is said of sound.
+    """
     clips = tuple(clips)
     paths = [clip.path for clip in clips]
     sounds: list[Acoustics | None] = []
     checks = zip(paths, _noting(map_in_order(_check_path, paths), sounds), strict=True)
-    problems = (*_check_recordings(checks), *_check_labels(clips))
+    problems = (*_check_recordings(checks), *_check_labels(clips), *map(_problem, faults))
     return (*problems, *_remarks([clip.speaker for clip in clips], sounds, "clips"))
+
+
+def _problem(fault: Fault) -> Problem:
+    return Problem(fault.file, fault.kind, fault.detail)
 
 
 def _check_path(path: str) -> SoundCheck:
@@ -226,9 +234,8 @@ def check_utterances(
     sounds: list[Acoustics | None] = []
     paths = (str(each.file) for each in utterances)
     problems = _check_recordings(zip(paths, _noting(found, sounds), strict=True))
-    transcripts = (Problem(fault.file, "transcript", fault.detail) for fault in faults)
     speakers = [each.speaker for each in utterances]
-    return (*problems, *transcripts, *_remarks(speakers, sounds, "utterances"))
+    return (*problems, *map(_problem, faults), *_remarks(speakers, sounds, "utterances"))
 
 
 def _noting(checks: Iterable[SoundCheck], sounds: list[Acoustics | None]) -> Iterator[SoundCheck]:

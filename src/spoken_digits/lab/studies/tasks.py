@@ -45,7 +45,12 @@ from spoken_digits.lab.runs import (
     read_json,
     write_environment,
 )
-from spoken_digits.lab.training.config import ConfigError, TrainConfig, read_recipe
+from spoken_digits.lab.training.config import (
+    ConfigError,
+    TrainConfig,
+    check_corpus_name,
+    read_recipe,
+)
 from spoken_digits.lab.training.contrastive import (
     PretrainConfig,
     contrastive_scores,
@@ -66,6 +71,7 @@ __all__ = [
     "TASKS",
     "Task",
     "add_condition",
+    "corpus_of",
     "find_task",
     "load_noise",
     "read_task",
@@ -369,7 +375,7 @@ def find_task(name: str) -> Task:
 def read_task(
     recipe: Path | str | None, default: str, overrides: Mapping[str, Any]
 ) -> tuple[str, Any]:
-    """Read a recipe: its kind of task, and its configuration.
+    """Read a recipe: its kind of task, and its configuration; its corpus is `corpus_of` it.
 
     Parameters
     ----------
@@ -388,9 +394,25 @@ def read_task(
     values = {} if recipe is None else read_recipe(recipe)
     if "study" in values:
         raise ConfigError(f"{recipe}: a study, not the recipe of one run; use spoken-digits study")
+    values.pop("corpus", None)
     name = values.pop("task", default)
     where = "options" if recipe is None else str(recipe)
     return name, find_task(name).recipe.from_dict({**values, **overrides}, where)
+
+
+def corpus_of(recipe: Path | str | None) -> str:
+    """Return the name of the corpus that a recipe names as ``corpus``; "" where it names none.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such recipe, or no such corpus of single words.
+    """
+    values = {} if recipe is None else read_recipe(recipe)
+    if "corpus" not in values:
+        return ""
+    check_corpus_name(values["corpus"], str(recipe))
+    return str(values["corpus"])
 
 
 def run_task(name: str, config: Any, context: RunContext) -> RunEvaluation:

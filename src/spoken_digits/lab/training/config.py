@@ -13,10 +13,18 @@ from spoken_digits.lab.data.corpora import CORPORA
 from spoken_digits.lab.features import FRONT_ENDS
 from spoken_digits.lab.models import MODELS
 
-__all__ = ["RECIPES", "ConfigError", "TomlConfig", "TrainConfig", "read_recipe"]
+__all__ = [
+    "RECIPES",
+    "ConfigError",
+    "TomlConfig",
+    "TrainConfig",
+    "check_corpus_name",
+    "read_recipe",
+]
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 _OBJECTIVES = ("cross-entropy", "joint")
+_CLIP_CORPORA = tuple(name for name, corpus in CORPORA.items() if corpus.read)
 
 
 class ConfigError(ValueError):
@@ -146,7 +154,7 @@ class TrainConfig(TomlConfig):
             ("model", MODELS),
             ("front_end", FRONT_ENDS),
             ("augmentation", (*POLICIES, *(f"alone:{name}" for name in ALONE))),
-            ("extra", ("none", *(name for name, corpus in CORPORA.items() if corpus.read))),
+            ("extra", ("none", *_CLIP_CORPORA)),
             ("objective", _OBJECTIVES),
         ):
             if getattr(self, key) not in valid:
@@ -189,6 +197,18 @@ class TrainConfig(TomlConfig):
     def is_linear(self) -> bool:
         """Whether scikit-learn fits the model at once, without epochs."""
         return MODELS[self.model].linear is not None
+
+
+def check_corpus_name(name: object, where: str) -> None:
+    """Make sure that a corpus of single words has that name.
+
+    Raises
+    ------
+    ConfigError
+        When none has; the message begins with `where`.
+    """
+    if name not in _CLIP_CORPORA:
+        raise ConfigError(f"{where}: corpus = {name!r}: expected one of {', '.join(_CLIP_CORPORA)}")
 
 
 def read_recipe(recipe: Path | str) -> dict[str, Any]:
