@@ -136,9 +136,9 @@ def _corpus_check(arguments: argparse.Namespace) -> int:
             continue
         for problem in problems:
             print(f"{problem.file or name}: {problem.kind}: {problem.detail}")
-        count = f"{len(problems) or 'no'} problem{'s' * (len(problems) != 1)}"
-        print(f"{name}: {held}; {count}")
-        status = 1 if problems else status
+        severe = sum(problem.severe for problem in problems)
+        print(f"{name}: {held}; {severe or 'no'} problem{'s' * (severe != 1)}")
+        status = 1 if severe else status
     return status
 
 
