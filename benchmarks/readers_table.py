@@ -1,6 +1,7 @@
 """Guesses and tables of `python -m benchmarks.readers`: what an expert would say, what there is.
 
-Guesses were written before anything was measured, that on Speech Commands before its own run. `results` are those of `benchmarks.readers`.
+Guesses were written before anything was measured, that on Speech Commands before its own run.
+`results` are those of `benchmarks.readers`.
 """
 
 from collections import Counter
