@@ -77,20 +77,30 @@ def make_corpus(folder: Path, count: int) -> None:
 
 def make_recording(folder: Path, index: int) -> None:
     """Write one recording, which its index decides."""
-    rng = np.random.default_rng([17, index])
     # Consecutive recordings are of different digits.
     label, samples = sources()[index * 101 % len(sources())]
-    places = np.arange(0, len(samples) - 1, rng.uniform(0.85, 1.15) * SAMPLE_RATE / RATE)
+    speaker, take = divmod(index, CLIPS_PER_SPEAKER)
+    write_wav(folder / label / f"s{speaker:05}_{take}.wav", varied(samples, RATE, index), RATE)
+
+
+def varied(samples: NDArray[np.float32], rate: int, index: int) -> NDArray[np.float64]:
+    """Return speech (L,) at another rate, speed and level, with pauses and noise, by the index."""
+    rng = np.random.default_rng([17, index])
+    places = np.arange(0, len(samples) - 1, rng.uniform(0.85, 1.15) * SAMPLE_RATE / rate)
     speech = np.interp(places, np.arange(len(samples)), samples)
     speech *= 10 ** (rng.uniform(-20, -3) / 20) / np.abs(speech).max()
-    padded = np.pad(speech, rng.integers(RATE // 10, RATE // 3, 2))
+    padded = np.pad(speech, rng.integers(rate // 10, rate // 3, 2))
     noise = rng.standard_normal(len(padded), np.float32) * 10 ** (rng.uniform(-75, -50) / 20)
-    speaker, take = divmod(index, CLIPS_PER_SPEAKER)
-    with wave.open(str(folder / label / f"s{speaker:05}_{take}.wav"), "wb") as file:
+    return np.clip(padded + noise, -1, 1)
+
+
+def write_wav(path: Path, samples: NDArray[np.float64], rate: int) -> None:
+    """Write samples of full scale 1 as WAV of 16 bit."""
+    with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes(np.round(32767 * np.clip(padded + noise, -1, 1)).astype("<i2").tobytes())
+        file.setframerate(rate)
+        file.writeframes(np.round(32767 * samples).astype("<i2").tobytes())
 
 
 # Measuring
@@ -118,7 +128,7 @@ def run_stage(stage: str, folder: Path, tree: Path = REPOSITORY) -> dict[str, An
     assert child.stdout is not None
     said = child.stdout.read()
     if child.returncode:
-        raise SystemExit(f"{stage}: failed, see above")
+        raise SystemExit(f"{stage}: failed with status {child.returncode}, see above")
     found: dict[str, Any] = json.loads(said.splitlines()[-1])
     found["peak_mib"] = max(found["peak_mib"], round(together_kib / 1024, 1))
     return found

@@ -334,6 +334,22 @@ def threads_of_onnxruntime() -> list[Row]:
     ]
 
 
+def answered() -> Arrays:
+    """Return what the package answers to shipped recordings at 16 kHz: numbers, times, clips."""
+    import spoken_digits
+    from spoken_digits.audio import read_audio, resample, to_clip
+
+    recognizer, found = spoken_digits.load(), {}
+    for digit in range(10):
+        for file in sorted((ASSETS / "voices" / str(digit)).glob("*.flac"))[:3]:
+            samples = resample(*read_audio(file), 16_000)
+            answer = recognizer(samples, 16_000)
+            numbers = [*answer.probabilities, answer.score, answer.start_s, answer.end_s]
+            found[f"{digit} {file.name}"] = np.array(numbers)
+            found[f"{digit} {file.name}, clip"] = to_clip(samples, 16_000)
+    return found
+
+
 # --- Other processes: another release, or other instructions
 
 
@@ -350,6 +366,7 @@ def elsewhere(what: str, environment: Mapping[str, str]) -> Arrays:
 ARRAYS: dict[str, Callable[[], Arrays]] = {
     "recognized": recognized,
     "transcribed": transcribed,
+    "answered": answered,
     **{f"trained {name}": partial(once, name) for name in NETWORKS},
     **{f"scores {name}": partial(scores, name) for name in NETWORKS},
 }
@@ -388,6 +405,27 @@ def instructions() -> list[Row]:
             lambda name, kind=kind: elsewhere(f"{kind} {name}", AVX2),
         )
         rows.append(Row(differs, text, *found, why))
+    return rows
+
+
+def instructions_in_answers() -> list[Row]:
+    """Compare answers of the package over what numpy and OpenBLAS find in the processor."""
+    rows, avx512 = [], "X86_V4 AVX512_ICL AVX512_SPR"  # as numpy 2.4 calls them
+    for differs, environment in (
+        ("instructions of numpy: AVX512 or AVX2", {"NPY_DISABLE_CPU_FEATURES": avx512}),
+        (
+            "instructions of numpy: AVX512 or SSE4.2",
+            {"NPY_DISABLE_CPU_FEATURES": f"X86_V3 {avx512}"},
+        ),
+        ("kernels of OpenBLAS: of this processor or of Haswell", {"OPENBLAS_CORETYPE": "Haswell"}),
+    ):
+        found = compare(answered(), elsewhere("answered", environment))
+        why = (
+            "nothing that an answer is made of depends on them"
+            if found[0] == found[1]
+            else ("exponential and logarithm have other kernels")
+        )
+        rows.append(Row(differs, "answers and clips of 30 recordings", *found, why))
     return rows
 
 
@@ -454,6 +492,7 @@ MEASURES: dict[str, Callable[[], list[Row]]] = {
     "threads-evaluation": threads_in_evaluation,
     "batches-torch": batches_of_torch,
     "instructions": instructions,
+    "instructions-answers": instructions_in_answers,
     "batches-onnxruntime": batches_of_onnxruntime,
     "threads-onnxruntime": threads_of_onnxruntime,
     "releases-onnxruntime": list,  # of the folders that are given

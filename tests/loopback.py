@@ -17,7 +17,10 @@ def closed_port() -> int:
 
 @dataclasses.dataclass
 class Server:
-    """What the loopback server answers with, and the ranges that it was asked for."""
+    """What the loopback server answers with, and the ranges and paths that it was asked for.
+
+    Asked for a whole address, it is a proxy that knows one archive.
+    """
 
     content: bytes
     url: str = ""
@@ -28,6 +31,7 @@ class Server:
     pause_s: float = 0.0  # between two pieces of 16 KiB
     status: int = 200
     asked: list[str | None] = dataclasses.field(default_factory=list)
+    paths: list[str] = dataclasses.field(default_factory=list)
 
 
 @contextmanager
@@ -40,6 +44,7 @@ def serve(content: bytes, **behaviour) -> Iterator[Server]:
         def do_GET(self):
             asked = self.headers["Range"]
             state.asked.append(asked)
+            state.paths.append(self.path)
             self.close_connection = True
             start = int(asked[6:-1]) if asked and state.knows_ranges else 0
             size = len(state.content)
@@ -69,6 +74,10 @@ def serve(content: bytes, **behaviour) -> Iterator[Server]:
             if state.stall:
                 self.wfile.flush()
                 done.wait(10)
+
+        def do_CONNECT(self):  # a proxy that lets no one through
+            state.paths.append(self.path)
+            self.send_error(403, "not allowed here")
 
         def log_message(self, *_):
             pass

@@ -485,7 +485,7 @@ def test_custom_words_are_trained_and_the_model_printed(here, monkeypatch, capsy
 
 
 def test_corpus_fetch_prints_the_folder(monkeypatch, capsys):
-    monkeypatch.setattr(corpora, "fetch_corpus", lambda name, data: f"{data}/{name}")
+    monkeypatch.setattr(corpora, "fetch_corpus", lambda name, data, **_: f"{data}/{name}")
     assert main(["corpus", "fetch", "fsdd", "--data", "here"]) == 0
     assert capsys.readouterr().out == "here/fsdd\n"
 

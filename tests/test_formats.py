@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ import soundfile
 from made_files import decoded, encoded, replaced, syllables
 
 import spoken_digits
+from spoken_digits import formats
 from spoken_digits.formats import Decoder
 from spoken_digits.reading import AudioError, open_audio, read_audio
 
@@ -470,3 +473,74 @@ def test_integers_of_64_bits_are_refused():
     chunks += b"data" + struct.pack("<I", len(sound)) + sound
     with pytest.raises(AudioError, match="expected"):
         read_audio(b"RIFF" + struct.pack("<I", len(chunks)) + chunks)
+
+
+@dataclass
+class Frame:
+    """What is used of `av.AudioFrame`; of eight planes, PyAV 18.1.0 has one too many."""
+
+    kind: str
+    planes: list[bytes]
+    samples: int
+    is_planar: bool = True
+
+    @property
+    def format(self) -> SimpleNamespace:
+        packed = SimpleNamespace(name=self.kind)
+        return SimpleNamespace(name=f"{self.kind}p", packed=packed, is_planar=self.is_planar)
+
+
+@pytest.mark.parametrize("kind", ["<f4", "<f8", "<i2", "<i4", "|u1"])
+def test_eight_channels_are_taken_of_nine_planes(kind):
+    name = {"<f4": "flt", "<f8": "dbl", "<i2": "s16", "<i4": "s32", "|u1": "u8"}[kind]
+    samples = np.random.default_rng(0).integers(0, 100, (1_024, 8)).astype(kind)
+    padded = np.pad(samples, ((0, 32), (0, 0)))  # planes are longer than what they hold
+    planes = [padded[:, channel].tobytes() for channel in range(8)] + [b"not of this frame"]
+    np.testing.assert_array_equal(formats._samples(Frame(name, planes, 1_024), 8), samples)
+    packed = Frame(name, [padded.tobytes(), b"not of this frame"], 1_024, is_planar=False)
+    np.testing.assert_array_equal(formats._samples(packed, 8), samples)
+
+
+def test_more_than_eight_channels_are_refused(tmp_path):
+    samples = np.repeat(syllables(1)[None], 10, 0).T.reshape(1, -1)
+    with av.open(str(tmp_path / "ten.mka"), "w", format="matroska") as file:
+        track = file.add_stream("pcm_f32le", rate=8_000, layout="10c")
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "flt", "10c")
+        frame.sample_rate = 8_000
+        file.mux([*track.encode(frame), *track.encode(None)])
+    with pytest.raises(AudioError, match="10 channels; expected 1 to 8: keep the one"):
+        read_audio(tmp_path / "ten.mka")
+
+
+# Channels
+
+
+@pytest.mark.parametrize("codec", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize("count", [3, 4, 5, 6, 7])
+def test_channels_of_ogg_are_numbered_as_ffmpeg_does(codec, count):
+    # libsndfile numbers them as Vorbis does, the middle second: `channel=2` was another one than
+    # of the same sound in WAV, or on the page.
+    rng = np.random.default_rng(0)
+    levels = np.linspace(0.3, 0.05, count)  # that tell them apart
+    content = encoded(levels * rng.standard_normal((24_000, 1)) / 4, f"OGG/{codec}", 48_000)
+    with av.open(io.BytesIO(content)) as file:
+        expected = np.concatenate([each.to_ndarray() for each in file.decode(audio=0)], 1)
+    expected_rms = np.sqrt(np.square(expected[:, 4_800:19_200]).mean(axis=1))
+    found_rms = []
+    for channel in range(1, count + 1):
+        found, _ = read_audio(content, channel=channel)
+        found_rms.append(np.sqrt(np.square(found[4_800:19_200]).mean()))
+    np.testing.assert_allclose(found_rms, expected_rms, rtol=0.05)
+    is_as_in_the_file = np.argsort(found_rms)[::-1].tolist() == list(range(count))
+    assert is_as_in_the_file == (count == 4)
+
+
+def test_channels_of_opus_that_are_no_places_are_numbered_as_they_lie(tmp_path):
+    rng = np.random.default_rng(0)
+    samples = np.linspace(0.3, 0.05, 6) * rng.standard_normal((24_000, 1)) / 4
+    by_ffmpeg(tmp_path, samples, 48_000, {"x.ogg": "-c:a libopus -mapping_family 255 -b:a 600k"})
+    levels = []
+    for channel in range(1, 7):
+        found, _ = read_audio(tmp_path / "x.ogg", channel=channel)
+        levels.append(np.sqrt(np.square(found[4_800:19_200]).mean()))
+    np.testing.assert_allclose(levels, np.linspace(0.3, 0.05, 6) / 4, rtol=0.1)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ChannelComparison", "Mix"]
+__all__ = ["MAX_CHANNELS", "ChannelComparison", "Mix"]
 
 FloatArray = NDArray[np.float32]
+
+MAX_CHANNELS = 8  # more are samples whose axes were exchanged
 
 _FRAME_S = 0.03
 _MAX_DELAY_S = 0.05  # between two channels of one sound: 17 m, or a player's fault

@@ -12,6 +12,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spoken_digits.channels import MAX_CHANNELS
 from spoken_digits.containers import AudioError
 
 __all__ = ["Decoder", "open_compressed"]
@@ -33,6 +34,7 @@ _WITHOUT_DELAY = ("wmav1", "wmav2", "alac")
 # FFmpeg's own decoders of AMR stop where a recorder saved bits in a pause (DTX); OpenCORE's do not.
 _DECODERS = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
 _SKIP_MANUAL = 1 << 29  # AV_CODEC_FLAG2_SKIP_MANUAL
+_TYPES = {"dbl": "f8", "flt": "f4", "s32": "i4", "s16": "i2", "u8": "u1"}
 _MAX_PADDING = 2  # blocks of an AAC encoder behind the sound
 _MAGIC_BYTES = 4_096
 _MAGICS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
@@ -214,13 +216,12 @@ class Decoder:
                     damaged = True
                     at = f"{length / self.samplerate:.1f} s"
                     self._warn(f"is damaged at {at}; what was said there may be lost")
-                try:
-                    samples = frame.to_ndarray()
-                except ValueError:  # integers of 64 bits
-                    raise _DeclinedError(
-                        f"samples of FFmpeg's kind {frame.format.name} are not read"
-                    ) from None
-                block = _to_float(samples, count, frame.format.is_planar)
+                if count > MAX_CHANNELS:
+                    raise AudioError(
+                        f"{self._name}: {count} channels; expected 1 to {MAX_CHANNELS}: "
+                        "keep the one with the speech"
+                    )
+                block = _to_float(_samples(frame, count))
                 length += len(block)
                 yield block
         except self._error as error:
@@ -262,9 +263,24 @@ class Decoder:
         return int(duration * ratio) if duration and ratio in (1, 2) else None  # 2 of HE-AAC
 
 
-def _to_float(samples: NDArray[Any], count: int, is_planar: bool) -> FloatArray:
-    """Convert a frame of FFmpeg to (L, C) float32, full scale 1."""
-    samples = samples.T if is_planar else samples.reshape(-1, count)
+def _samples(frame: Any, count: int) -> NDArray[Any]:
+    """Return what a frame of so many channels holds, (L, C), of FFmpeg's type.
+
+    Not by PyAV's `to_ndarray`, which takes one plane too many where there are eight (18.1.0): the
+    process ends.
+    """
+    kind = frame.format.packed.name
+    if kind not in _TYPES:  # integers of 64 bits
+        raise _DeclinedError(f"samples of FFmpeg's kind {frame.format.name} are not read")
+    is_planar = frame.format.is_planar
+    size = frame.samples if is_planar else frame.samples * count
+    planes = frame.planes[: count if is_planar else 1]
+    values = np.stack([np.frombuffer(plane, _TYPES[kind], size) for plane in planes])
+    return values.T if is_planar else values.reshape(-1, count)
+
+
+def _to_float(samples: NDArray[Any]) -> FloatArray:
+    """Convert samples of FFmpeg's type to float32, full scale 1."""
     floats: FloatArray
     # Of 64 bits: what is infinite or no number is refused by who reads it, without a warning here.
     with np.errstate(over="ignore", invalid="ignore"):

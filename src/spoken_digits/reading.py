@@ -20,7 +20,7 @@ from typing import IO, Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spoken_digits.channels import ChannelComparison, Mix
+from spoken_digits.channels import MAX_CHANNELS, ChannelComparison, Mix
 from spoken_digits.containers import AudioError, Pcm, Piece, View, find_parts, has_header
 
 __all__ = [
@@ -47,7 +47,6 @@ MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4_000, 192_000  # Hz
 MAX_DURATION_S = 30.0  # of a recording in which one digit is looked for
 MAX_PIPED_BYTES = 1 << 32  # as much as a WAV holds
 
-_MAX_CHANNELS = 8  # more are samples whose axes were exchanged
 _MAX_AMPLITUDE = 2.0**32  # floats on the scale of integers pass; beyond, powers would overflow
 _INTEGERS = {"uint8": (128, 128), "int16": (0, 2**15), "int32": (0, 2**31)}  # zero, full scale
 _READ_FRAMES = 1 << 16
@@ -73,6 +72,13 @@ _HEADERLESS: dict[str, Subtype | None] = {
     **{".gsm": "gsm", ".g711": None},
 }
 _HEADERLESS_RATE = 8_000
+# Where Ogg has each channel of WAV's order (FL FR FC LFE BL BR SL SR), by their number: Vorbis I,
+# 4.3.9; RFC 7845, 5.1.1.2. libsndfile gives them as they lie in the file; FFmpeg and browsers do
+# not.
+_OGG_ORDERS = {
+    **{3: (0, 2, 1), 5: (0, 2, 1, 3, 4), 6: (0, 2, 1, 5, 3, 4)},
+    **{7: (0, 2, 1, 6, 5, 3, 4), 8: (0, 2, 1, 7, 5, 6, 3, 4)},
+}
 
 
 class AudioWarning(UserWarning):
@@ -111,7 +117,7 @@ class Encoding:
             "subtype": (self.subtype in _SAMPLE_BYTES, f"one of {', '.join(_SAMPLE_BYTES)}"),
             "sample_rate": (isinstance(self.sample_rate, int), "a whole number, in Hz"),
             "byte_order": (self.byte_order in ("little", "big"), "little or big"),
-            "channels": (self.channels in range(1, _MAX_CHANNELS + 1), f"1 to {_MAX_CHANNELS}"),
+            "channels": (self.channels in range(1, MAX_CHANNELS + 1), f"1 to {MAX_CHANNELS}"),
         }
         for name, (is_valid, said) in expected.items():
             if not is_valid:
@@ -614,7 +620,9 @@ def _decoder(view: View, encoding: Encoding | None, name: str, warnings: list[st
     buffered = io.BufferedReader(view, _BUFFER_BYTES)  # libsndfile reads headers byte by byte
     import soundfile  # late: it takes a tenth of a second, and not all need it
 
+    order = None
     if encoding is None:
+        head = buffered.peek()
         try:
             file = soundfile.SoundFile(buffered)
         except soundfile.LibsndfileError:
@@ -623,6 +631,8 @@ def _decoder(view: View, encoding: Encoding | None, name: str, warnings: list[st
             if compressed := open_compressed(buffered, name, warnings):
                 return compressed
             raise
+        if file.format == "OGG" and not _is_without_order(head):
+            order = _OGG_ORDERS.get(file.channels)
     else:
         file = soundfile.SoundFile(
             buffered,
@@ -634,12 +644,24 @@ def _decoder(view: View, encoding: Encoding | None, name: str, warnings: list[st
         )
     # soundfile would seek after each block, which fails at the end of a FLAC of unknown length.
     file.seekable = lambda: False
+    if order:
+        file.order = list(order)
     return file
+
+
+def _is_without_order(head: bytes) -> bool:
+    """Return whether the first page of Ogg is of Opus whose channels are no places of loudspeakers.
+
+    Its mapping family tells: of 0 and 1 they are (RFC 7845, 5.1.1).
+    """
+    at = head.find(b"OpusHead") + 18
+    return at >= 18 and head[at : at + 1] > b"\1"
 
 
 def _read_part(file: Any, name: str) -> Iterator[FloatArray]:
     """Yield checked (L, C) blocks up to the end; where a header states the length, that many."""
     count, frames = 0, int(file.frames)
+    order = getattr(file, "order", None)
     if file.subtype.startswith("MPEG"):  # estimated; `find_parts` has counted what the file holds
         frames = _OPEN_LENGTH
     # Not file.blocks: where a file ends early, it yields memory that was never written.
@@ -648,7 +670,7 @@ def _read_part(file: Any, name: str) -> Iterator[FloatArray]:
         if not len(block):
             break
         count += len(block)
-        yield _to_float(block, name)
+        yield _to_float(block if order is None else block[:, order], name)
     if not count:
         _to_float(np.empty(0, np.float32), name)  # raises
     if count < frames < _OPEN_LENGTH:
@@ -690,10 +712,10 @@ def _decoding(name: str) -> Iterator[None]:
 
 def _to_float(samples: NDArray[np.generic], name: str) -> FloatArray:
     """Check (L,) or (L, C) samples of any accepted type; return them as float32."""
-    if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > _MAX_CHANNELS):
+    if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > MAX_CHANNELS):
         raise AudioError(
             f"{name}: samples of shape {samples.shape}; expected (L,) or (L, channels) with "
-            f"1 to {_MAX_CHANNELS} channels: transpose them?"
+            f"1 to {MAX_CHANNELS} channels: transpose them?"
         )
     if samples.size == 0:
         raise AudioError(f"{name}: no samples; expected a recording of speech: record it again")

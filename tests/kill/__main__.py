@@ -273,7 +273,9 @@ def _fill(bench: Bench, where: float, report: Report) -> tuple[Child, str | None
         if mounted:  # its files go on in the folder itself
             copy = bench.folder.with_name("copy")
             shutil.copytree(bench.folder, copy)
-            subprocess.run(["umount", bench.folder], check=True)
+            # Workers whose parent has ended go on for a moment, in this folder.
+            if not wait_for(lambda: _unmount(bench.folder), LEFT_S):
+                raise RuntimeError(f"{bench.folder}: still in use {LEFT_S:g} s after the study")
             shutil.copytree(copy, bench.folder, dirs_exist_ok=True)
             shutil.rmtree(copy)
 
@@ -282,6 +284,11 @@ def _mount(folder: Path, size: int) -> bool:
     if os.geteuid():
         return False
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def _unmount(folder: Path) -> bool:
+    command = ["umount", str(folder)]
     return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 

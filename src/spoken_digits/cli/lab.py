@@ -290,7 +290,7 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.corpus:
         return _train_custom_words(arguments)
     name, config = _configure(arguments, "train", _overrides(arguments))
-    return _run(name, config, arguments, export=arguments.export)
+    return _run(name, config, arguments, _corpus_of(arguments), export=arguments.export)
 
 
 def _train_custom_words(arguments: argparse.Namespace) -> int:
@@ -311,7 +311,7 @@ def _train_custom_words(arguments: argparse.Namespace) -> int:
 
 def _pretrain(arguments: argparse.Namespace) -> int:
     name, config = _configure(arguments, "pretrain", _overrides(arguments))
-    return _run(name, config, arguments)
+    return _run(name, config, arguments, _corpus_of(arguments))
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -326,6 +326,13 @@ def _configure(
     from spoken_digits.lab.studies.tasks import read_task
 
     return read_task(arguments.recipe, task, given)
+
+
+def _corpus_of(arguments: argparse.Namespace) -> str:
+    """Return the name of the corpus that the recipe is for; "" for the best at hand."""
+    from spoken_digits.lab.studies.tasks import corpus_of
+
+    return corpus_of(arguments.recipe)
 
 
 def _run(

@@ -31,6 +31,10 @@ def add_verbs(verbs: Any) -> None:
     add_data(verb)
     verb = add_verb(actions, "fetch", _corpus_fetch, "download a corpus and check it", "train")
     verb.add_argument("name", metavar="NAME", help="a corpus of the list")
+    text = "address of the same archive elsewhere; proxies are taken from the environment"
+    verb.add_argument("--mirror", metavar="URL", help=text)
+    text = "of the archive (default: the published one, where there is one)"
+    verb.add_argument("--sha256", metavar="HEX", help=text)
     add_data(verb)
     text = "read every recording and report what is wrong; status 1 if anything is"
     verb = add_verb(actions, "check", _corpus_check, text, "train")
@@ -101,14 +105,18 @@ def _corpus_list(arguments: argparse.Namespace) -> int:
 def _corpus_fetch(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.data.corpora import fetch_corpus
 
-    print(fetch_corpus(arguments.name, arguments.data))
+    print(
+        fetch_corpus(
+            arguments.name, arguments.data, mirror=arguments.mirror, sha256=arguments.sha256
+        )
+    )
     return 0
 
 
 @quiet_libraries()
 def _corpus_check(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.data import validate
-    from spoken_digits.lab.data.corpora import CORPORA, CorpusError, find_corpus, read_corpus
+    from spoken_digits.lab.data.corpora import CORPORA, CorpusError, find_corpus, scan_corpus
     from spoken_digits.lab.data.utterances import is_transcribed, scan_utterances
 
     names = arguments.names or [name for name in CORPORA if find_corpus(name, arguments.data)]
@@ -120,17 +128,17 @@ def _corpus_check(arguments: argparse.Namespace) -> int:
                 problems = validate.check_utterances(utterances, faults)
                 held = str(validate.summarize_utterances(utterances))
             else:
-                clips = read_corpus(name, arguments.data)
-                problems = (*validate.check_corpus(clips), *validate.check_files(name))
+                clips, faults = scan_corpus(name, arguments.data)
+                problems = (*validate.check_corpus(clips, faults), *validate.check_files(name))
                 held = str(validate.summarize_corpus(clips))
         except CorpusError as error:
             status = complain(str(error))
             continue
         for problem in problems:
             print(f"{problem.file or name}: {problem.kind}: {problem.detail}")
-        count = f"{len(problems) or 'no'} problem{'s' * (len(problems) != 1)}"
-        print(f"{name}: {held}; {count}")
-        status = 1 if problems else status
+        severe = sum(problem.severe for problem in problems)
+        print(f"{name}: {held}; {severe or 'no'} problem{'s' * (severe != 1)}")
+        status = 1 if severe else status
     return status
 
 

@@ -258,6 +258,7 @@ def write_environment(
     parameters: int,
     conditions: typing.Sequence[str] = (),
     extra: DataRecord | None = None,
+    unlabelled: DataRecord | None = None,
 ) -> None:
     """Write `environment.json`: what was computed, from what, by what, where and for how long.
 
@@ -267,8 +268,8 @@ def write_environment(
         Of the run.
     task
         Its kind.
-    data, extra
-        Its recordings, and those that joined for training alone.
+    data, extra, unlabelled
+        Its recordings, those that joined for training, and those that joined for pre-training.
     labels
         Names of the network's classes, in their order.
     device
@@ -293,6 +294,7 @@ def write_environment(
             "conditions": list(conditions),
             "data": data.to_dict(),
             **({"extra": extra.to_dict()} if extra else {}),
+            **({"unlabelled": unlabelled.to_dict()} if unlabelled else {}),
         },
     )
 

@@ -10,6 +10,7 @@ import { UserError } from "./audio.js";
 
 const MAX_BYTES = 40e6; // of what the browser decodes, which it does only whole
 const MAX_CHANNELS = 8;
+const OPUS_RATE = 48000; // of what its decoder gives, whatever was recorded
 const MAX_FRAME_BYTES = 1 << 17; // of FLAC, of up to 4,608 samples of 8 channels
 const MIN_RATE = 4000;
 const MAX_RATE = 192000;
@@ -22,6 +23,8 @@ const TAGS = ["TAG", "APETAGEX", "LYRICSBEGIN"]; // what may follow the sound
 const EXTENSIBLE = 0xfffe;
 /** @type {Record<number, [Sound["encoding"], number[]]>} by format, and its bytes of a sample */
 const ENCODINGS = { 1: ["pcm", [1, 2, 3, 4]], 3: ["float", [4, 8]], 6: ["alaw", [1]], 7: ["ulaw", [1]] };
+// Tags of AAC in WAV: Chromium 156 takes it, and gives 0.16 s of what was 1.7.
+const AAC_IN_WAV = [0xff, 0x1610, 0x4143, 0x706d, 0xa106];
 /** Formats that a browser may not read, by how a file begins. @type {[string, string][]} */
 const OTHERS = [
   ["FORM", "AIFF"], ["caff", "CAF"], [".snd", "AU"], ["riff", "Wave64"], ["#!AMR", "AMR"],
@@ -47,6 +50,7 @@ const OTHERS = [
  * @property {Blob} blob what is to be decoded
  * @property {number} seconds that a header declares, beyond which nothing says what is missing; 0
  *   where it says nothing
+ * @property {number} rate Hz, as a header declares it; 0 where it says nothing
  */
 
 /** @typedef {{parts: Part[], warnings: string[], kind: string}} Layout kind: what it is called */
@@ -80,7 +84,7 @@ export async function findParts(file) {
   if (head.slice(4, 8) === "ftyp") return walkMp4(bytes, lead, file.name);
   if (head.startsWith("\x1a\x45\xdf\xa3")) return walkWebm(bytes, lead, file.name);
   const other = OTHERS.find(([magic]) => head.startsWith(magic));
-  const whole = { parts: [encoded(bytes, lead)], warnings: [], kind: other?.[1] ?? "" };
+  const whole = { parts: [encoded(bytes, lead, 0)], warnings: [], kind: other?.[1] ?? "" };
   return (other ? null : walkMpeg(bytes, lead, file.name)) ?? whole;
 }
 
@@ -123,9 +127,12 @@ function text(bytes, at = 0, count = bytes.byteLength) {
   return String.fromCharCode(...new Uint8Array(bytes.buffer, bytes.byteOffset + begin, length));
 }
 
-/** @param {Uint8Array<ArrayBuffer>} bytes @param {number} at @param {number} [stop] @returns {Part} */
-function encoded(bytes, at, stop = bytes.length, seconds = 0) {
-  return { sound: null, blob: new Blob([bytes.subarray(at, stop)]), seconds };
+/**
+ * @param {Uint8Array<ArrayBuffer>} bytes @param {number} at @param {number} rate @param {number} [stop]
+ * @param {number} [seconds] @returns {Part}
+ */
+function encoded(bytes, at, rate, stop = bytes.length, seconds = 0) {
+  return { sound: null, blob: new Blob([bytes.subarray(at, stop)]), seconds, rate };
 }
 
 /** @param {DataView} head 10 bytes @returns {number} bytes of an ID3v2 tag, 0 where none begins */
@@ -155,7 +162,7 @@ async function walkWav(window, start) {
   while (start < window.size) {
     const found = await wavPart(window, start);
     if (!found) return null;
-    const { sound, at, declared, little } = found;
+    const { sound, rate, at, declared, little } = found;
     const present = window.size - at;
     let bytes = declared ?? present;
     let stop = window.size;
@@ -187,7 +194,7 @@ async function walkWav(window, start) {
       sound.frames = Math.floor(bytes / (sound.width * sound.channels));
       checkSound(sound, name);
     }
-    parts.push({ sound, blob: window.file.slice(start, stop), seconds: 0 });
+    parts.push({ sound, blob: window.file.slice(start, stop), seconds: 0, rate });
     start = stop;
   }
   return { parts, warnings, kind: parts.every((part) => part.sound) ? "WAV" : "compressed WAV" };
@@ -195,13 +202,15 @@ async function walkWav(window, start) {
 
 /**
  * @param {Window} window @param {number} start
- * @returns {Promise<{sound: Sound | null, at: number, declared: number | null, little: boolean}
- *   | null>} where the sound begins, and its bytes, null where a header leaves them open
+ * @returns {Promise<{sound: Sound | null, rate: number, at: number, declared: number | null,
+ *   little: boolean} | null>} where the sound begins, and its bytes, null where a header leaves them
+ *   open
  */
 async function wavPart(window, start) {
   const kind = text(await window.at(start, 4));
   const little = kind !== "RIFX";
   let sound = null;
+  let rate = 0;
   let hasFormat = false;
   let long = null;
   for (let at = start + 12; at + 8 <= window.size; ) {
@@ -212,7 +221,14 @@ async function wavPart(window, start) {
       long = Number(chunk.getBigUint64(16, little));
     }
     if (name === "fmt " && size >= 16 && chunk.byteLength >= 24) {
+      if (AAC_IN_WAV.includes(chunk.getUint16(8, little))) {
+        throw new UserError(
+          `${window.file.name}: WAV with AAC, which browsers do not read whole; expected WAV of ` +
+            "PCM, FLAC, MP3 or Ogg: convert it",
+        );
+      }
       [hasFormat, sound] = [true, readFormat(chunk, size, little)];
+      rate = chunk.getUint32(12, little);
     }
     if (name === "data") {
       if (!hasFormat) return null;
@@ -220,7 +236,7 @@ async function wavPart(window, start) {
       if (long !== null && size === 0xffffffff) declared = long;
       else if (size >= STREAMED && size > window.size - at - 8) declared = null;
       if (sound) sound.start = at + 8;
-      return { sound, at: at + 8, declared, little };
+      return { sound, rate, at: at + 8, declared, little };
     }
     at += 8 + size + (size % 2);
   }
@@ -321,9 +337,35 @@ function walkOgg(bytes, start, name) {
     at = end;
   }
   if (opened.size) throw truncated(name, "the last page of its stream is missing");
-  const parts = starts.map((first, i) => encoded(bytes, first, starts[i + 1]));
+  const parts = starts.map((first, i) => {
+    return encoded(bytes, first, oggRate(bytes, first), starts[i + 1]);
+  });
   const warnings = gaps ? ["lacks pages in the middle; what was said there is lost"] : [];
+  const channels = Math.max(...starts.map((first) => vorbisChannels(bytes, first)));
+  if (channels > 2) {
+    warnings.push(
+      `holds Vorbis of ${channels} channels, which Chromium decodes wrong (156): convert it to ` +
+        "WAV or FLAC",
+    );
+  }
   return { parts, warnings, kind: "Ogg" };
+}
+
+/** @param {Uint8Array} bytes @param {number} page the first of a stream @returns {number} 0 if none */
+function vorbisChannels(bytes, page) {
+  const at = page + 27 + bytes[page + 26];
+  return text(bytes, at, 7) === "\x01vorbis" && at + 12 <= bytes.length ? bytes[at + 11] : 0;
+}
+
+/** @param {Uint8Array<ArrayBuffer>} bytes @param {number} page the first of a stream @returns {number} Hz */
+function oggRate(bytes, page) {
+  const at = page + 27 + bytes[page + 26];
+  const view = new DataView(bytes.buffer);
+  const head = text(bytes, at, 8);
+  if (at + 40 > bytes.length) return 0;
+  if (head.startsWith("\x7fFLAC")) return view.getUint32(at + 27) >>> 12;
+  if (head.startsWith("\x01vorbis")) return view.getUint32(at + 12, true);
+  return head === "OpusHead" ? OPUS_RATE : 0;
 }
 
 /** @param {Uint8Array} bytes @param {number[]} wanted @param {number} at @returns {number} or its end */
@@ -371,9 +413,9 @@ function walkFlac(bytes, start, name) {
     if (!samples && !endsWithFrame(bytes.subarray(at, starts[i + 1]))) {
       throw truncated(name, "its last frame is not whole");
     }
-    return encoded(bytes, at, starts[i + 1], rate ? samples / rate : 0);
+    return encoded(bytes, at, rate, starts[i + 1], rate ? samples / rate : 0);
   });
-  return { parts: parts.length ? parts : [encoded(bytes, start)], warnings: [], kind: "FLAC" };
+  return { parts: parts.length ? parts : [encoded(bytes, start, 0)], warnings: [], kind: "FLAC" };
 }
 
 /**
@@ -393,7 +435,10 @@ function walkMp4(bytes, start, name) {
       throw truncated(name, `${count(at - bytes.length)} of ${count(size)} bytes are missing`);
     }
   }
-  return { parts: [encoded(bytes, start)], warnings: [], kind: "MP4" };
+  // The first entry of the table of sample descriptions; of one for video this is no rate of sound.
+  const entry = find(bytes, [0x73, 0x74, 0x73, 0x64], start) + 12;
+  const rate = entry + 34 <= bytes.length ? view.getUint16(entry + 32) : 0;
+  return { parts: [encoded(bytes, start, rate)], warnings: [], kind: "MP4" };
 }
 
 /**
@@ -413,7 +458,7 @@ function walkWebm(bytes, start, name) {
       throw truncated(name, `${count(at - bytes.length)} of ${count(size)} bytes are missing`);
     }
   }
-  return { parts: [encoded(bytes, start)], warnings: [], kind: "WebM" };
+  return { parts: [encoded(bytes, start, 0)], warnings: [], kind: "WebM" };
 }
 
 /** MPEG audio: kbit/s by (MPEG 1?, layer), from index 1 on. @type {Record<string, number[]>} */
@@ -430,8 +475,9 @@ const MPEG_RATES = [44100, 48000, 32000];
 /**
  * The header of a frame of MPEG audio; `_mpeg_frame` in Python.
  * @param {Uint8Array} bytes @param {number} at
- * @returns {{size: number, samples: number, stream: string, index: number} | null} bytes; of each
- *   channel; what all frames of a stream share; where an index would lie in the first of them
+ * @returns {{size: number, samples: number, hz: number, stream: string, index: number} | null} bytes;
+ *   of each channel; their rate; what all frames of a stream share; where an index would lie in the
+ *   first of them
  */
 function mpegFrame(bytes, at) {
   if (at + 4 > bytes.length || bytes[at] !== 0xff || bytes[at + 1] < 0xe0) return null;
@@ -448,7 +494,7 @@ function mpegFrame(bytes, at) {
   const slot = layer === 1 ? 4 : 1; // bytes, of which a frame's size is a multiple
   const size = (Math.floor(((samples / 8 / slot) * bits) / hz) + ((bytes[at + 2] >> 1) & 1)) * slot;
   const side = isMpeg1 ? (isMono ? 17 : 32) : isMono ? 9 : 17;
-  return { size, samples, stream: `${version} ${layer} ${rate} ${isMono}`, index: 4 + side };
+  return { size, samples, hz, stream: `${version} ${layer} ${rate} ${isMono}`, index: 4 + side };
 }
 
 /** @param {Uint8Array} bytes @param {number} at @returns {boolean} whether frames of a stream follow */
@@ -488,7 +534,7 @@ function walkMpeg(bytes, start, name) {
   let skipped = bytes.subarray(start, at).some(Boolean);
   let isIncomplete = false;
   /**
-   * @type {{start: number, stop: number, count: number, samples: number, stream: string,
+   * @type {{start: number, stop: number, count: number, samples: number, hz: number, stream: string,
    *   declared: number | null, field: number}[]} declared frames, and where they are declared
    */
   const streams = [];
@@ -533,7 +579,7 @@ function walkMpeg(bytes, start, name) {
       new DataView(bytes.buffer).setUint32(field, held); // or a browser may stop there
     }
   });
-  const parts = streams.filter((one) => one.count).map((one) => encoded(bytes, one.start, one.stop));
+  const parts = streams.filter((one) => one.count).map((one) => encoded(bytes, one.start, one.hz, one.stop));
   return { parts, warnings, kind: "MP3" };
 }
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+from made_corpora import published_side, write_audiomnist, write_speech_commands
 
+from spoken_digits.cli import main
 from spoken_digits.lab.data.corpora import (
     CORPORA,
     DIGITS,
@@ -21,6 +23,7 @@ from spoken_digits.lab.data.corpora import (
     find_corpus,
     read_corpus,
     read_synthetic,
+    scan_corpus,
 )
 from spoken_digits.lab.data.validate import check_corpus, summarize_corpus
 
@@ -182,6 +185,103 @@ def test_a_name_outside_the_layout_names_file_and_layout(tmp_path, name, file):
         read_corpus(source, tmp_path)
 
 
+# Where several files do not fit
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("fsdd", "recordings/1_theo_0.wav", ["recordings/1-theo.wav", "recordings/x_theo_0.wav"]),
+        ("audiomnist", "data/01/1_01_0.wav", ["data/01/1_02_0.wav", "data/01/ten_01_0.wav"]),
+        ("speech_commands", "yes/a_nohash_0.wav", ["no/a_0.wav", "yes/a_nohash_x.wav"]),
+        ("mine", "7/anna_0.wav", ["7/anna.wav", "8/bert.flac"]),
+    ],
+)
+def test_check_names_every_odd_file_and_reads_the_others(tmp_path, capsys, name, good, bad):
+    folder = tmp_path / name
+    for file in (good, *bad):
+        write(folder / file)
+    with pytest.raises(CorpusError, match=re.escape(f"{folder}/{bad[0]}: ") + r".* \(and 1 more"):
+        read_corpus(folder)
+    assert main(["corpus", "check", str(folder)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    named = [line for line in lines if ": name: " in line]
+    assert [line.split(": ")[0] for line in named] == [str(folder / file) for file in bad]
+    assert all(re.search(r"expected .*; rename it or", line) for line in named)
+    assert lines[-1].startswith(f"{folder}: 1 clips, 1 speakers, 1 labels")
+
+
+def test_check_lists_a_folder_in_which_nothing_fits(tmp_path, capsys):
+    write(tmp_path / "mine" / "7" / "anna.wav")
+    assert main(["corpus", "check", str(tmp_path / "mine")]) == 1
+    out = capsys.readouterr().out
+    assert "7/anna.wav: name: unexpected name, expected <label>/<speaker>_<take>" in out
+    assert "0 clips" in out
+
+
+# Published corpora that are incomplete
+
+
+def test_the_sides_of_speech_commands_are_those_of_its_lists(tmp_path):
+    write_speech_commands(tmp_path / "speech_commands")
+    clips, faults = scan_corpus("speech_commands", tmp_path)
+    assert len(clips) == 35 * 8
+    assert {clip.split for clip in clips} == {"training", "validation", "testing"}
+    assert all(clip.split == published_side(clip.speaker) for clip in clips)
+    (size,) = faults
+    assert (size.kind, size.severe) == ("files", False)
+    assert size.detail.startswith("280 recordings, expected 105,829")
+
+
+@pytest.mark.parametrize("missing", [["testing"], ["validation", "testing"]])
+def test_without_both_lists_no_side_is_known_and_check_says_so(tmp_path, capsys, missing):
+    folder = write_speech_commands(tmp_path / "speech_commands", 0, 1, 1)
+    for side in missing:
+        (folder / f"{side}_list.txt").unlink()
+    assert {clip.split for clip in read_corpus(folder)} == {None}
+    assert main(["corpus", "check", "speech_commands", "--data", str(tmp_path)]) == 1
+    names = " and no ".join(f"{side}_list.txt" for side in missing)
+    said = f"{folder}: files: no {names}, expected beside the folders of words"
+    assert said in capsys.readouterr().out
+
+
+def test_what_lists_name_and_is_not_there_is_counted(tmp_path):
+    folder = write_speech_commands(tmp_path / "speech_commands")
+    tested = sorted((folder / "testing_list.txt").read_text().split())
+    for path in tested[3:5]:
+        (folder / path).unlink()
+    missing, _ = scan_corpus(folder)[1]
+    both = sum(
+        len((folder / f"{s}_list.txt").read_text().split()) for s in ("testing", "validation")
+    )
+    said = f"2 of the {both} recordings on its lists are missing, the first {tested[3]}; "
+    assert missing.detail.startswith(said)
+
+
+def test_a_list_that_is_no_text_is_named(tmp_path):
+    folder = write_speech_commands(tmp_path / "speech_commands", 0, 0, 1)
+    (folder / "testing_list.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(CorpusError, match=r"testing_list\.txt: no text .*expected UTF-8"):
+        read_corpus(folder)
+
+
+def test_missing_and_incomplete_speakers_of_audiomnist_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("spoken_digits.lab.data.corpora.AUDIOMNIST_CLIPS", 10)
+    folder = write_audiomnist(tmp_path / "audiomnist")
+    assert [fault.detail[:30] for fault in scan_corpus(folder)[1]] == [
+        "600 recordings, expected 30,00"
+    ]
+    for file in (folder / "data" / "17").iterdir():
+        file.unlink()
+    (folder / "data" / "03" / "0_03_0.wav").unlink()
+    absent, short, _ = scan_corpus("audiomnist", tmp_path)[1]
+    assert (absent.file, short.file) == (folder / "data", folder / "data" / "03")
+    assert absent.detail == "no recordings of 1 speakers of 60: 17"
+    assert short.detail.startswith("9 recordings, expected 10")
+    assert not absent.severe
+    assert not short.severe
+
+
 def test_a_table_of_ones_own_finds_files_beside_it(tmp_path):
     write(tmp_path / "sounds" / "a.wav")
     write(tmp_path / "sounds" / "b.wav")
@@ -322,7 +422,12 @@ def test_fsdd_is_whole_and_sound(data_root):
         for digit in DIGITS
         for speaker in ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
     }
-    assert check_corpus(clips) == ()
+    found = check_corpus(clips)
+    assert [each for each in found if each.severe] == []
+    assert {each.kind: each.detail.rpartition(": ")[2] for each in found} == {
+        "cut": "453 of 3,000 clips, nicolas 27%, theo 25%, jackson 20%, ...",
+        "offset": "1 of 6 speakers, nicolas 0.7%",
+    }
 
 
 def test_the_original_split_tests_on_503_clips(data_root):

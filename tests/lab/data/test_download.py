@@ -1,7 +1,11 @@
 import dataclasses
 import hashlib
 import io
+import os
+import re
 import socket
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -23,6 +27,7 @@ from spoken_digits.lab.data.corpora import (
 )
 from spoken_digits.lab.data.download import PATIENCE_S
 
+SPEAKERS = ("01", "60")
 FSDD_NAMES = [f"{digit}_{speaker}_0.wav" for digit in "012" for speaker in ("theo", "lucas")]
 
 
@@ -33,15 +38,19 @@ def wav_bytes(seed: int = 0) -> bytes:
     return stream.getvalue()
 
 
-def archive(names: list[str] = FSDD_NAMES, extra: dict[str, bytes] | None = None) -> bytes:
-    members = {f"fsdd-1.0.10/recordings/{name}": wav_bytes(i) for i, name in enumerate(names)}
+def tar_of(members: dict[str, bytes]) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
-        for name, content in (members | {"fsdd-1.0.10/fsdd.py": b"1/0"} | (extra or {})).items():
+        for name, content in members.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return stream.getvalue()
+
+
+def archive(names: list[str] = FSDD_NAMES, extra: dict[str, bytes] | None = None) -> bytes:
+    members = {f"fsdd-1.0.10/recordings/{name}": wav_bytes(i) for i, name in enumerate(names)}
+    return tar_of(members | {"fsdd-1.0.10/fsdd.py": b"1/0"} | (extra or {}))
 
 
 @pytest.fixture
@@ -285,6 +294,152 @@ def test_a_name_server_that_does_not_answer_is_given_up(fetch, monkeypatch):
         fetch("http://corpus.invalid/")
     assert time.monotonic() - started < 3
     released.set()
+
+
+# AudioMNIST and Speech Commands
+
+
+def below(folder: Path) -> list[str]:
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+
+
+AUDIOMNIST = tar_of(
+    {
+        **{
+            f"AudioMNIST-x/data/{s}/{d}_{s}_0.wav": wav_bytes(int(s + d))
+            for s in SPEAKERS
+            for d in "09"
+        },
+        "AudioMNIST-x/data/audioMNIST_meta.txt": b"{}",
+        "AudioMNIST-x/data/36/notes.txt": b"-",
+        "AudioMNIST-x/LICENSE": b"MIT",
+        "AudioMNIST-x/preprocess_data.py": b"1/0",
+    }
+)
+COMMANDS = {
+    **{f"./{word}/0a_nohash_{k}.wav": wav_bytes(k) for k, word in enumerate(("yes", "zero"))},
+    "./_background_noise_/pink_noise.wav": wav_bytes(9),
+    "./validation_list.txt": b"yes/0a_nohash_0.wav\n",
+    "./testing_list.txt": b"",
+    "./LICENSE": b"CC",
+    "./README.md": b"-",
+    "./.DS_Store": b"-",
+}
+
+
+def test_the_30000_names_of_audiomnist_are_wanted_and_no_other():
+    names = [
+        f"AudioMNIST-master/data/{folder}/{digit}_{speaker:02}_{take:{width}}.wav"
+        for speaker, digit, take, width in product(range(63), range(11), range(52), ("", "02"))
+        for folder in (f"{speaker:02}", "41")
+    ]
+    wanted = {name for name in names if CORPORA["audiomnist"].wanted.search(name)}
+    assert len(wanted) == CORPORA["audiomnist"].clips == 30_000
+
+
+def known(monkeypatch, name: str, **changes) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setitem(CORPORA, name, dataclasses.replace(CORPORA[name], **changes))
+
+
+def test_audiomnist_comes_in_its_layout_and_its_sha256_is_told(tmp_path, monkeypatch, capsys):
+    known(monkeypatch, "audiomnist", clips=4)
+    with serve(AUDIOMNIST) as server:
+        folder = fetch_corpus("audiomnist", tmp_path, mirror=server.url)
+    assert below(folder) == [
+        *("LICENSE", "data/01/0_01_0.wav", "data/01/9_01_0.wav"),
+        *("data/60/0_60_0.wav", "data/60/9_60_0.wav", "data/audioMNIST_meta.txt"),
+    ]
+    assert hashlib.sha256(AUDIOMNIST).hexdigest() in capsys.readouterr().err
+
+
+def test_speech_commands_comes_with_its_lists_and_noises(tmp_path, monkeypatch, capsys):
+    content = tar_of(COMMANDS)
+    known(
+        monkeypatch, "speech_commands", clips=2, archive_sha256=hashlib.sha256(content).hexdigest()
+    )
+    with serve(content) as server:
+        folder = fetch_corpus("speech_commands", tmp_path, mirror=server.url, progress=False)
+    assert below(folder) == sorted(name[2:] for name in COMMANDS if "DS_Store" not in name)
+    assert capsys.readouterr().err == ""
+
+
+def test_speech_commands_without_a_list_is_not_the_published_one(tmp_path, monkeypatch):
+    content = tar_of({name: c for name, c in COMMANDS.items() if "testing" not in name})
+    known(monkeypatch, "speech_commands", clips=2, archive_sha256=None)
+    with serve(content) as server, pytest.raises(CorpusError, match=r"\(no testing_list\.txt\)"):
+        fetch_corpus("speech_commands", tmp_path, mirror=server.url)
+    assert below(tmp_path) == []
+
+
+def test_the_archive_of_speech_commands_is_the_one_that_its_publisher_names(tmp_path, monkeypatch):
+    known(monkeypatch, "speech_commands", clips=2)
+    with (
+        serve(tar_of(COMMANDS)) as server,
+        pytest.raises(CorpusError, match=r"its SHA-256 is .*, expected af14739e.* --mirror"),
+    ):
+        fetch_corpus("speech_commands", tmp_path, mirror=server.url)
+    assert below(tmp_path) == []
+
+
+def test_a_sha256_that_is_given_is_compared(tmp_path, monkeypatch):
+    known(monkeypatch, "audiomnist", clips=4)
+    with serve(AUDIOMNIST) as server:
+        with pytest.raises(CorpusError, match=f"expected {'0' * 64}"):
+            fetch_corpus("audiomnist", tmp_path, mirror=server.url, sha256="0" * 64)
+        digest = hashlib.sha256(AUDIOMNIST).hexdigest().upper()
+        assert fetch_corpus("audiomnist", tmp_path, mirror=server.url, sha256=digest).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"mirror": "file:///etc/hostname"}, "mirror 'file:///etc/hostname': expected an address"),
+        ({"mirror": "mirror.example/a.tar.gz"}, "begins with http:// or https://"),
+        ({"sha256": "af14"}, "SHA-256 'af14': expected 64 hexadecimal digits"),
+    ],
+)
+def test_a_mirror_or_a_sha256_that_is_none_is_refused(tmp_path, given, said):
+    with pytest.raises(CorpusError, match=said):
+        fetch_corpus("audiomnist", tmp_path, **given)
+    assert list(tmp_path.iterdir()) == []
+
+
+def fetch_by_proxy(proxy: str, url: str, data: Path) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: the proxies are those of the environment when it starts."""
+    kept = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}
+    where = proxy.rpartition("/")[0]
+    verb = ("corpus", "fetch", "audiomnist", "--mirror", url, "--data", str(data))
+    return subprocess.run(
+        [sys.executable, "-m", "spoken_digits", *verb],
+        env=kept | {"http_proxy": where, "https_proxy": where},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_proxy_is_asked_and_a_cut_download_goes_on_through_it(tmp_path):
+    url = "http://corpora.invalid/audiomnist.tar.gz"
+    with serve(AUDIOMNIST, stop_after=1_000) as proxy:
+        cut = fetch_by_proxy(proxy.url, url, tmp_path)
+        assert cut.returncode == 1
+        assert "broke off after 1,000" in cut.stderr
+        assert (tmp_path / "audiomnist.part").stat().st_size == 1_000
+        proxy.stop_after = None
+        whole = fetch_by_proxy(proxy.url, url, tmp_path)
+    assert "4 recordings, expected 30,000" in whole.stderr
+    assert proxy.paths == [url, url]
+    assert proxy.asked == [None, "bytes=1000-"]
+
+
+def test_a_proxy_that_refuses_https_is_told(tmp_path):
+    with serve(b"") as proxy:
+        refused = fetch_by_proxy(proxy.url, "https://corpora.invalid/a.tar.gz", tmp_path)
+    assert refused.returncode == 1
+    assert re.search("could not be fetched .*403", refused.stderr)
+    assert "Traceback" not in refused.stderr
+    assert proxy.paths == ["corpora.invalid:443"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_only_published_corpora_can_be_fetched():

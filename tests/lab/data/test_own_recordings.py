@@ -64,6 +64,16 @@ def test_files_of_other_endings_are_counted_and_named(tmp_path, capsys):
     assert re.search(f"{folder}: files: {said}", capsys.readouterr().out)
 
 
+def test_a_file_without_an_ending_is_named_unless_it_is_a_document(tmp_path, capsys):
+    folder = tmp_path / "mine"
+    for name in ("7/anna_0.wav", "7/anna_1", "README", "7/License", "8/SHA256SUMS"):
+        write(folder / name)
+    assert find_left_out(folder) == (folder / "7" / "anna_1",)
+    assert main(["corpus", "check", str(folder)]) == 1
+    said = f"{folder}: files: 1 files are left out (1 no ending), the first {folder}/7/anna_1"
+    assert said in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("file", "layout"),
     [

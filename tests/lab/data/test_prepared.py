@@ -179,7 +179,8 @@ def test_files_of_earlier_versions_are_named(
 def test_the_first_bad_recording_is_named_as_it_would_be_read(tmp_path: Path) -> None:
     silent, missing = tmp_path / "silent.wav", tmp_path / "missing.wav"
     soundfile.write(silent, np.zeros(8_000), 8_000)
-    for file, reason in ((silent, "no sound in it"), (missing, "no such file")):
+    named = "no sound in it.*'spoken-digits corpus check' names all such recordings"
+    for file, reason in ((silent, named), (missing, "no such file")):
         with pytest.raises(AudioError, match=f"^{file}: {reason}"):
             prepare_samples([Clip(file, "0", "ann", "own")], tmp_path / "cache")
 

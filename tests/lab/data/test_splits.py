@@ -3,6 +3,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from made_corpora import published_side, write_speech_commands
 
 from spoken_digits.lab.data.corpora import Clip, read_corpus
 from spoken_digits.lab.data.splits import (
@@ -141,6 +142,34 @@ def test_audiomnist_folds_are_those_published():
 def test_audiomnist_needs_all_sixty():
     with pytest.raises(SplitError, match="split 'audiomnist': no clips of"):
         named_splits("audiomnist", clips_of("01", "02", corpus="audiomnist"))
+
+
+def test_speech_commands_trains_and_tests_on_its_published_sides(tmp_path):
+    clips = read_corpus(write_speech_commands(tmp_path / "speech_commands"))
+    split = one_split("speech_commands", clips)
+    for side, of in (("training", split.train_speakers), ("testing", split.test_speakers)):
+        assert of == tuple(sorted({c.speaker for c in clips if published_side(c.speaker) == side}))
+        assert len(of) >= 2
+    assert len(split.train) + len(split.test) < len(clips)  # those for validation are on no side
+
+
+def test_a_part_of_speech_commands_without_lists_has_no_published_split(tmp_path):
+    folder = write_speech_commands(tmp_path / "speech_commands", 0, 1, 1)
+    (folder / "testing_list.txt").unlink()
+    with pytest.raises(SplitError, match=r"'speech_commands': no recording .* testing_list\.txt: "):
+        one_split("speech_commands", read_corpus(folder))
+
+
+# Names that stand on the published lists of v0.02, eight of each: the rule gives their sides.
+LISTED = {
+    "testing": "8769c34c 8fe67225 189cbabe f9643d42 d5b963aa 0cb74144 63f7a489 e0c782d5",
+    "validation": "257e17e0 f84762e5 ccca5655 8a90cf67 96c67073 1a9afd33 4e6902d0 fa52ddf6",
+}
+
+
+@pytest.mark.parametrize("side", LISTED)
+def test_the_rule_that_made_the_lists_gives_what_stands_on_them(side):
+    assert {published_side(speaker) for speaker in LISTED[side].split()} == {side}
 
 
 def test_synthetic_holds_out_every_fourth_tts_voice():

@@ -1,16 +1,22 @@
 """Kinds of task: the run directory that each leaves, and test conditions measured back."""
 
 import json
+import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile as sf
 import torch
+from made_utterances import write_an4, write_wuw2
 
-from spoken_digits.lab.data.corpora import data_hash, read_corpus
+from spoken_digits.lab.data.corpora import CorpusError, data_hash, read_corpus
 from spoken_digits.lab.data.dataset import Dataset, IntArray, draw_indices, prepare
+from spoken_digits.lab.data.pooled import is_held_out
+from spoken_digits.lab.data.unlabelled import read_unlabelled
 from spoken_digits.lab.evaluation.metrics import Predictions
 from spoken_digits.lab.evaluation.schema import Condition, RunEvaluation
 from spoken_digits.lab.runs import RunContext, RunError, read_json
@@ -142,6 +148,41 @@ def test_pretraining_leaves_the_same_directory(made_up_fsdd: Path, tmp_path: Pat
         assert (context.directory / name).exists()
     assert "positives" in (context.directory / "config.toml").read_text()
     assert len(Predictions.load(context.directory / "predictions.npz")) == 20
+
+
+def test_speech_without_labels_joins_for_pretraining_and_is_recorded(
+    made_up_fsdd: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(made_up_fsdd, data)
+    write_an4(data / "an4")
+    write_wuw2(data / "wuw2", {"1/a": "hello there", "1/b": "for nine"})
+    rng = np.random.default_rng(0)
+    held_out = next(f"{n:08x}" for n in range(99) if is_held_out(f"{n:08x}"))
+    trained_on = next(f"{n:08x}" for n in range(99) if not is_held_out(f"{n:08x}"))
+    for word, speaker in (("bed", trained_on), ("bed", held_out), ("one", trained_on)):
+        file = data / "speech_commands" / word / f"{speaker}_nohash_0.wav"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        sf.write(file, 0.1 * rng.standard_normal(8_000), 16_000)
+    clips = read_unlabelled(data)
+    names = {clip.name: (clip.speaker, clip.label) for clip in clips}
+    assert names == {
+        "cen2-fabc-b.sph": ("an4", "speech"),  # the one without a digit word
+        "a.ulaw": ("wuw2", "speech"),
+        f"{trained_on}_nohash_0.wav": ("speech_commands", "speech"),
+    }
+    context = context_in(tmp_path, data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a published .ulaw has no header: nothing to warn of
+        run_task("pretrain", replace(PRETRAIN, unlabelled="speech"), context)
+    environment = json.loads((context.directory / "environment.json").read_text())
+    assert environment["unlabelled"]["clips"] == 3
+    assert environment["unlabelled"]["hash"] == data_hash(clips)
+    assert set(environment["unlabelled"]["corpora"]) == {"an4", "wuw2", "speech_commands"}
+    assert environment["labels"] == [str(digit) for digit in range(10)]
+    (data / "wuw2").rename(data / "elsewhere")
+    with pytest.raises(CorpusError, match="wuw2"):
+        read_unlabelled(data)
 
 
 def test_contrastive_conditions_are_kinds_with_numbers_of_labels() -> None:

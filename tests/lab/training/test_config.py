@@ -45,7 +45,7 @@ def test_a_bad_recipe_names_file_and_key(tmp_path: Path, text: str, named: str) 
 
 
 def test_a_missing_recipe_names_those_that_ship() -> None:
-    with pytest.raises(ConfigError, match="shipped, strings"):
+    with pytest.raises(ConfigError, match="audiomnist, shipped, speech-commands, strings"):
         TrainConfig.from_toml("no-such-recipe")
 
 

@@ -132,6 +132,54 @@ def test_with_digits_as_positives_all_views_of_a_digit_are_pulled_together(tones
         assert (found[0] != found[1]) == changes
 
 
+@pytest.mark.parametrize("method", ["simclr", "vicreg"])
+def test_clips_without_labels_join_in_batches_of_their_own(
+    tones: Tones, tmp_path: Path, method: str
+) -> None:
+    dataset, rows, test_rows = tones
+    config = replace(TINY, method=method, epochs=2)
+    task = contrastive._Contrastive(config, build_network(config, 10), dataset, rows, test_rows)
+    batches = task.batches(0)
+    assert sorted(np.concatenate(batches)) == sorted([*rows, *test_rows])
+    sides = [set(batch) <= set(rows) for batch in batches]
+    assert all(
+        side or set(batch) <= set(test_rows) for side, batch in zip(sides, batches, strict=True)
+    )
+    assert sides != sorted(sides)  # mixed among each other
+    assert sides != sorted(sides, reverse=True)
+
+    alone = pretrain(config, dataset, rows, tmp_path / "alone", quiet=True)
+    more = pretrain(config, dataset, rows, tmp_path / "more", True, test_rows)
+    none = pretrain(config, dataset, rows, tmp_path / "none", True, test_rows[:0])
+    name = "backbone.convolutions.1.weight"
+    assert not torch.equal(alone.state_dict()[name], more.state_dict()[name])
+    assert torch.equal(alone.state_dict()[name], none.state_dict()[name])
+
+
+def test_pieces_of_a_words_length_are_cut_from_long_recordings_alone() -> None:
+    lengths = torch.tensor([12_000, 6_400, 800, 9_000])
+    waveform = torch.zeros(4, 12_000)
+    for i, length in enumerate(lengths.tolist()):
+        waveform[i, :length] = torch.arange(1, length + 1)
+    starts, pieces = set(), set()
+    for seed in range(50):
+        draws = torch.Generator().manual_seed(seed)
+        cut, kept = contrastive._cut_pieces(waveform, lengths, draws)
+        assert cut.shape == (4, int(kept.max()))
+        assert kept[1:3].tolist() == [6_400, 800]
+        for row, piece, whole in zip(cut, kept.tolist(), lengths.tolist(), strict=True):
+            start = int(row[0])
+            assert row[:piece].tolist() == list(range(start, start + piece))
+            assert start + piece - 1 <= whole
+            assert not row[piece:].any()
+        assert (kept[[0, 3]] >= 3_200).all()
+        assert (kept[[0, 3]] <= 6_400).all()
+        starts.add(int(cut[0, 0]))
+        pieces.add(int(kept[0]))
+    assert min(starts) < 1_000 < 7_000 < max(starts)
+    assert min(pieces) < 3_500 < 6_100 < max(pieces)
+
+
 def test_what_pretraining_returns_is_the_averaged_network(tones: Tones, tmp_path: Path) -> None:
     dataset, rows, _ = tones
     last, average = (
@@ -277,6 +325,9 @@ def test_training_with_labels_passes_more_often_over_fewer_clips() -> None:
         ({"label_augmentation": "loud"}, "augmentation = 'loud'"),
         ({"contrastive_temperature": -1.0}, "contrastive_temperature"),
         ({"positives": "word"}, "positives = 'word'"),
+        ({"method": "byol"}, "method = 'byol': expected one of simclr, vicreg"),
+        ({"unlabelled": "radio"}, "unlabelled = 'radio': expected one of none, speech"),
+        ({"method": "vicreg", "positives": "digit"}, "positives = 'digit' with method = 'vicreg'"),
         ({"views": 2}, "unknown key 'views'"),
     ],
 )

@@ -9,6 +9,7 @@ from spoken_digits.lab.training.losses import (
     matched_fraction,
     nt_xent,
     supervised_contrastive,
+    vicreg,
 )
 
 
@@ -50,6 +51,45 @@ def test_nt_xent_of_orthogonal_and_of_identical_clips_is_what_the_formula_gives(
     assert matched_fraction(apart, apart) == 1
     # The partner of the first two is the other's.
     assert matched_fraction(apart, apart[[1, 0, 2, 3, 4, 5]]) == pytest.approx(4 / 6)
+
+
+@pytest.mark.parametrize("groups", [None, [0, 1, 1, 0, 1, 7]])
+def test_vicreg_is_the_papers_sums(groups: list[int] | None) -> None:
+    first, second = 0.2 * vectors(6), 0.2 * vectors(6, seed=1)
+    n, d = first.shape
+    expected = 25 * sum(
+        float((a - b) ** 2) for a, b in zip(first.ravel(), second.ravel(), strict=True)
+    )
+    expected /= n * d
+    for z in (first.double(), second.double()):
+        deviations = [[0.0] * d for _ in range(n)]
+        for i in range(n):
+            own = [k for k in range(n) if groups is None or groups[k] == groups[i]]
+            for j in range(d):
+                deviations[i][j] = float(z[i, j]) - sum(float(z[k, j]) for k in own) / len(own)
+        for a in range(d):
+            for b in range(d):
+                covariance = sum(row[a] * row[b] for row in deviations) / (n - 1)
+                if a == b:
+                    expected += 25 * max(0.0, 1 - math.sqrt(covariance + 1e-4)) / d
+                else:
+                    expected += covariance**2 / d
+    given = None if groups is None else torch.tensor(groups)
+    assert float(vicreg(first, second, given)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_vicreg_costs_nothing_where_clips_are_spread_and_all_where_they_are_one() -> None:
+    # Four clips, two components: uncorrelated, of a variance of 4/3.
+    spread = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    assert float(vicreg(spread, spread)) == 0
+    one = torch.ones(4, 2)
+    assert float(vicreg(one, one)) == pytest.approx(2 * 25 * (1 - 0.01))
+    # Two speakers, each of whom says one thing: spread over the clips, and yet nothing.
+    voices = torch.tensor([[1.0, 1.0], [1.0, 1.0], [-1.0, 1.0], [-1.0, 1.0]])
+    speakers = torch.tensor([0, 0, 1, 1])
+    assert float(vicreg(voices, voices, speakers)) == pytest.approx(2 * 25 * (1 - 0.01))
+    with pytest.raises(ValueError, match="expected one shape"):
+        vicreg(one, one[:3])
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.5, 2.0])
@@ -100,6 +140,8 @@ def test_losses_and_gradients_stay_finite(z: Tensor, labels: list[int]) -> None:
         lambda x: nt_xent(x, x.flip(0), 0.01, torch.tensor(labels)),
         lambda x: supervised_contrastive(x[:1], torch.tensor([0]), 0.01),
         lambda x: nt_xent(x[:1], x[:1], 0.01),
+        lambda x: vicreg(x, x.flip(0), torch.tensor(labels)),
+        lambda x: vicreg(x[:1], x[:1]),
     ):
         x = z.clone().requires_grad_()
         loss = scores(x)

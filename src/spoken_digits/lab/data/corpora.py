@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from spoken_digits.audio import AudioError, read_audio
 from spoken_digits.lab.data.download import PATIENCE_S, download, unpack
@@ -30,6 +30,7 @@ __all__ = [
     "Clip",
     "Corpus",
     "CorpusError",
+    "Fault",
     "best_corpus",
     "data_hash",
     "data_root",
@@ -40,6 +41,7 @@ __all__ = [
     "find_left_out",
     "read_corpus",
     "read_synthetic",
+    "scan_corpus",
 ]
 
 DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
@@ -51,14 +53,23 @@ SUFFIXES = (
     *(".mkv", ".amr", ".awb", ".3gp", ".3gpp", ".3g2", ".ulaw", ".ul", ".alaw", ".al", ".g711"),
     *(".gsm", ".vox", ".raw", ".pcm"),
 )
-# Endings of what lies beside recordings and is none.
+# Endings of what lies beside recordings and is none, and names of such without an ending.
 _DOCUMENTS = (
-    *("", ".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".html", ".yaml"),
+    *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".html", ".yaml"),
     *(".yml", ".toml", ".ini", ".pdf", ".doc", ".docx", ".png", ".jpg", ".svg", ".py", ".sh"),
     *(".lab", ".textgrid", ".eaf", ".trs", ".phn", ".wrd", ".ctm", ".srt", ".sha256", ".md5"),
     *(".log", ".ds_store"),
 )
+_DOCUMENT_NAMES = (
+    *("readme", "license", "licence", "copying", "copyright", "notice", "authors", "credits"),
+    *("contributors", "changelog", "changes", "citation", "version", "makefile", "md5sums"),
+    *("sha1sums", "sha256sums"),
+)
 OWN_LAYOUT = "<label>/<speaker>_<take>.*"
+AUDIOMNIST_SPEAKERS = tuple(f"{number:02}" for number in range(1, 61))
+AUDIOMNIST_CLIPS = 500  # of each speaker
+# Of the published split, by side; what is on neither list is for training.
+SPEECH_COMMANDS_LISTS = {"validation": "validation_list.txt", "testing": "testing_list.txt"}
 SHIPPED_VOICES = Path(__file__).parents[2] / "assets" / "voices"
 FSDD_MANIFEST = Path(__file__).with_name("fsdd.sha256")
 # Engines of synthetic speech, by the prefix of a speaker's name; all other names are espeak-ng's.
@@ -68,6 +79,32 @@ _MANIFEST_DIGITS = 4  # of a file's SHA-256, in hexadecimal
 
 class CorpusError(ValueError):
     """A corpus that is missing, malformed or incomplete; the message names file and remedy."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What does not fit in a corpus: a file's name, files that are missing, a line of a table.
+
+    Attributes
+    ----------
+    file
+        The file, the folder that lacks files, or the table.
+    detail
+        What is wrong, and what was expected; of a table which line. Never a transcript's words.
+    severe
+        Whether it cannot be used: `read_corpus` and `utterances.read_utterances` raise. Others only
+        `corpus check` names.
+    kind
+        ``name``, ``files`` or ``transcript``, as in `validate.Problem`.
+    """
+
+    file: Path
+    detail: str
+    severe: bool = True
+    kind: Literal["name", "files", "transcript"] = "transcript"
+
+    def __str__(self) -> str:
+        return f"{self.file}{', ' if self.kind == 'transcript' else ': '}{self.detail}"
 
 
 class _LeanPath:
@@ -100,8 +137,8 @@ class Clip:
     speaker, corpus
         Names; a speaker's is unique within the corpus.
     split
-        Side of the split in the corpus' own table (FSDD: TRAIN, DEV or TEST of the original study),
-        None without a table.
+        Side of the split in the corpus' own table (FSDD: TRAIN, DEV or TEST of the original study;
+        Speech Commands: training, validation or testing), None without a table.
     """
 
     if TYPE_CHECKING:
@@ -148,13 +185,15 @@ class Corpus:
     mark
         A glob that matches in its folder and in no other corpus'.
     read
-        Returns the clips in a folder, in any order; None for transcribed utterances, which
-        `utterances.read_utterances` reads.
+        Returns the clips in a folder, in any order, and what does not fit; None for transcribed
+        utterances, which `utterances.read_utterances` reads.
     clips
         How many recordings the published corpus has; None where it is not known.
     url, wanted
         Archive, and the pattern of the files to take from it: its first group is the path below the
         corpus' folder. None for a corpus that cannot be fetched.
+    archive_sha256
+        SHA-256 of the archive, in hexadecimal, where its publisher names one.
     hash
         `data_hash` of the published corpus; None where it is not known, and only the number of
         recordings and that each can be read are checked.
@@ -169,13 +208,17 @@ class Corpus:
     mark: str
     licence: str
     citation: str
-    read: Callable[[Path], Iterable[Clip]] | None
+    read: Callable[[Path], "Scan"] | None
     clips: int | None
     url: str | None = None
     wanted: re.Pattern[str] | None = None
+    archive_sha256: str | None = None
     hash: str | None = None
     manifest: Path | None = None
     tables: tuple[str, ...] = ()
+
+
+Scan = Iterable[Clip | Fault]
 
 
 def data_root(given: Path | str | None = None) -> Path | None:
@@ -216,23 +259,38 @@ def read_corpus(name_or_path: str | Path, data: Path | str | None = None) -> tup
     CorpusError
         When the corpus is not at hand or empty, or a file or row does not fit the layout.
     """
+    clips, faults = scan_corpus(name_or_path, data)
+    raise_severe(faults)
+    return clips
+
+
+def scan_corpus(
+    name_or_path: str | Path, data: Path | str | None = None
+) -> tuple[tuple[Clip, ...], tuple[Fault, ...]]:
+    """Read what can be read of a corpus as `read_corpus` does, and return all that does not fit.
+
+    Raises
+    ------
+    CorpusError
+        When the corpus is not at hand or empty, or a row of a table does not fit.
+    """
     left_out: tuple[Path, ...] = ()
     if isinstance(name_or_path, str) and name_or_path in CORPORA:
         corpus = CORPORA[name_or_path]
         folder = find_corpus(name_or_path, data)
         if folder is None:
             raise CorpusError(not_at_hand(corpus, data))
-        clips = _clips(corpus, folder)
+        scanned = _scan(corpus, folder)
         expected = corpus.layout
     else:
         path = Path(name_or_path)
         if path.is_dir():
             known = [c for c in CORPORA.values() if c.name != "voices" and holds(path, c)]
-            clips = _clips(known[0], path) if known else _read_folder(path)
+            scanned = _scan(known[0], path) if known else _read_folder(path)
             expected = OWN_LAYOUT
             left_out = () if known else find_left_out(path)
         elif path.suffix.lower() in (".tsv", ".csv") and path.is_file():
-            clips = _read_table(path)
+            scanned = _read_table(path)
             expected = "one row for each recording"
         else:
             raise CorpusError(
@@ -240,14 +298,31 @@ def read_corpus(name_or_path: str | Path, data: Path | str | None = None) -> tup
                 f"{', '.join(CORPORA)}, a folder {OWN_LAYOUT}, or a .tsv or .csv table"
             )
         folder = path
-    rows = tuple(sorted(clips, key=_by_path))
+    clips, faults = _sorted(scanned)
     said = describe_left_out(folder, left_out) if left_out else ""
-    if not rows:
+    if not clips and not faults:
         remedy = said or "check the path"
         raise CorpusError(f"{folder}: no recordings, expected {expected}; {remedy}")
     if said:
         print(f"WARNING: {folder}: {said}", file=sys.stderr)
-    return rows
+    return clips, faults
+
+
+def raise_severe(faults: Iterable[Fault]) -> None:
+    """Raise a `CorpusError` of the first fault that is severe, if there is one."""
+    if severe := [fault for fault in faults if fault.severe]:
+        more = f" (and {len(severe) - 1:,} more: see 'spoken-digits corpus check')"
+        raise CorpusError(f"{severe[0]}{more * (len(severe) > 1)}")
+
+
+def _sorted(scanned: Scan) -> tuple[tuple[Clip, ...], tuple[Fault, ...]]:
+    """Part clips, by path, from faults: those of files by path, then what else is wrong."""
+    clips: list[Clip] = []
+    faults: list[Fault] = []
+    for item in scanned:
+        (clips if isinstance(item, Clip) else faults).append(item)  # type: ignore[arg-type]
+    faults.sort(key=lambda fault: str(fault.file) if fault.kind == "name" else "\U0010ffff")
+    return tuple(sorted(clips, key=_by_path)), tuple(faults)
 
 
 def _by_path(clip: Clip) -> str:
@@ -264,7 +339,7 @@ def find_left_out(folder: Path) -> tuple[Path, ...]:
         sorted(
             file
             for file in folder.rglob("*")
-            if file.suffix.lower() not in _DOCUMENTS
+            if not _is_document(file)
             and file.is_file()
             and not any(part.startswith((".", "_")) for part in file.relative_to(folder).parts)
             and not _fits(folder, file)
@@ -288,6 +363,11 @@ def describe_left_out(folder: Path, files: Iterable[Path]) -> str:
             "table with the columns file, label and speaker"
         )
     return said
+
+
+def _is_document(file: Path) -> bool:
+    suffix = file.suffix.lower()
+    return suffix in _DOCUMENTS if suffix else file.name.lower() in _DOCUMENT_NAMES
 
 
 def _fits(folder: Path, file: Path) -> bool:
@@ -400,15 +480,17 @@ def fetch_corpus(
     name: str,
     data: Path | str | None = None,
     *,
+    mirror: str | None = None,
+    sha256: str | None = None,
     progress: bool | None = None,
     patience_s: float = PATIENCE_S,
 ) -> Path:
     """Download a published corpus, check it and return its folder.
 
-    Of FSDD the SHA-256 of every recording is checked; of the other corpora, that the number of
-    recordings is that of the published corpus and that each can be read whole. The corpus appears
-    whole or not at all. An interrupted attempt leaves only `<name>.part`, with which the next one
-    continues. A corpus that is there already is checked and not fetched.
+    Of FSDD the SHA-256 of every recording is checked, of Speech Commands that of the archive; of
+    all, that the number of recordings is that of the published corpus and that each can be read
+    whole. The corpus appears whole or not at all. An interrupted attempt leaves only `<name>.part`,
+    with which the next one continues. A corpus that is there already is checked and not fetched.
 
     Parameters
     ----------
@@ -416,6 +498,12 @@ def fetch_corpus(
         A corpus of `CORPORA` that has an address.
     data
         Folder to make `<name>` in; by default the cache, see `data_root`.
+    mirror
+        Address of the same archive elsewhere, http or https. The proxies that the variables
+        ``http_proxy``, ``https_proxy`` and ``no_proxy`` name are used for any address.
+    sha256
+        Of the archive, in hexadecimal; by default the published one where there is one. Without
+        either, it is told on standard error, so that the next copy can be compared with it.
     progress
         Whether to draw a bar on standard error; by default on a terminal only.
     patience_s
@@ -431,6 +519,16 @@ def fetch_corpus(
         names = ", ".join(c.name for c in CORPORA.values() if c.url)
         why = "no address is known, point SPOKEN_DIGITS_DATA or --data at a copy; " * bool(corpus)
         raise CorpusError(f"{name}: cannot be fetched, {why}expected one of {names}")
+    url = mirror or corpus.url
+    if not re.match(r"https?://[^/]", url):
+        raise CorpusError(
+            f"mirror {url!r}: expected an address that begins with http:// or https://"
+        )
+    expected = (sha256 or corpus.archive_sha256 or "").lower()
+    if expected and not re.fullmatch("[0-9a-f]{64}", expected):
+        raise CorpusError(
+            f"SHA-256 {sha256!r}: expected 64 hexadecimal digits, as sha256sum prints"
+        )
     root = Path(data) if data is not None else _cache()
     folder, part = root / name, root / f"{name}.part"
     if holds(folder, corpus):
@@ -439,11 +537,15 @@ def fetch_corpus(
         part.unlink(missing_ok=True)  # of an attempt that was killed once the corpus was there
         return folder
     by_hand = (
-        f"fetch {corpus.url} by other means, unpack it as {folder}, "
+        f"fetch {url} by other means, unpack it as {folder}, "
         "or point SPOKEN_DIGITS_DATA or --data at a copy"
     )
     try:
-        download(corpus.url, part, patience_s=patience_s, progress=progress)
+        download(url, part, patience_s=patience_s, progress=progress)
+        with part.open("rb") as archive:
+            found = hashlib.file_digest(archive, "sha256").hexdigest()
+        if expected and found != expected:
+            raise ValueError(f"its SHA-256 is {found}, expected {expected}")
         with whole_folder(folder) as whole:
             unpack(part, whole, corpus.wanted)
             if fault := _fault(corpus, whole):
@@ -451,22 +553,29 @@ def fetch_corpus(
     except OSError as error:
         raise CorpusError(
             f"{name}: could not be fetched ({error}); try again to continue where it stopped, "
-            f"or {by_hand}"
+            f"take another address by --mirror, or {by_hand}"
         ) from error
     except ValueError as error:
         part.unlink(missing_ok=True)
         raise CorpusError(
             f"{name}: the download is not the published corpus ({error}); try again from the "
-            f"start, "
-            f"or {by_hand}"
+            f"start, take another address by --mirror, or {by_hand}"
         ) from error
     part.unlink()
+    if not expected and corpus.hash is None:
+        print(
+            f"{name}: no SHA-256 is published; that of this archive is {found}: --sha256 compares "
+            "another copy with it",
+            file=sys.stderr,
+        )
     return folder
 
 
 def _fault(corpus: Corpus, folder: Path) -> str | None:
     """Return how the folder differs from the published corpus, or None; see `fetch_corpus`."""
-    clips = sorted(corpus.read(folder), key=_by_path) if corpus.read else []
+    clips, faults = _sorted(corpus.read(folder)) if corpus.read else ((), ())
+    if severe := [fault for fault in faults if fault.severe]:
+        return _below(folder, str(severe[0]))
     files = [clip.file for clip in clips] if corpus.read else sorted(folder.glob(corpus.mark))
     if corpus.clips is not None and len(files) != corpus.clips:
         return f"{len(files):,} recordings, expected {corpus.clips:,}"
@@ -476,7 +585,7 @@ def _fault(corpus: Corpus, folder: Path) -> str | None:
         try:
             read_audio(file)
         except AudioError as error:
-            return str(error).replace(f"{folder}{os.sep}", "")
+            return _below(folder, str(error))
     if corpus.hash is None or data_hash(clips) == corpus.hash:
         return None
     published = _read_manifest(corpus.manifest) if corpus.manifest else {}
@@ -487,6 +596,11 @@ def _fault(corpus: Corpus, folder: Path) -> str | None:
     ]
     which = f"{len(others):,} recordings, the first {others[0]}," if others else "some recordings"
     return f"{which} differ from the published ones by SHA-256"
+
+
+def _below(folder: Path, message: str) -> str:
+    """Name the files of a folder that will have another name by their paths in it."""
+    return message.replace(f"{folder}{os.sep}", "")
 
 
 def _read_manifest(file: Path) -> dict[str, str]:
@@ -535,13 +649,25 @@ def not_at_hand(corpus: Corpus, data: Path | str | None) -> str:
     )
 
 
-def _clips(corpus: Corpus, folder: Path) -> Iterable[Clip]:
+def _scan(corpus: Corpus, folder: Path) -> Scan:
+    """Read a published corpus, whole or a part of it; of the latter, its size is a fault."""
     if corpus.read is None:
         raise CorpusError(
             f"{folder}: {corpus.name} holds transcribed utterances, expected recordings of single "
             "words; read it with spoken_digits.lab.data.utterances.read_utterances"
         )
-    return corpus.read(folder)
+    count = 0
+    for item in corpus.read(folder):
+        count += isinstance(item, Clip)
+        yield item
+    if corpus.clips is not None and count != corpus.clips:
+        detail = f"{count:,} recordings, expected {corpus.clips:,}: those of the published corpus"
+        yield Fault(folder, f"{detail}{_anew(corpus)}", severe=False, kind="files")
+
+
+def _anew(corpus: Corpus) -> str:
+    fetch = f"; 'spoken-digits corpus fetch {corpus.name}' into an empty folder brings it whole"
+    return fetch * bool(corpus.url)
 
 
 def holds(folder: Path, corpus: Corpus) -> bool:
@@ -549,11 +675,20 @@ def holds(folder: Path, corpus: Corpus) -> bool:
     return any(folder.glob(corpus.mark))
 
 
-def _digit(label: str, where: object) -> str:
+def _each(files: Iterable[Path], read: Callable[[Path], Clip]) -> Iterator[Clip | Fault]:
+    """Read the name of each file; one that does not fit is a fault, and the next one is read."""
+    for file in files:
+        try:
+            yield read(file)
+        except CorpusError as error:
+            yield Fault(file, str(error), kind="name")
+
+
+def _digit(label: str) -> str:
     digit = _label(label)
     if digit not in DIGITS:
         raise CorpusError(
-            f"{where}: label {label!r}, expected 0 to 9 or zero to nine; rename it or leave it out"
+            f"label {label!r}, expected 0 to 9 or zero to nine; rename it or leave it out"
         )
     return digit
 
@@ -570,41 +705,89 @@ def _label(word: str) -> str:
 def _parse(file: Path, pattern: str, layout: str) -> dict[str, str]:
     if found := re.fullmatch(pattern, file.stem):
         return {key: sys.intern(text) for key, text in found.groupdict().items()}
-    raise CorpusError(f"{file}: unexpected name, expected {layout}; rename it or move it away")
+    raise CorpusError(f"unexpected name, expected {layout}; rename it or move it away")
 
 
-def _read_fsdd(folder: Path) -> Iterator[Clip]:
+def _read_fsdd(folder: Path) -> Scan:
     layout, table = CORPORA["fsdd"].layout, folder / "SDR_metadata.tsv"
     rows = read_rows(table, ("file", "split")) if table.is_file() else ()
     # The table's paths are those of the original study; only the file names are the corpus'.
     sides = {row["file"].rpartition("/")[2]: row["split"] for _, row in rows}
-    for file in folder.glob("recordings/[!.]*.wav"):
+
+    def read(file: Path) -> Clip:
         name = _parse(file, r"(?P<label>[^_]+)_(?P<speaker>.+)_\d+", layout)
-        label = _digit(name["label"], file)
-        yield Clip(file, label, name["speaker"], "fsdd", sides.get(file.name))
+        return Clip(file, _digit(name["label"]), name["speaker"], "fsdd", sides.get(file.name))
+
+    return _each(folder.glob("recordings/[!.]*.wav"), read)
 
 
-def _read_audiomnist(folder: Path) -> Iterator[Clip]:
-    for file in folder.glob("data/[!.]*/[!.]*.wav"):
-        layout = CORPORA["audiomnist"].layout
-        name = _parse(file, rf"(?P<label>[^_]+)_{re.escape(file.parent.name)}_\d+", layout)
-        yield Clip(file, _digit(name["label"], file), file.parent.name, "audiomnist")
+def _read_audiomnist(folder: Path) -> Scan:
+    layout = CORPORA["audiomnist"].layout
+
+    def read(file: Path) -> Clip:
+        speaker = sys.intern(file.parent.name)
+        name = _parse(file, rf"(?P<label>[^_]+)_{re.escape(speaker)}_\d+", layout)
+        return Clip(file, _digit(name["label"]), speaker, "audiomnist")
+
+    counts = dict.fromkeys(AUDIOMNIST_SPEAKERS, 0)
+    for item in _each(folder.glob("data/[!.]*/[!.]*.wav"), read):
+        if isinstance(item, Clip) and item.speaker in counts:
+            counts[item.speaker] += 1
+        yield item
+    if missing := [speaker for speaker, count in counts.items() if not count]:
+        detail = f"no recordings of {len(missing)} speakers of 60: {', '.join(missing)}"
+        yield Fault(folder / "data", detail, severe=False, kind="files")
+    for speaker, count in counts.items():
+        if count not in (0, AUDIOMNIST_CLIPS):
+            detail = f"{count:,} recordings, expected {AUDIOMNIST_CLIPS}: 50 of each digit"
+            yield Fault(folder / "data" / speaker, detail, severe=False, kind="files")
 
 
-def _read_speech_commands(folder: Path) -> Iterator[Clip]:
-    for file in folder.glob("[!_.]*/[!.]*.wav"):
+def _read_speech_commands(folder: Path) -> Scan:
+    corpus = CORPORA["speech_commands"]
+    if missing := [
+        name for name in SPEECH_COMMANDS_LISTS.values() if not (folder / name).is_file()
+    ]:
+        detail = (
+            f"no {' and no '.join(missing)}, expected beside the folders of words: without both "
+            f"lists no recording is on a side of the published split{_anew(corpus)}"
+        )
+        yield Fault(folder, detail, severe=False, kind="files")
+    sides = {} if missing else _read_lists(folder)
+    listed = set(sides)
+
+    def read(file: Path) -> Clip:
         word = file.parent.name
-        name = _parse(file, r"(?P<speaker>.+)_nohash_\d+", CORPORA["speech_commands"].layout)
-        label = _label(word)
-        yield Clip(file, label, name["speaker"], "speech_commands")
+        name = _parse(file, r"(?P<speaker>.+)_nohash_\d+", corpus.layout)
+        path = f"{word}/{file.name}"
+        listed.discard(path)
+        side = None if missing else sides.get(path, "training")
+        return Clip(file, sys.intern(_label(word)), name["speaker"], corpus.name, side)
+
+    yield from _each(folder.glob("[!_.]*/[!.]*.wav"), read)
+    if listed:
+        which = f"{len(listed):,} of the {len(sides):,} recordings on its lists are missing"
+        detail = f"{which}, the first {min(listed)}{_anew(corpus)}"
+        yield Fault(folder, detail, severe=False, kind="files")
 
 
-def _read_folder(folder: Path) -> Iterator[Clip]:
-    for file in folder.glob("[!_.]*/[!.]*"):
-        if file.suffix.lower() in SUFFIXES:
-            name = _parse(file, r"(?P<speaker>.+)_[^_]+", OWN_LAYOUT)
-            speaker = unicodedata.normalize("NFC", name["speaker"])
-            yield Clip(file, _label(file.parent.name), speaker, folder.name)
+def _read_lists(folder: Path) -> dict[str, str]:
+    """Return the side of each recording that is on a list of Speech Commands, by its path."""
+    return {
+        line.strip(): side
+        for side, name in SPEECH_COMMANDS_LISTS.items()
+        for line in read_lines(folder / name)
+    }
+
+
+def _read_folder(folder: Path) -> Scan:
+    def read(file: Path) -> Clip:
+        name = _parse(file, r"(?P<speaker>.+)_[^_]+", OWN_LAYOUT)
+        speaker = unicodedata.normalize("NFC", name["speaker"])
+        return Clip(file, _label(file.parent.name), speaker, folder.name)
+
+    files = folder.glob("[!_.]*/[!.]*")
+    return _each((file for file in files if file.suffix.lower() in SUFFIXES), read)
 
 
 def _read_table(table: Path) -> Iterator[Clip]:
@@ -630,6 +813,14 @@ def _read_table(table: Path) -> Iterator[Clip]:
             raise CorpusError(f"{where}: {row['file']} is on line {first} already; delete one")
         label, speaker = _label(row["label"]), unicodedata.normalize("NFC", row["speaker"])
         yield Clip(file, label, speaker, table.stem, row.get("split") or None)
+
+
+def read_lines(file: Path) -> list[str]:
+    """Return the lines of a text file that hold something."""
+    try:
+        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{file}: no text ({error}), expected UTF-8") from error
 
 
 def read_rows(table: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -676,7 +867,13 @@ CORPORA: dict[str, Corpus] = {
         read=_read_speech_commands,
         clips=105_829,
         url="http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
-        wanted=re.compile(r"^(?:\./)?((?:[a-z]+|_background_noise_)/\w+\.wav)$"),
+        wanted=re.compile(
+            r"^(?:\./)?((?:[a-z]+|_background_noise_)/\w+\.wav|LICENSE|README\.md"
+            r"|(?:validation|testing)_list\.txt)$"
+        ),
+        # Named by its publisher, Google, in the list of checksums of TensorFlow Datasets.
+        archive_sha256="af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
+        tables=tuple(SPEECH_COMMANDS_LISTS.values()),
     ),
     "audiomnist": Corpus(
         name="audiomnist",
@@ -687,7 +884,11 @@ CORPORA: dict[str, Corpus] = {
         read=_read_audiomnist,
         clips=30_000,
         url="https://github.com/soerenab/AudioMNIST/archive/refs/heads/master.tar.gz",
-        wanted=re.compile(r"/(data/\d\d/\d_\d\d_\d+\.wav)$"),
+        # Matches 30,000 names of recordings, so 30,000 recordings are all of them.
+        wanted=re.compile(
+            r"^[^/]+/(data/(0[1-9]|[1-5]\d|60)/\d_\2_[1-4]?\d\.wav|data/audioMNIST_meta\.txt"
+            r"|LICENSE)$"
+        ),
     ),
     "an4": Corpus(
         name="an4",

@@ -25,6 +25,7 @@ import io
 import os
 import re
 import sys
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -36,10 +37,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from spoken_digits import audio, channels, reading
-from spoken_digits.audio import SAMPLE_RATE, cut_clip, read_audio
+from spoken_digits.audio import SAMPLE_RATE, AudioError, AudioWarning, cut_clip, read_audio
 from spoken_digits.lab.data.corpora import Clip, CorpusError
 from spoken_digits.lab.data.parallel import map_in_order
 from spoken_digits.lab.runs import whole_file
+from spoken_digits.reading import NO_HEADER
 
 __all__ = ["CLIPS_PER_SHARD", "PreparedSamples", "note_checksums", "prepare_samples"]
 
@@ -231,8 +233,16 @@ def _encode(path: str) -> _Encoded:
     except OSError:
         read_audio(path)  # says what is wrong
         raise
-    samples, sample_rate = read_audio(_Recording(content, path))
-    clip, *_ = cut_clip(samples, sample_rate, path)
+    try:
+        with warnings.catch_warnings():  # that it has none is how a corpus is published
+            warnings.filterwarnings("ignore", f".*{NO_HEADER}", AudioWarning)
+            samples, sample_rate = read_audio(_Recording(content, path))
+        clip, *_ = cut_clip(samples, sample_rate, path)
+    except AudioError as error:
+        raise AudioError(
+            f"{error}; 'spoken-digits corpus check' names all such recordings: mend them, or move "
+            "them out of the corpus"
+        ) from error
     taken_off = samples.mean(dtype=np.float64) if sample_rate == SAMPLE_RATE else None
     before, integers, scale, mean = _to_integers(clip, taken_off)
     return _Encoded(

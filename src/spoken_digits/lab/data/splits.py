@@ -275,6 +275,19 @@ def _audiomnist(clips: tuple[Clip, ...]) -> tuple[Split, ...]:
     )
 
 
+def _speech_commands(clips: tuple[Clip, ...]) -> tuple[Split, ...]:
+    train, test = (
+        tuple(clip for clip in clips if clip.split == side) for side in ("training", "testing")
+    )
+    if not test:
+        raise SplitError(
+            "split 'speech_commands': no recording is on the list of those for testing; it needs "
+            "the whole corpus with validation_list.txt and testing_list.txt: 'spoken-digits corpus "
+            "fetch speech_commands' brings it"
+        )
+    return (Split("speech_commands", train, test),)
+
+
 def _synthetic(clips: tuple[Clip, ...]) -> tuple[Split, ...]:
     held_out = _speakers(clips)[_SYNTHETIC_STEP - 1 :: _SYNTHETIC_STEP]
     return (split_by_speaker(clips, held_out, "synthetic"),)
@@ -287,5 +300,6 @@ SPLITS: dict[str, Callable[[tuple[Clip, ...]], tuple[Split, ...]]] = {
     "single": _single,
     "loso": _loso,
     "audiomnist": _audiomnist,
+    "speech_commands": _speech_commands,
     "synthetic": _synthetic,
 }

@@ -25,9 +25,12 @@ from spoken_digits.lab.data.corpora import (
     CORPORA,
     DIGIT_WORDS,
     CorpusError,
+    Fault,
     find_corpus,
     holds,
     not_at_hand,
+    raise_severe,
+    read_lines,
     read_rows,
 )
 
@@ -36,7 +39,6 @@ __all__ = [
     "MAX_WORDS_PER_S",
     "WORD_DIGITS",
     "Content",
-    "Fault",
     "TranscribedUtterance",
     "find_transcribed",
     "is_transcribed",
@@ -146,25 +148,6 @@ class TranscribedUtterance:
         return "mixed" if any(word in WORD_DIGITS for word in said) else "none"
 
 
-@dataclass(frozen=True)
-class Fault:
-    """A line of a table or transcript that does not fit its recording.
-
-    Attributes
-    ----------
-    file
-        The table.
-    detail
-        Which line, what is wrong, and what was expected. Never the words themselves.
-    severe
-        Whether the line cannot be used: `read_utterances` raises. Others only `corpus check` names.
-    """
-
-    file: Path
-    detail: str
-    severe: bool = True
-
-
 Scan = Iterator[TranscribedUtterance | Fault]
 
 
@@ -191,9 +174,7 @@ def read_utterances(
         When the corpus is not at hand or empty, or a line does not fit its recording.
     """
     utterances, faults = scan_utterances(name_or_path, data)
-    if severe := [fault for fault in faults if fault.severe]:
-        more = f" (and {len(severe) - 1:,} more: see 'spoken-digits corpus check')"
-        raise CorpusError(f"{severe[0].file}, {severe[0].detail}{more * (len(severe) > 1)}")
+    raise_severe(faults)
     return utterances
 
 
@@ -270,7 +251,7 @@ def _read_an4(folder: Path) -> Scan:
         listing = table.with_suffix(".fileids")
         if missing := [str(file) for file in (table, listing) if not file.is_file()]:
             raise CorpusError(f"{' and '.join(missing)}: missing, expected beside the recordings")
-        yield from _read_an4_part(folder, part, _lines(table), _lines(listing))
+        yield from _read_an4_part(folder, part, read_lines(table), read_lines(listing))
 
 
 def _read_an4_part(folder: Path, part: str, transcripts: list[str], listed: list[str]) -> Scan:
@@ -425,13 +406,6 @@ def _byte_order(file: Path) -> Literal["little", "big"]:
         for dtype in (">i2", "<i2")
     )
     return "little" if np.abs(np.diff(little)).sum() < np.abs(np.diff(big)).sum() else "big"
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{file}: no text ({error}), expected UTF-8") from error
 
 
 READERS: dict[str, Callable[[Path], Scan]] = {"an4": _read_an4, "wuw2": _read_wuw2}

@@ -21,16 +21,18 @@ from spoken_digits.audio import (
     Encoding,
     open_audio,
 )
+from spoken_digits.lab.data.acoustics import Acoustics, Spoken, describe, remark
 from spoken_digits.lab.data.corpora import (
     CORPORA,
     DIGITS,
     Clip,
+    Fault,
     describe_left_out,
     find_left_out,
     holds,
 )
 from spoken_digits.lab.data.parallel import map_in_order
-from spoken_digits.lab.data.utterances import MAX_UTTERANCE_S, Content, Fault, TranscribedUtterance
+from spoken_digits.lab.data.utterances import MAX_UTTERANCE_S, Content, TranscribedUtterance
 
 __all__ = [
     "Problem",
@@ -65,11 +67,14 @@ class SoundCheck:
         SHA-256 of sample rate and samples; b"" if the file cannot be read.
     problems
         Pairs of kind (unreadable, truncated, header, channels, silence or clipping) and detail.
+    acoustics
+        None if the file cannot be read.
     """
 
     sample_rate: int | None
     content: bytes
     problems: tuple[tuple[str, str], ...]
+    acoustics: Acoustics | None = None
 
 
 @dataclass(frozen=True)
@@ -77,12 +82,14 @@ class Problem:
     """A problem of a corpus; `file` is None where it concerns the corpus as a whole.
 
     `kind` is unreadable, truncated, header, rate, channels, silence, clipping, duplicate, labels,
-    files or transcript; with the latter, `file` is the table of the transcripts.
+    name, files or transcript; with the latter, `file` is the table of the transcripts. Those that
+    are not `severe` are remarks on the sound of all recordings: cut, offset or bandwidth.
     """
 
     file: Path | None
     kind: str
     detail: str
+    severe: bool = True
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,7 @@ def check_recording(
         fate = f"{mixed} will be averaged" if len(recording.channels) > 1 else f"{taken} is taken"
         problems.append(("channels", f"{count} channels, expected 1 ({fate})"))
     content = hashlib.sha256(sample_rate.to_bytes(4) + samples.tobytes()).digest()
-    return SoundCheck(sample_rate, content, tuple(problems))
+    return SoundCheck(sample_rate, content, tuple(problems), describe(samples, sample_rate))
 
 
 def _sound_problems(
@@ -191,12 +198,21 @@ def summarize_utterances(utterances: Iterable[TranscribedUtterance]) -> Utteranc
     return UtteranceSummary(len(utterances), len(speakers), contents, duration_s)
 
 
-def check_corpus(clips: Iterable[Clip]) -> tuple[Problem, ...]:
-    """Read every clip and return all problems: file by file, then sample rates, then labels."""
+def check_corpus(clips: Iterable[Clip], faults: Iterable[Fault] = ()) -> tuple[Problem, ...]:
+    """Read every clip and return all problems: of files, of sample rates, of labels, of sound.
+
+    `faults` are those that `corpora.scan_corpus` found; they come before what is said of sound.
+    """
     clips = tuple(clips)
     paths = [clip.path for clip in clips]
-    checks = zip(paths, map_in_order(_check_path, paths), strict=True)
-    return (*_check_recordings(checks), *_check_labels(clips))
+    sounds: list[Acoustics | None] = []
+    checks = zip(paths, _noting(map_in_order(_check_path, paths), sounds), strict=True)
+    problems = (*_check_recordings(checks), *_check_labels(clips), *map(_problem, faults))
+    return (*problems, *_remarks([clip.speaker for clip in clips], sounds, "clips"))
+
+
+def _problem(fault: Fault) -> Problem:
+    return Problem(fault.file, fault.kind, fault.detail)
 
 
 def _check_path(path: str) -> SoundCheck:
@@ -206,16 +222,35 @@ def _check_path(path: str) -> SoundCheck:
 def check_utterances(
     utterances: Iterable[TranscribedUtterance], faults: Iterable[Fault] = ()
 ) -> tuple[Problem, ...]:
-    """Read every utterance; return all problems: of files, of sample rates, then of transcripts.
+    """Read every utterance; return all problems: of files, of rates, of transcripts, of sound.
 
     `faults` are those that `utterances.scan_utterances` found.
     """
-    checks = (
-        (str(each.file), check_recording(each.file, each.encoding, max_duration_s=MAX_UTTERANCE_S))
+    utterances = tuple(utterances)
+    found = (
+        check_recording(each.file, each.encoding, max_duration_s=MAX_UTTERANCE_S)
         for each in utterances
     )
-    transcripts = (Problem(fault.file, "transcript", fault.detail) for fault in faults)
-    return (*_check_recordings(checks), *transcripts)
+    sounds: list[Acoustics | None] = []
+    paths = (str(each.file) for each in utterances)
+    problems = _check_recordings(zip(paths, _noting(found, sounds), strict=True))
+    speakers = [each.speaker for each in utterances]
+    return (*problems, *map(_problem, faults), *_remarks(speakers, sounds, "utterances"))
+
+
+def _noting(checks: Iterable[SoundCheck], sounds: list[Acoustics | None]) -> Iterator[SoundCheck]:
+    """Yield what is given, and note how each recording sounds."""
+    for check in checks:
+        sounds.append(check.acoustics)
+        yield check
+
+
+def _remarks(
+    speakers: Iterable[str], sounds: Iterable[Acoustics | None], noun: str
+) -> Iterator[Problem]:
+    pairs = zip(speakers, sounds, strict=True)
+    spoken = [Spoken(speaker, sound) for speaker, sound in pairs if sound is not None]
+    return (Problem(None, kind, detail, severe=False) for kind, detail in remark(spoken, noun))
 
 
 def _check_recordings(checks: Iterable[tuple[str, SoundCheck]]) -> list[Problem]:

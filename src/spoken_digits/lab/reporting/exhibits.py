@@ -24,6 +24,7 @@ from spoken_digits.lab.models import MODELS, DigitNet
 from spoken_digits.lab.reporting import figures, recordings
 from spoken_digits.lab.runs import write_json
 from spoken_digits.lab.studies.models import SWEEPS
+from spoken_digits.lab.studies.registry import study_of
 from spoken_digits.lab.studies.results import StudyResult
 from spoken_digits.lab.studies.summary import Run
 from spoken_digits.lab.studies.titles import model_title
@@ -107,7 +108,10 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Exhibits:
-    """What is shown of runs and recordings; `of` names the method whose errors they are."""
+    """What is shown of runs and recordings.
+
+    `of` names the model whose errors they are, and the corpus of a study that has its own.
+    """
 
     command: str = ""
     commits: tuple[str, ...] = ()
@@ -140,7 +144,8 @@ def merged(old: Exhibits, new: Exhibits) -> Exhibits:
     """Return what is published when some studies are published again.
 
     Errors, curves and spectrograms are of one study: they are replaced when the new ones are of the
-    same model, or nothing was there. Embeddings are replaced by their titles; others stay.
+    same model and corpus, or nothing was there. Embeddings are replaced by their titles; others
+    stay.
     """
     if old.of not in ("", new.of):
         new = replace(old, embeddings=new.embeddings)
@@ -171,10 +176,11 @@ def collect(
     first = results[0]
     runs = runs_of[first.name]
     curves = _curves(runs)
+    own = study_of(first).corpus
     return Exhibits(
         command=first.provenance.command,
         commits=first.provenance.commits,
-        of=model_title(first.best.method.model),
+        of=model_title(first.best.method.model) + f" on {own}" * bool(own),
         curves=figures.learning_curves(curves) if curves else None,
         spectrograms=_spectrograms(first, clips),
         mistakes=tuple(_mistakes(first, runs, clips, with_sound)),

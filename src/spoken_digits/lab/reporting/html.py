@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spoken_digits.lab.data.corpora import CORPORA, read_corpus
+from spoken_digits.lab.data.corpora import CORPORA, DIGITS, read_corpus
 from spoken_digits.lab.reporting import figures
 from spoken_digits.lab.reporting.exhibits import (
     EXHIBITS,
@@ -152,6 +152,7 @@ def _section(result: StudyResult, detailed: bool) -> dict[str, Any]:
     """Gather what the template shows of a study; what needs details, of the best row."""
     study = study_of(result)
     best = result.best
+    noun = "digit" if set(result.label_names) <= set(DIGITS) else "word"
     return {
         "result": result,
         # A number and its sign of percent stay on one line.
@@ -163,8 +164,8 @@ def _section(result: StudyResult, detailed: bool) -> dict[str, Any]:
         "tables": study.tables(result),
         "provenance": provenance_words(result.provenance),
         "details": [
-            _speakers(best),
-            _labels(result, best),
+            _speakers(noun, best),
+            _labels(noun, result, best),
         ]
         if detailed
         else [],
@@ -177,10 +178,10 @@ def _section(result: StudyResult, detailed: bool) -> dict[str, Any]:
     }
 
 
-def _speakers(row: Row) -> Table:
+def _speakers(noun: str, row: Row) -> Table:
     """Return a row a test speaker."""
     return table(
-        ("speaker", "accuracy, %", "single seeds, %", "clips", "hardest digit", "of which, %"),
+        ("speaker", "accuracy, %", "single seeds, %", "clips", f"hardest {noun}", "of which, %"),
         [
             (
                 name,
@@ -196,11 +197,11 @@ def _speakers(row: Row) -> Table:
     )
 
 
-def _labels(result: StudyResult, row: Row) -> Table:
-    """Return precision, recall and F1 of each digit, mean over seeds."""
+def _labels(noun: str, result: StudyResult, row: Row) -> Table:
+    """Return precision, recall and F1 of each digit or word, mean over seeds."""
     names = result.label_names
     return table(
-        ("digit", *names),
+        (noun, *names),
         [
             (words, *(percent(getattr(row.per_label[name], key)) for name in names))
             for key, words in (
@@ -209,7 +210,7 @@ def _labels(result: StudyResult, row: Row) -> Table:
                 ("f1", "F1, %"),
             )
         ],
-        title="Digits",
+        title=f"{noun.capitalize()}s",
     )
 
 

@@ -8,15 +8,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from spoken_digits.lab.data.corpora import CORPORA
 from spoken_digits.lab.data.splits import XSDR_TEST
 from spoken_digits.lab.reporting.tables import percent_or_blank, seconds, table, to_markdown
 from spoken_digits.lab.runs import write_whole
-from spoken_digits.lab.studies.generic import GENERIC
+from spoken_digits.lab.studies.generic import GENERIC, open_table
 from spoken_digits.lab.studies.models import ORIGINAL
 from spoken_digits.lab.studies.presentation import Table
-from spoken_digits.lab.studies.registry import in_order, study_of
+from spoken_digits.lab.studies.registry import in_order, not_run, study_of
 from spoken_digits.lab.studies.results import StudyResult, read_results
 from spoken_digits.lab.studies.sentences import percent, provenance_words
+from spoken_digits.lab.studies.study import Study
 
 __all__ = [
     "headline",
@@ -155,9 +157,10 @@ def _fluent(by_set: Mapping[str, Any], whisper: Mapping[str, Any]) -> list[tuple
 
 def study_lines(results: Iterable[StudyResult]) -> str:
     """Return a line a study: its name, its question, and the first sentence of its answer."""
-    return "\n".join(
-        f"- **{r.name}**: *{r.question}* {sentences(r)[0]}" for r in in_order(tuple(results))
-    )
+    found = in_order(tuple(results))
+    lines = [f"- **{r.name}**: *{r.question}* {sentences(r)[0]}" for r in found]
+    lines += [f"- **{study.name}**: *{study.question}* Not run yet." for study in not_run(found)]
+    return "\n".join(lines)
 
 
 def update_readme(readme: Path | str, results_dir: Path | str) -> bool:
@@ -215,7 +218,22 @@ def results_document(results_dir: Path | str) -> str:
             lines += ["", to_markdown(shown)]
         link = f"[results/{result.name}.json](../results/{result.name}.json)"
         lines += ["", f"{provenance_words(result.provenance)} {link}"]
+    for study in not_run(read_results(results_dir)):
+        lines += ["", f"## {study.question}", "", _open_words(study), ""]
+        lines += [to_markdown(open_table(study))]
     return "\n".join([*lines, ""])
+
+
+def _open_words(study: Study) -> str:
+    """Say that a study was not run, what it needs, and what to call."""
+    assert study.corpus
+    corpus = CORPORA[study.corpus]
+    fetch = f"`spoken-digits corpus fetch {corpus.name}`, then " * bool(corpus.url)
+    return (
+        f"Not run yet: it needs the corpus {corpus.name} ({corpus.clips or 0:,} recordings, "
+        f"{corpus.licence}): {fetch}`spoken-digits study {study.name}`. It was tried on made-up "
+        "recordings in the layout of the corpus alone, whose accuracy says nothing."
+    )
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""The study of contrastive pre-training: without labels, with few, and with all."""
+"""The study of self-supervised pre-training: without labels, with few, and with all."""
 
 from dataclasses import replace
 
@@ -22,12 +22,19 @@ from spoken_digits.lab.studies.titles import (
 
 __all__ = ["STUDY"]
 
-SUPERVISED = "supervised"  # the grid whose positive pairs are clips of one digit
-STARTS = {
-    "scratch": "from scratch",
-    "finetune": "SimCLR, fine-tuned",
-    "clusters": "SimCLR, then clusters, linear probe",
+MAIN, SUPERVISED = "results", "supervised"  # in the latter, pairs are clips of one digit
+# Grids by the loss of the views and by whose speech is pre-trained on: all without labels.
+METHODS = {
+    MAIN: "SimCLR",
+    "vicreg": "VICReg",
+    "more-people": "SimCLR, more people",
+    "vicreg-more-people": "VICReg, more people",
 }
+# What is compared with training from scratch: condition, grid, title.
+STARTS = (
+    *(("finetune", grid, f"{name}, fine-tuned") for grid, name in METHODS.items()),
+    ("clusters", MAIN, "SimCLR, then clusters, linear probe"),
+)
 
 
 def _reference(method: Method) -> Method | None:
@@ -59,7 +66,11 @@ def _sentence(comparison: Comparison) -> str:
         return comparison_sentence(
             comparison, where, f"with {objective_title(reference.objective)} alone"
         )
-    by = " (supervised pairs)" if method.grid == SUPERVISED else ""
+    by = ""
+    if method.grid == SUPERVISED:
+        by = " (supervised pairs)"
+    elif method.grid != MAIN:
+        by = f" ({METHODS[method.grid]})"
     untrained = reference.condition.kind == "untrained"
     against = "for a linear probe of the untrained network" if untrained else "from scratch"
     return comparison_sentence(comparison, f"{_labelled(method.condition)}{by}", against)
@@ -71,7 +82,7 @@ def _labelled(condition: Condition) -> str:
     return f"{words} of each digit and speaker" if condition.level is not None else words
 
 
-def _find(result: StudyResult, kind: str, grid: str = "results") -> Row | None:
+def _find(result: StudyResult, kind: str, grid: str = MAIN) -> Row | None:
     """Return the row of a condition with all labels."""
     rows = result.select(task="contrastive", grid=grid, condition=Condition(kind))
     return rows[0] if rows else None
@@ -81,7 +92,7 @@ def _embeddings(result: StudyResult) -> list[tuple[str, Row]]:
     """Name the embeddings that a linear probe was fitted on with all labels."""
     named = (
         ("untrained network", _find(result, "untrained")),
-        ("SimCLR", _find(result, "probe")),
+        *((name, _find(result, "probe", grid)) for grid, name in METHODS.items()),
         ("SimCLR, then clusters", _find(result, "clusters")),
         ("supervised pairs", _find(result, "probe", SUPERVISED)),
     )
@@ -106,9 +117,7 @@ def _tables(result: StudyResult) -> tuple[Table, ...]:
                     Column("seeds"),
                 ),
                 tuple(body),
-                "Mean over speakers ± standard deviation over seeds; the interval (Wilson) holds "
-                "for these speakers only. SimCLR and clusters use no label; supervised pairs are "
-                "two clips of one digit.",
+                _about_embeddings(result),
             )
         )
     if curve := _labels_table(result):
@@ -136,17 +145,31 @@ def _tables(result: StudyResult) -> tuple[Table, ...]:
     return tuple(tables)
 
 
+def _about_embeddings(result: StudyResult) -> str:
+    names = {name for name, _ in _embeddings(result)}
+    without = "SimCLR, VICReg" if METHODS["vicreg"] in names else "SimCLR"
+    more = ""
+    if any(METHODS[grid] in names for grid in ("more-people", "vicreg-more-people")):
+        more = " more people: speech without a digit word, of AN4, WUW II and Speech Commands;"
+    return (
+        "Mean over speakers ± standard deviation over seeds; the interval (Wilson) holds for these "
+        f"speakers only. {without} and clusters use no label;{more} supervised pairs are two clips "
+        "of one digit."
+    )
+
+
 def _labels_table(result: StudyResult) -> Table | None:
-    scratch = [r for r in _started(result, "scratch") if r.method.grid != SUPERVISED]
+    scratch = _started(result, "scratch", MAIN)
     if not scratch:
         return None
-    starts = [start for start in STARTS if start != "scratch" and _started(result, start)]
+    starts = [start for start in STARTS if _started(result, *start[:2])]
     body, used = [], []
     for row in scratch:
         line = [Cell(labels_title(row.method.condition)), accuracy_cell(row)]
-        for start in starts:
-            condition = Condition(start, row.method.condition.level)
-            one = result.compared(replace(row.method, condition=condition))
+        for kind, grid, _ in starts:
+            condition = Condition(kind, row.method.condition.level)
+            found = result.select(task="contrastive", grid=grid, condition=condition)
+            one = result.compared(found[0].method) if found else None
             used += [one] if one else []
             line.append(change_cell(one))
         body.append(tuple(line))
@@ -155,25 +178,26 @@ def _labels_table(result: StudyResult) -> Table | None:
         (
             Column("Labels of each digit and training speaker", "left"),
             Column("from scratch, %"),
-            *(Column(f"{STARTS[start]}: change") for start in starts),
+            *(Column(f"{title}: change") for _, _, title in starts),
         ),
         tuple(body),
         change_note(used) if used else "",
     )
 
 
-def _started(result: StudyResult, start: str) -> list[Row]:
-    """Return the rows of a start, fewest labels first and all labels last."""
+def _started(result: StudyResult, kind: str, grid: str) -> list[Row]:
+    """Return the rows of a condition, fewest labels first and all labels last."""
     rows = [
         row
-        for row in result.select(task="contrastive", grid="results")
-        if row.method.condition.kind == start
+        for row in result.select(task="contrastive", grid=grid)
+        if row.method.condition.kind == kind
     ]
     return sorted(rows, key=lambda row: row.method.condition.level or float("inf"))
 
 
 def _pictures(result: StudyResult) -> tuple[Picture, ...]:
-    found = {start: rows for start in STARTS if (rows := _started(result, start))}
+    starts = (("scratch", MAIN, "from scratch"), *STARTS)
+    found = {title: rows for kind, grid, title in starts if (rows := _started(result, kind, grid))}
     counts = sorted(
         {
             level
@@ -186,12 +210,12 @@ def _pictures(result: StudyResult) -> tuple[Picture, ...]:
         return ()
     everything = 2.0 * counts[-1]  # all labels, a step to the right of the largest number
     series = []
-    for start, rows in found.items():
+    for title, rows in found.items():
         marks = tuple(
             Point(row.method.condition.level or everything, row.accuracy, *row.wilson_interval)
             for row in rows
         )
-        series.append(Series(STARTS[start], marks))
+        series.append(Series(title, marks))
     ticks = {count: f"{count:g}" for count in counts} | {everything: "all"}
     picture = Picture(
         kind="curve",
@@ -208,18 +232,38 @@ def _pictures(result: StudyResult) -> tuple[Picture, ...]:
     return (picture,)
 
 
+# Clusters stay with SimCLR alone.
+_OTHERS = {
+    "task": "contrastive",
+    "cluster_rounds": 0,
+    "split": "xsdr",
+    "epochs": 200,
+    "seed": [0, 1, 2, 3, 4],
+    "quick": False,
+}
+
 STUDY = Study(
     name="contrastive",
     question="What does contrastive pre-training bring without labels, with few, and with all?",
     sections={
         "models": {"cnn-single": {}},
         "grids": {
-            "results": {
+            MAIN: {
                 "task": "contrastive",
                 "split": "xsdr",
                 "epochs": 200,
                 "seed": [0, 1, 2, 3, 4],
                 "quick": {"cluster_rounds": 1, "epochs": 60, "probe_views": 1},
+            },
+            # Without negatives.
+            "vicreg": {"method": "vicreg", **_OTHERS},
+            # With speech of other people, as many steps.
+            "more-people": {"unlabelled": "speech", **_OTHERS, "epochs": 80},
+            "vicreg-more-people": {
+                "method": "vicreg",
+                "unlabelled": "speech",
+                **_OTHERS,
+                "epochs": 80,
             },
             # Pre-training with labels, by the same means; one seed, a hint.
             SUPERVISED: {

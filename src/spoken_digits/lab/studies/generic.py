@@ -11,9 +11,21 @@ from spoken_digits.lab.studies.sentences import (
     percent,
 )
 from spoken_digits.lab.studies.study import Study
-from spoken_digits.lab.studies.titles import title
+from spoken_digits.lab.studies.titles import model_title, title
 
-__all__ = ["GENERIC"]
+__all__ = ["GENERIC", "NOT_RUN", "open_table"]
+
+NOT_RUN = "not run yet"
+
+
+def open_table(study: Study) -> Table:
+    """Return the table of a study that has no result yet: its models, and that they were not run.
+
+    A study whose models are trained in several ways has a row for each model all the same.
+    """
+    columns = (Column("Method", "left"), Column("accuracy, %"))
+    rows = tuple((Cell(model_title(name)), Cell(NOT_RUN)) for name in study.sections["models"])
+    return Table("Accuracy on unseen speakers", columns, rows)
 
 
 def _sentences(result: StudyResult) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ every other key is one of `TrainConfig` (for the task ``contrastive`` of `Pretra
 later section wins:
 
 ``[study]``
-    ``question``, and the ``task`` of its runs where that is not ``train`` (see `tasks.TASKS`).
+    ``question``, the ``task`` of its runs where that is not ``train`` (see `tasks.TASKS`), and the
+    name of the ``corpus`` that it is about, where that is not the best at hand.
 ``[defaults]``
     What differs from the defaults in every run.
 ``[models.NAME]``
@@ -46,7 +47,7 @@ SYNTHETIC = "voices"  # the corpus of synthetic speech that ships
 _SECONDS = {"cnn": 4.0, "lstm": 0.8, "temporal-cnn": 0.6, "rnn": 0.6}
 _OTHER_SECONDS, _LINEAR_SECONDS, _FIXED_SECONDS = 4.0, 4.0, 2.0
 _SECTIONS: dict[str, dict[str, type | tuple[type, ...]] | None] = {  # None: TrainConfig's keys
-    "study": {"question": str, "task": str},
+    "study": {"question": str, "task": str, "corpus": str},
     "quick": None,
     "synthetic": {"epochs_factor": (float, int)},
     "defaults": None,
@@ -146,7 +147,8 @@ def plan(
         ]
     if not jobs:
         raise ConfigError(
-            f"{study.name}: nothing to run on {corpus}; it needs the speakers of FSDD"
+            f"{study.name}: nothing to run on {corpus}; it needs the speakers of "
+            f"{study.corpus or 'FSDD'}"
         )
     by_name: dict[str, Job] = {}
     for job in jobs:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from spoken_digits.lab.studies import (
+    audiomnist,
     augmentation,
     contrastive,
     leave_one_out,
@@ -11,19 +12,21 @@ from spoken_digits.lab.studies import (
     noise,
     one_speaker,
     shipped,
+    speech_commands,
     tracks,
 )
 from spoken_digits.lab.studies.generic import GENERIC
 from spoken_digits.lab.studies.grid import check_sections
 from spoken_digits.lab.studies.results import StudyResult
 from spoken_digits.lab.studies.study import Study
-from spoken_digits.lab.training.config import ConfigError, read_recipe
+from spoken_digits.lab.training.config import ConfigError, check_corpus_name, read_recipe
 
 __all__ = [
     "RELEASE_STUDIES",
     "STUDIES",
     "find_study",
     "in_order",
+    "not_run",
     "read_study",
     "studies",
     "study_of",
@@ -31,8 +34,8 @@ __all__ = [
 
 
 def studies() -> tuple[str, ...]:
-    """Return the names of the studies that ship, in the order in which they are read."""
-    return tuple(STUDIES)
+    """Return the names of the studies that ship and need no corpus of their own, in their order."""
+    return tuple(name for name, study in STUDIES.items() if study.corpus is None)
 
 
 def read_study(name: str) -> Study:
@@ -53,8 +56,12 @@ def read_study(name: str) -> Study:
         )
     sections = read_recipe(name)
     check_sections(name, sections)
-    question = sections["study"].get("question", "")
-    return replace(GENERIC, name=path.stem, question=question, sections=sections)
+    about = sections["study"]
+    corpus = about.get("corpus")
+    if corpus is not None:
+        check_corpus_name(corpus, f"{name}, study")
+    question = about.get("question", "")
+    return replace(GENERIC, name=path.stem, question=question, sections=sections, corpus=corpus)
 
 
 def find_study(name: str) -> Study | None:
@@ -65,6 +72,12 @@ def find_study(name: str) -> Study | None:
 def study_of(result: StudyResult) -> Study:
     """Return the study that a result belongs to; a generic one where none of that name ships."""
     return find_study(result.study) or replace(GENERIC, name=result.study, question=result.question)
+
+
+def not_run(results: tuple[StudyResult, ...]) -> tuple[Study, ...]:
+    """Return the studies of a corpus of their own that have no result yet, in their order."""
+    found = {result.study for result in results}
+    return tuple(study for study in STUDIES.values() if study.corpus and study.name not in found)
 
 
 def in_order(results: tuple[StudyResult, ...]) -> tuple[StudyResult, ...]:
@@ -80,6 +93,8 @@ STUDIES: dict[str, Study] = {
     "contrastive": contrastive.STUDY,
     "leave-one-out": leave_one_out.STUDY,
     "noise": noise.STUDY,
+    "audiomnist": audiomnist.STUDY,
+    "speech-commands": speech_commands.STUDY,
 }
 # Measured for a release: they take hours, or need speech that has to be made first, and are not
 # among `all`.

@@ -8,20 +8,18 @@ import os
 import time
 from pathlib import Path
 
-from spoken_digits.lab.data.corpora import best_corpus
+from spoken_digits.lab.data.corpora import best_corpus, read_corpus
 from spoken_digits.lab.evaluation.schema import RunEvaluation
 from spoken_digits.lab.runs import RunContext, is_finished, write_json
 from spoken_digits.lab.studies.executor import StudyError, run_all, say
 from spoken_digits.lab.studies.grid import Job, count_clips, plan
 from spoken_digits.lab.studies.registry import read_study
 from spoken_digits.lab.studies.results import write_result
+from spoken_digits.lab.studies.sentences import MAX_NAMED_SPEAKERS
 from spoken_digits.lab.studies.summary import summarize
 from spoken_digits.lab.studies.tasks import find_task, run_task
 
 __all__ = ["StudyError", "describe_run", "run_job", "run_study"]
-
-
-MAX_NAMED_SPEAKERS = 12
 
 
 def run_study(
@@ -32,7 +30,7 @@ def run_study(
     workers: int | None = None,
     cluster: str | None = None,
 ) -> Path:
-    """Run what is missing of a study on the best corpus at hand, and summarize it.
+    """Run what is missing of a study on its corpus or the best at hand, and summarize it.
 
     Parameters
     ----------
@@ -41,8 +39,8 @@ def run_study(
     data
         Folder of corpora; by default SPOKEN_DIGITS_DATA or the cache.
     out
-        Folder of the runs; by default ``runs/<name>``, followed by ``-quick`` or the corpus where
-        they apply.
+        Folder of the runs; by default ``runs/<name>``, followed by ``-quick`` or the corpus, where
+        it is neither FSDD nor the study's own.
     quick
         Fewer seeds and epochs, as the study says.
     workers
@@ -58,6 +56,8 @@ def run_study(
     ------
     ConfigError, SplitError
         When the study names what does not exist; nothing has been written then.
+    CorpusError
+        When its corpus is not at hand, or does not fit its layout.
     RunError
         When its folder holds a finished run of another recipe or of other recordings.
     StudyError
@@ -65,8 +65,11 @@ def run_study(
     """
     study = read_study(name)  # complains before anything is fetched
     data = _data_folder(data)
-    corpus, clips = best_corpus(data)
-    suffix = ("-quick" if quick else "") + ("" if corpus == "fsdd" else f"-{corpus}")
+    if study.corpus:
+        corpus, clips = study.corpus, read_corpus(study.corpus, data)
+    else:
+        corpus, clips = best_corpus(data)
+    suffix = ("-quick" if quick else "") + f"-{corpus}" * (corpus not in ("fsdd", study.corpus))
     study_dir = Path(out) if out else Path("runs") / f"{study.name}{suffix}"
     command = f"spoken-digits study {name}" + (" --quick" if quick else "")
     jobs = plan(study, corpus, clips, quick, data, study_dir.resolve(), command)

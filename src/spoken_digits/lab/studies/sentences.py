@@ -11,6 +11,7 @@ from spoken_digits.lab.studies.results import Comparison, Interval, Provenance, 
 from spoken_digits.lab.studies.titles import number
 
 __all__ = [
+    "MAX_NAMED_SPEAKERS",
     "accuracy_cell",
     "accuracy_words",
     "change_cell",
@@ -26,6 +27,7 @@ __all__ = [
     "verdict_words",
 ]
 
+MAX_NAMED_SPEAKERS = 12
 VERDICTS: tuple[Verdict, ...] = ("improves", "worsens", "no significant difference")
 
 
@@ -153,10 +155,14 @@ def provenance_words(provenance: Provenance) -> str:
     """Say where numbers come from, in one line with short hashes."""
     commits = ", ".join(commit[:7] for commit in provenance.commits)
     seeds = ", ".join(map(str, provenance.seeds))
+    speakers = provenance.test_speakers
+    whom = (
+        listed(speakers) if len(speakers) <= MAX_NAMED_SPEAKERS else f"{len(speakers):,} speakers"
+    )
     return (
         f"Made by `{provenance.command}`, seeds {seeds}, "
         f"commit{'s' * (len(provenance.commits) > 1)} {commits}; {provenance.clips_tested:,} clips "
-        f"of {listed(provenance.test_speakers)} tested; corpus {provenance.corpus} "
+        f"of {whom} tested; corpus {provenance.corpus} "
         f"({provenance.licence}), SHA-256 {provenance.sha256[:12]}."
     )
 

@@ -30,6 +30,8 @@ class Study:
         What it asks, one sentence.
     sections
         Its runs, in the form of a TOML file; see `grid`.
+    corpus
+        Name in `corpora.CORPORA` of the corpus that it is about; None for the best at hand.
     reference
         The method that another is compared with; None where there is none, and None in place of
         the function for the strong model of the same study.
@@ -46,6 +48,7 @@ class Study:
     name: str
     question: str
     sections: Mapping[str, Any]
+    corpus: str | None = None
     reference: Callable[[Method], Method | None] | None = None
     sentences: Callable[[StudyResult], tuple[str, ...]] = _nothing
     tables: Callable[[StudyResult], tuple[Table, ...]] = _nothing

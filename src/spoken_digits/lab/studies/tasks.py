@@ -7,7 +7,8 @@ belongs to one configuration, a finished run is left alone, `evaluation.json` is
 Shapes: N clips, L samples, K samples of a recording, C classes.
 """
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from spoken_digits.lab.data.pooled import count_by_corpus
 from spoken_digits.lab.data.prepared import note_checksums
 from spoken_digits.lab.data.splits import Split, one_split
 from spoken_digits.lab.data.synthetic import ENGINES, parse_extra, read_extra
+from spoken_digits.lab.data.unlabelled import read_unlabelled
 from spoken_digits.lab.evaluation.metrics import Predictions
 from spoken_digits.lab.evaluation.schema import (
     Condition,
@@ -38,6 +40,7 @@ from spoken_digits.lab.export import export
 from spoken_digits.lab.models import DigitNet
 from spoken_digits.lab.release import digits, finetune
 from spoken_digits.lab.runs import (
+    CorpusCounts,
     DataRecord,
     RunContext,
     begin,
@@ -47,7 +50,12 @@ from spoken_digits.lab.runs import (
     read_json,
     write_environment,
 )
-from spoken_digits.lab.training.config import ConfigError, TrainConfig, read_recipe
+from spoken_digits.lab.training.config import (
+    ConfigError,
+    TrainConfig,
+    check_corpus_name,
+    read_recipe,
+)
 from spoken_digits.lab.training.contrastive import (
     PretrainConfig,
     contrastive_scores,
@@ -68,6 +76,7 @@ __all__ = [
     "TASKS",
     "Task",
     "add_condition",
+    "corpus_of",
     "find_task",
     "load_noise",
     "read_task",
@@ -86,16 +95,19 @@ Scores = dict[Condition, FloatArray]  # (N, C), logits of the test clips; the ma
 class SplitData:
     """A corpus divided by speaker, prepared.
 
-    `extra` are clips of another corpus that join for training alone; `train` and `test` are indices
-    of clips of `dataset`.
+    `extra` are clips of another corpus that join for training alone, `more` of speech without
+    labels, for pre-training; `train`, `test` and `unlabelled`, those of `more`, are indices of
+    clips of `dataset`.
     """
 
     clips: tuple[Clip, ...]
     extra: tuple[Clip, ...]
+    more: tuple[Clip, ...]
     dataset: Dataset
     split: Split
     train: IntArray
     test: IntArray
+    unlabelled: IntArray
 
     @property
     def heldout(self) -> IntArray | None:
@@ -129,7 +141,9 @@ def _noise(config: TrainConfig, data: SplitData, context: RunContext) -> Scores:
 
 def _pretrain(config: PretrainConfig, data: SplitData, context: RunContext) -> Scores:
     """Pre-train without labels, then test a linear probe that is fitted with all labels."""
-    net = pretrain(config, data.dataset, data.train, context.directory, context.quiet)
+    net = pretrain(
+        config, data.dataset, data.train, context.directory, context.quiet, data.unlabelled
+    )
     fit_probe(config, net, data.dataset, data.train)
     return {Condition("probe"): predict_scores(net, data.dataset, data.test)}
 
@@ -137,7 +151,13 @@ def _pretrain(config: PretrainConfig, data: SplitData, context: RunContext) -> S
 def _contrastive(config: PretrainConfig, data: SplitData, context: RunContext) -> Scores:
     """Pre-train without labels, then test what few and many labels make of it."""
     named = contrastive_scores(
-        config, data.dataset, data.train, data.test, context.directory, context.quiet
+        config,
+        data.dataset,
+        data.train,
+        data.test,
+        context.directory,
+        context.quiet,
+        data.unlabelled,
     )
     return {_labelled(name): scores for name, scores in named.items()}
 
@@ -251,18 +271,32 @@ def _read(corpus: str, extra: str, data: Path | None) -> tuple[tuple[Clip, ...],
 
 
 @lru_cache(maxsize=2)
-def _prepared(corpus: str, extra: str, data: Path | None, cache: Path) -> Dataset:
+def _read_more(unlabelled: str, data: Path | None) -> tuple[Clip, ...]:
+    """Read the clips that join for pre-training without labels."""
+    return () if unlabelled == "none" else read_unlabelled(data)
+
+
+def _unlabelled(config: TrainConfig) -> str:
+    return config.unlabelled if isinstance(config, PretrainConfig) else "none"
+
+
+@lru_cache(maxsize=2)
+def _prepared(corpus: str, extra: str, unlabelled: str, data: Path | None, cache: Path) -> Dataset:
     clips, added = _read(corpus, extra, data)
-    return prepare(clips + added, cache)
+    names = sorted({clip.label for clip in clips})
+    return prepare(clips + added + _read_more(unlabelled, data), cache, names)
 
 
 def _split_data(config: TrainConfig, context: RunContext) -> SplitData:
     clips, added = _read(context.corpus, config.extra, context.data)
+    more = _read_more(_unlabelled(config), context.data)
     split = _read_split(context.corpus, context.data, config.split)
     training = Split(split.name, split.train + added, split.test)  # raises where a name is on both
-    dataset = _prepared(context.corpus, config.extra, context.data, context.cache)
+    dataset = _prepared(
+        context.corpus, config.extra, _unlabelled(config), context.data, context.cache
+    )
     train, test = dataset.indices(training.train), dataset.indices(split.test)
-    return SplitData(clips, added, dataset, split, train, test)
+    return SplitData(clips, added, more, dataset, split, train, test, dataset.indices(more))
 
 
 @lru_cache(maxsize=64)
@@ -282,7 +316,7 @@ def _hash_of_corpus(config: TrainConfig, context: RunContext) -> str:
 
 
 def _prepare_corpus(config: TrainConfig, context: RunContext) -> None:
-    _prepared(context.corpus, config.extra, context.data, context.cache)
+    _prepared(context.corpus, config.extra, _unlabelled(config), context.data, context.cache)
 
 
 def _run_on_split(
@@ -322,8 +356,20 @@ def _run_on_split(
                 dict.fromkeys(_licence(each.corpus) for each in parse_extra(config.extra))
             ),
         ),
+        unlabelled=_record(data.more) if data.more else None,
     )
     return RunEvaluation(name, tuple(results))
+
+
+def _record(clips: Sequence[Clip]) -> DataRecord:
+    """Return how many recordings of which corpora there are; what is said in them is not known."""
+    counts = Counter(clip.corpus for clip in clips)
+    return DataRecord(
+        clips=len(clips),
+        hash=data_hash(clips),
+        licence="; ".join(_licence(name) for name in counts),
+        corpora={name: CorpusCounts(0, count, 0) for name, count in counts.items()},
+    )
 
 
 def _licence(corpus: str) -> str:
@@ -383,7 +429,7 @@ def find_task(name: str) -> Task:
 def read_task(
     recipe: Path | str | None, default: str, overrides: Mapping[str, Any]
 ) -> tuple[str, Any]:
-    """Read a recipe: its kind of task, and its configuration.
+    """Read a recipe: its kind of task, and its configuration; its corpus is `corpus_of` it.
 
     Parameters
     ----------
@@ -402,9 +448,25 @@ def read_task(
     values = {} if recipe is None else read_recipe(recipe)
     if "study" in values:
         raise ConfigError(f"{recipe}: a study, not the recipe of one run; use spoken-digits study")
+    values.pop("corpus", None)
     name = values.pop("task", default)
     where = "options" if recipe is None else str(recipe)
     return name, find_task(name).recipe.from_dict({**values, **overrides}, where)
+
+
+def corpus_of(recipe: Path | str | None) -> str:
+    """Return the name of the corpus that a recipe names as ``corpus``; "" where it names none.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such recipe, or no such corpus of single words.
+    """
+    values = {} if recipe is None else read_recipe(recipe)
+    if "corpus" not in values:
+        return ""
+    check_corpus_name(values["corpus"], str(recipe))
+    return str(values["corpus"])
 
 
 def run_task(name: str, config: Any, context: RunContext) -> RunEvaluation:

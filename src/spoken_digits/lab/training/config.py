@@ -9,14 +9,23 @@ from pathlib import Path
 from typing import Any, Self
 
 from spoken_digits.lab.augmentation.policies import ALONE, POLICIES, Policy, find_policy
+from spoken_digits.lab.data.corpora import CORPORA
 from spoken_digits.lab.data.synthetic import parse_extra
 from spoken_digits.lab.features import FRONT_ENDS
 from spoken_digits.lab.models import MODELS
 
-__all__ = ["RECIPES", "ConfigError", "TomlConfig", "TrainConfig", "read_recipe"]
+__all__ = [
+    "RECIPES",
+    "ConfigError",
+    "TomlConfig",
+    "TrainConfig",
+    "check_corpus_name",
+    "read_recipe",
+]
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 _OBJECTIVES = ("cross-entropy", "joint")
+_CLIP_CORPORA = tuple(name for name, corpus in CORPORA.items() if corpus.read)
 
 
 class ConfigError(ValueError):
@@ -194,6 +203,18 @@ class TrainConfig(TomlConfig):
     def is_linear(self) -> bool:
         """Whether scikit-learn fits the model at once, without epochs."""
         return MODELS[self.model].linear is not None
+
+
+def check_corpus_name(name: object, where: str) -> None:
+    """Make sure that a corpus of single words has that name.
+
+    Raises
+    ------
+    ConfigError
+        When none has; the message begins with `where`.
+    """
+    if name not in _CLIP_CORPORA:
+        raise ConfigError(f"{where}: corpus = {name!r}: expected one of {', '.join(_CLIP_CORPORA)}")
 
 
 def read_recipe(recipe: Path | str) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Contrastive pre-training: learning without labels, and its evaluation with few and many labels.
+"""Pre-training on pairs of views: learning without labels, and its evaluation with few and many.
 
 Two views of each clip, changed in pitch, formants, tempo and channel, must be nearer to each other
-than to other clips (SimCLR, Chen et al. 2020). Labels are used afterwards: a linear probe and
-nearest neighbors on the frozen embedding, and fine-tuning with few labels, compared with the same
-network trained from scratch with the same labels.
+than to other clips (SimCLR, Chen et al. 2020), or near to each other while the components of the
+embedding stay spread and uncorrelated (VICReg, Bardes et al. 2022, without negatives). Labels are
+used afterwards: a linear probe and nearest neighbors on the frozen embedding, and fine-tuning with
+few labels, compared with the same network trained from scratch with the same labels.
 
 After pre-training, neighbors nearly always share a word, but each speaker has a region of its own.
 So the embeddings of each speaker are standardized, and divided into as many clusters as there are
@@ -12,7 +13,8 @@ and is probed as well.
 
 No label of a digit is used before that, unless `positives` asks for it. The labels of speakers are:
 a clip is compared with others of its own speaker alone, so that the speaker's voice, where the
-views leave it recognizable, does not help to match them.
+views leave it recognizable, does not help to match them. Speech of other people, in which no digit
+is said, may join (`unlabelled`): each of its corpora counts as one speaker there.
 
 Shapes: B batch, N clips, D embedding, C classes.
 """
@@ -32,6 +34,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler, normalize
 from torch import Generator, Tensor, nn
 
+from spoken_digits.audio import SAMPLE_RATE
 from spoken_digits.lab.augmentation.policies import POLICIES, augmented_log_mel
 from spoken_digits.lab.data.dataset import Dataset, IntArray, epoch_batches
 from spoken_digits.lab.evaluation.embeddings import PROBE_C
@@ -39,7 +42,12 @@ from spoken_digits.lab.features import FRONT_ENDS, LogMel
 from spoken_digits.lab.models import DigitNet
 from spoken_digits.lab.runs import claim, write_whole
 from spoken_digits.lab.training.config import ConfigError, TrainConfig
-from spoken_digits.lab.training.losses import matched_fraction, nt_xent, supervised_contrastive
+from spoken_digits.lab.training.losses import (
+    matched_fraction,
+    nt_xent,
+    supervised_contrastive,
+    vicreg,
+)
 from spoken_digits.lab.training.optimizer import Progress, Step, Trainer
 from spoken_digits.lab.training.supervised import (
     build_network,
@@ -67,6 +75,10 @@ __all__ = [
 ]
 
 _POSITIVES = ("clip", "digit")
+_METHODS = {"simclr": 64, "vicreg": 256}  # and how many components their projection has
+_UNLABELLED = ("none", "speech")
+# Of unlabelled recordings of several words, as much as a word is long.
+_MIN_PIECE_S, _MAX_PIECE_S = 0.4, 0.8
 LABELS = (1, 5, 20, 0)  # labels for each digit and speaker; 0 for all there are
 
 FloatArray = NDArray[np.float32]
@@ -82,9 +94,14 @@ class PretrainConfig(TrainConfig):
 
     Attributes
     ----------
+    method
+        ``simclr`` or ``vicreg``, the loss of the views.
+    unlabelled
+        Recordings that join for pre-training alone: ``speech`` of other people, without a digit
+        word (`unlabelled.read_unlabelled`); ``none``.
     positives
-        Positives of a view: the other view of its ``clip`` (SimCLR, no labels), or all views of its
-        ``digit`` (supervised contrastive learning, Khosla et al. 2020).
+        Of ``simclr``, positives of a view: the other view of its ``clip`` (no labels), or all views
+        of its ``digit`` (supervised contrastive learning, Khosla et al. 2020).
     probe_views, probe_c
         Augmented views of each clip that the probe is fitted to, as for supervised training (the
         linear evaluation of SimCLR augments too); scikit-learn's ``C`` of its logistic regression.
@@ -104,6 +121,8 @@ class PretrainConfig(TrainConfig):
     epochs: int = 100
     batch_size: int = 64
     contrastive_temperature: float = 0.2
+    method: str = "simclr"
+    unlabelled: str = "none"
     positives: str = "clip"
     probe_views: int = 6
     probe_c: float = PROBE_C
@@ -120,9 +139,19 @@ class PretrainConfig(TrainConfig):
         super().__post_init__()
         if self.is_linear:
             raise ConfigError(f"model = {self.model!r}: has no weights to pre-train")
-        if self.positives not in _POSITIVES:
+        for key, valid in (
+            ("method", _METHODS),
+            ("unlabelled", _UNLABELLED),
+            ("positives", _POSITIVES),
+        ):
+            if getattr(self, key) not in valid:
+                raise ConfigError(
+                    f"{key} = {getattr(self, key)!r}: expected one of {', '.join(valid)}"
+                )
+        if self.method == "vicreg" and self.positives != "clip":
             raise ConfigError(
-                f"positives = {self.positives!r}: expected one of {', '.join(_POSITIVES)}"
+                f"positives = {self.positives!r} with method = 'vicreg': expected 'clip', views of "
+                "one clip"
             )
         if self.cluster_rounds < 0:
             raise ConfigError(f"cluster_rounds = {self.cluster_rounds}: expected 0 or more")
@@ -162,10 +191,12 @@ def contrastive_scores(
     test_indices: IntArray,
     run_dir: Path,
     quiet: bool = False,
+    unlabelled: IntArray | None = None,
 ) -> dict[str, FloatArray]:
     """Pre-train on some clips without their labels, then evaluate with labels.
 
-    Resumes where an earlier call in `run_dir` was killed; what is finished there is read.
+    `unlabelled` are more clips, for pre-training alone. Resumes where an earlier call in `run_dir`
+    was killed; what is finished there is read.
 
     Returns
     -------
@@ -175,7 +206,7 @@ def contrastive_scores(
     probe on a network that learned clusters), ``finetune-1`` to ``finetune-all``, and ``scratch-1``
     to ``scratch-all``.
     """
-    net = pretrain(config, dataset, indices, run_dir / "pretrain", quiet)
+    net = pretrain(config, dataset, indices, run_dir / "pretrain", quiet, unlabelled)
     backbone = {k: v for k, v in net.state_dict().items() if k.startswith("backbone.")}
     scores = {}
     for condition, frozen in (
@@ -254,12 +285,18 @@ def cluster(net: DigitNet, dataset: Dataset, indices: IntArray, count: int, seed
 
 
 def pretrain(
-    config: PretrainConfig, dataset: Dataset, indices: IntArray, run_dir: Path, quiet: bool = False
+    config: PretrainConfig,
+    dataset: Dataset,
+    indices: IntArray,
+    run_dir: Path,
+    quiet: bool = False,
+    unlabelled: IntArray | None = None,
 ) -> DigitNet:
-    """Pre-train a network by its contrastive loss, or resume where an earlier call was killed.
+    """Pre-train a network by a loss of pairs of views, or resume where an earlier call was killed.
 
     Labels are not used, unless `positives` asks for digits, but for speakers: `nt_xent` compares
-    each clip with others of its speaker. Writes the files that `train` writes; in the log,
+    each clip with others of its speaker, `vicreg` with their mean. A batch holds clips of `indices`
+    or of `unlabelled`, never of both. Writes the files that `train` writes; in the log,
     ``pairs_matched`` is the fraction of views nearest to their partner, a training curve and no
     result.
 
@@ -279,7 +316,7 @@ def pretrain(
     if model.exists():
         net.load_state_dict(read_weights(model).tensors)
         return net.eval()
-    task = _Contrastive(config, net.to(device), dataset, indices)
+    task = _Contrastive(config, net.to(device), dataset, indices, unlabelled)
     steps = config.epochs * len(task.batches(0))
     trainer = Trainer(config, net, task.learner, config.epochs, steps, run_dir)
     title, done = f"{config.model} {config.split}", len(trainer.log)
@@ -296,11 +333,22 @@ class _Contrastive:
     """The batches and the loss of pre-training."""
 
     def __init__(
-        self, config: PretrainConfig, net: DigitNet, dataset: Dataset, indices: IntArray
+        self,
+        config: PretrainConfig,
+        net: DigitNet,
+        dataset: Dataset,
+        indices: IntArray,
+        unlabelled: IntArray | None = None,
     ) -> None:
-        self.config, self.net, self.dataset, self.indices = config, net, dataset, indices
+        self.config, self.net, self.dataset = config, net, dataset
+        self.parts = (
+            [indices] if unlabelled is None or not len(unlabelled) else [indices, unlabelled]
+        )
+        self.is_unlabelled = np.zeros(len(dataset.clips), bool)
+        self.is_unlabelled[np.concatenate(self.parts[1:] or [np.empty(0, np.int64)])] = True
         self.device = net.head.weight.device
-        self.projection = build_projection(config, net.backbone.dimension).to(self.device)
+        projection = build_projection(config, net.backbone.dimension, _METHODS[config.method])
+        self.projection = projection.to(self.device)
         self.learner = nn.ModuleList([net.backbone, self.projection])
         self.front_end = LogMel(FRONT_ENDS[config.front_end]).to(self.device)
         self.draws = Generator(self.device)
@@ -311,23 +359,32 @@ class _Contrastive:
         """Draw the batches of an epoch, and key the augmentation by it."""
         order = np.random.default_rng([self.config.seed, 1, epoch])
         self.draws.manual_seed(key_of(self.config.seed, 2, epoch))
-        lengths = self.dataset.lengths[self.indices]
-        batches = epoch_batches(lengths, self.config.batch_size, order)
-        return [self.indices[batch] for batch in batches]
+        batches = []
+        for rows in self.parts:
+            drawn = epoch_batches(self.dataset.lengths[rows], self.config.batch_size, order)
+            batches += [rows[batch] for batch in drawn]
+        if len(self.parts) > 1:
+            batches = [batches[i] for i in order.permutation(len(batches))]
+        return batches
 
     def step(self, batch: IntArray) -> Step:
         """Compute the loss of two views of each clip, and the fraction of pairs matched."""
         config = self.config
         speakers = self.speakers[torch.from_numpy(batch)].to(self.device)
         twice = np.concatenate([batch, batch])
-        waveform, lengths = (part.to(self.device) for part in self.dataset.batch(twice))
+        waveform, lengths = self.dataset.batch(batch)
+        if self.is_unlabelled[batch].any():
+            waveform, lengths = _cut_pieces(waveform, lengths, self.draws)
+        waveform, lengths = waveform.repeat(2, 1).to(self.device), lengths.repeat(2).to(self.device)
         with torch.no_grad(), self.device:  # augmentation makes its tensors on that device
             log_mel, mask = augmented_log_mel(
                 self.front_end, waveform, lengths, config.policy, self.draws
             )
         embedding = self.net.backbone(log_mel, mask)  # (2B, D)
         first, second = self.projection(embedding).chunk(2)
-        if config.positives == "clip":
+        if config.method == "vicreg":
+            loss = vicreg(first, second, speakers)
+        elif config.positives == "clip":
             loss = nt_xent(first, second, config.contrastive_temperature, speakers)
         else:
             digits = torch.from_numpy(self.dataset.targets[twice]).to(self.device)
@@ -335,6 +392,21 @@ class _Contrastive:
             loss = supervised_contrastive(both, digits, config.contrastive_temperature)
         matched = matched_fraction(first, second, speakers)
         return loss, {"pairs_matched": matched}, len(batch)
+
+
+def _cut_pieces(waveform: Tensor, lengths: Tensor, draws: Generator) -> tuple[Tensor, Tensor]:
+    """Cut from each recording that is longer than a word a piece of a word's length, at random.
+
+    (B, L) and (B,) to the same, of fewer samples.
+    """
+    B = len(lengths)
+    low, high = _MIN_PIECE_S * SAMPLE_RATE, _MAX_PIECE_S * SAMPLE_RATE
+    wanted = low + (high - low) * torch.rand(B, generator=draws, device=draws.device).cpu()
+    pieces = torch.where(lengths > round(high), wanted.long(), lengths)
+    starts = torch.rand(B, generator=draws, device=draws.device).cpu() * (lengths - pieces + 1)
+    steps = torch.arange(int(pieces.max()))
+    index = (starts.long()[:, None] + steps).clamp(max=waveform.shape[1] - 1)
+    return waveform.gather(1, index) * (steps < pieces[:, None]), pieces
 
 
 def fit_probe(config: PretrainConfig, net: DigitNet, dataset: Dataset, indices: IntArray) -> None:

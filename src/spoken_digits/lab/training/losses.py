@@ -1,4 +1,4 @@
-"""Contrastive losses, and the projection that they are taken behind.
+"""Losses of pairs of views, and the projection that they are taken behind.
 
 Shapes: B batch, N vectors, D embedding, P projection. Vectors of any length are brought to length
 one, so that a product is the cosine of an angle; a temperature divides it. All is computed in
@@ -11,7 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Projection", "matched_fraction", "nt_xent", "supervised_contrastive"]
+__all__ = ["Projection", "matched_fraction", "nt_xent", "supervised_contrastive", "vicreg"]
+
+# Of VICReg: weights of its three terms (Bardes et al. 2022, section 4.2), and what is added to a
+# variance before the root.
+_INVARIANCE, _VARIANCE, _COVARIANCE, _EPSILON = 25.0, 25.0, 1.0, 1e-4
 
 
 class Projection(nn.Sequential):
@@ -107,13 +111,58 @@ def supervised_contrastive(z: Tensor, labels: Tensor, temperature: float) -> Ten
     return -pull.mean()
 
 
+def vicreg(first: Tensor, second: Tensor, groups: Tensor | None = None) -> Tensor:
+    r"""Learn from pairs of views alone, without negatives (VICReg, Bardes et al. 2022, equation 6).
+
+    Variance-invariance-covariance regularization: the views Z, Z' of a clip are to be near to each
+    other, while each of the P components keeps a standard deviation of 1 over the clips, and no two
+    components say the same,
+
+    .. math:: 25 \, s(Z, Z') + 25 \, (v(Z) + v(Z')) + c(Z) + c(Z')
+
+    with s the mean squared difference, v the mean over components of max(0, 1 - standard
+    deviation), and c the sum of squared covariances of different components over P.
+
+    Parameters
+    ----------
+    first, second
+        The views, row by row of the same clips: (B, P) each, of any length.
+    groups
+        (B,), whole numbers; where given, v and c are those about the mean of a clip's group. Groups
+        of one speaker each: then it does not suffice that the speakers differ. A clip that is
+        alone in its group lies at its mean.
+
+    Raises
+    ------
+    ValueError
+        When the views are not of one shape.
+    """
+    _check_views(first, second)
+    views = first.float(), second.float()
+    loss = _INVARIANCE * (views[0] - views[1]).square().mean()
+    for view in views:
+        centered = view - _group_means(view, groups)
+        B, P = centered.shape
+        covariance = centered.T @ centered / max(B - 1, 1)  # (P, P)
+        variance = covariance.diagonal()
+        spread = (variance + _EPSILON).sqrt()
+        between = (covariance.square().sum() - variance.square().sum()) / P
+        loss = loss + _VARIANCE * (1 - spread).relu().mean() + _COVARIANCE * between
+    return loss
+
+
+def _group_means(z: Tensor, groups: Tensor | None) -> Tensor:
+    """Return for each row of (B, P) the mean of its group, of all rows without groups."""
+    if groups is None:
+        return z.mean(0, keepdim=True)
+    numbers, position = torch.unique(groups, return_inverse=True)
+    member = functional.one_hot(position, len(numbers)).to(z.dtype)  # (B, groups)
+    return (member / member.sum(0)) @ (member.T @ z)
+
+
 def _candidates(first: Tensor, second: Tensor, groups: Tensor | None) -> tuple[Tensor, Tensor]:
     """Cosines of 2B vectors to all they are compared with, -inf elsewhere, and their partners."""
-    if first.shape != second.shape:
-        raise ValueError(
-            f"views of shapes {tuple(first.shape)} and {tuple(second.shape)}: "
-            "expected one shape, a row a clip"
-        )
+    _check_views(first, second)
     B = len(first)
     cosines = _cosines(torch.cat([first, second]))  # (2B, 2B)
     barred = torch.eye(2 * B, dtype=torch.bool, device=cosines.device)
@@ -128,6 +177,14 @@ def _cosines(z: Tensor) -> Tensor:
     # Far above the default eps: the gradient at a vector of zeros stays small.
     z = functional.normalize(z.float(), dim=1, eps=1e-6)
     return z @ z.T
+
+
+def _check_views(first: Tensor, second: Tensor) -> None:
+    if first.shape != second.shape:
+        raise ValueError(
+            f"views of shapes {tuple(first.shape)} and {tuple(second.shape)}: "
+            "expected one shape, a row a clip"
+        )
 
 
 def _check_temperature(temperature: float) -> None:

@@ -59,10 +59,10 @@ def build_network(config: TrainConfig, n_classes: int) -> DigitNet:
         return DigitNet(front_end, backbone, n_classes, rejects=config.oov_fraction > 0)
 
 
-def build_projection(config: TrainConfig, dimension: int) -> Projection:
-    """Build what stands between embeddings (B, D) and a contrastive loss, as its seed has it."""
+def build_projection(config: TrainConfig, dimension: int, projected: int = 64) -> Projection:
+    """Build what stands between embeddings (B, D) and a loss of pairs, as its seed has it."""
     with initial_weights(config.seed, 3):
-        return Projection(dimension)
+        return Projection(dimension, projected)
 
 
 @contextmanager
