@@ -492,7 +492,7 @@ def _export(arguments: argparse.Namespace) -> int:
 def _study(arguments: argparse.Namespace) -> int:
     from spoken_digits.lab.reporting.html import write_report
     from spoken_digits.lab.studies.executor import compute_on_one_thread
-    from spoken_digits.lab.studies.registry import RELEASE_STUDIES, studies
+    from spoken_digits.lab.studies.registry import find_study, studies
     from spoken_digits.lab.studies.run import StudyError, run_study
 
     compute_on_one_thread()
@@ -505,7 +505,8 @@ def _study(arguments: argparse.Namespace) -> int:
             )
         except StudyError as error:
             return complain(str(error))
-        if name in RELEASE_STUDIES:
+        study = find_study(name)
+        if study and study.summarize:
             print(f"results: {folder / 'summary.json'}", flush=True)
             continue
         report = folder / "report.html"

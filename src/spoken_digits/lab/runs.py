@@ -219,7 +219,7 @@ def is_finished(directory: Path, task: str, config: Config, data_hash: str) -> b
     config
         Its configuration.
     data_hash
-        SHA-256 of its recordings.
+        SHA-256 of its recordings; behind a +, of the speech that joins for training alone.
 
     Raises
     ------
@@ -229,10 +229,12 @@ def is_finished(directory: Path, task: str, config: Config, data_hash: str) -> b
     if not (directory / "evaluation.json").exists():
         return False
     environment = read_environment(directory)
+    extra = environment.get("extra", {})
+    hashes = [record.get("hash") for record in (environment.get("data", {}), extra)]
     found = {
         "recipe": (directory / "config.toml").read_text(encoding="utf-8"),
         "kind of task": environment.get("task"),
-        "recordings": environment.get("data", {}).get("hash"),
+        "recordings": "+".join(hashes) if extra.get("clips") else hashes[0],
     }
     wanted = {"recipe": config.to_toml(), "kind of task": task, "recordings": data_hash}
     for what, value in wanted.items():

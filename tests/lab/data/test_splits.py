@@ -71,6 +71,18 @@ def test_xsdr_needs_all_six_speakers():
         named_splits("xsdr", clips_of(*FSDD[:4], "yweweler"))
 
 
+def test_fewer_of_the_training_speakers_are_tested_as_all_of_them():
+    for count, folds in ((1, 4), (2, 6), (3, 4)):
+        found = sides(f"xsdr-{count}", clips_of(*FSDD))
+        assert len({train for train, _ in found.values()}) == len(found) == folds
+        for train, test in found.values():
+            assert len(train) == count
+            assert {*train} <= {"george", "jackson", "nicolas", "theo"}
+            assert test == ("lucas", "yweweler")
+    assert found["xsdr-3:george+jackson+theo"][0] == ("george", "jackson", "theo")
+    assert one_split("xsdr-2:jackson+theo", clips_of(*FSDD)).train_speakers == ("jackson", "theo")
+
+
 def test_inner_never_sees_the_speakers_that_xsdr_tests_on():
     found = sides("inner", clips_of(*FSDD))
     assert list(found) == ["inner:george", "inner:jackson", "inner:nicolas", "inner:theo"]

@@ -8,7 +8,7 @@ import pytest
 from spoken_digits.lab.evaluation.metrics import Predictions, mcnemar
 from spoken_digits.lab.evaluation.schema import Condition, RunEvaluation, save_result
 from spoken_digits.lab.runs import finish
-from spoken_digits.lab.studies.results import McNemarTest, read_result, write_result
+from spoken_digits.lab.studies.results import ExtraSpeech, McNemarTest, read_result, write_result
 from spoken_digits.lab.studies.summary import summarize
 
 PEOPLE = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
@@ -224,6 +224,27 @@ def test_margins_have_no_calibration_error(tmp_path):
     assert rows["sgd-pool"].ece is None
     assert rows["logistic-pool"].ece == rows["cnn"].ece > 0
     assert (rows["logistic-pool"].epochs, rows["cnn"].epochs) == (None, 8)
+
+
+def test_speech_that_joined_is_named_with_its_hash(tmp_path):
+    def write(extra, seed, sha256):
+        folder = write_run(tmp_path, {CLEAN: made(PEOPLE[2:4], 0.9, seed)}, seed=seed, extra=extra)
+        environment = json.loads((folder / "environment.json").read_text())
+        corpora = {"kokoro": {"digits": 200, "other_words": 0, "speakers": 10}}
+        environment["extra"] = {
+            "none": {"corpus": "none", "clips": 0, "hash": sha256},
+            "kokoro:10": {"corpus": extra, "clips": 200, "hash": sha256, "corpora": corpora},
+        }[extra]
+        (folder / "environment.json").write_text(json.dumps(environment))
+
+    write("none", 0, "e3")
+    for seed in (1, 2):
+        write("kokoro:10", seed, "cd")
+    found = named(tmp_path, "tracks").provenance.extra
+    assert found == {"kokoro:10": ExtraSpeech(200, 10, "cd")}
+    write("kokoro:10", 3, "ef")
+    with pytest.raises(ValueError, match=r"kokoro:10: runs with different .*SHA-256 cd, ef"):
+        named(tmp_path, "tracks")
 
 
 def test_several_commits_are_normal_and_unfinished_runs_are_not(tmp_path):

@@ -5,6 +5,7 @@ import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import torch
 from made_utterances import write_an4, write_wuw2
 
 from spoken_digits.lab.data.corpora import CorpusError, data_hash, read_corpus
-from spoken_digits.lab.data.dataset import Dataset, prepare
+from spoken_digits.lab.data.dataset import Dataset, IntArray, draw_indices, prepare
 from spoken_digits.lab.data.pooled import is_held_out
 from spoken_digits.lab.data.unlabelled import read_unlabelled
 from spoken_digits.lab.evaluation.metrics import Predictions
@@ -77,6 +78,36 @@ def test_a_run_is_a_directory_with_every_file_of_the_schema(
     assert {"commit", "torch", "device", "labels", "parameters", "seconds"} <= set(environment)
 
 
+def test_an_epoch_draws_as_many_clips_whatever_joins(
+    made_up_fsdd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, list[int]] = {}
+
+    def train(
+        config: TrainConfig, dataset: Dataset, indices: IntArray, *_: Any, **more: Any
+    ) -> Any:
+        probabilities = more["probabilities"]
+        order = np.random.default_rng(0)
+        drawn[config.extra] = np.bincount(
+            draw_indices(probabilities, config.clips_per_epoch, order), minlength=len(indices)
+        ).tolist()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tasks, "train", train)
+    hashes = set()
+    for extra in ("none", "voices"):
+        config = replace(LINEAR, model="cnn", clips_per_epoch=500, extra=extra)
+        context = context_in(tmp_path / extra, made_up_fsdd)
+        hashes.add(tasks.TASKS["train"].data_hash(config, context))
+        with pytest.raises(KeyboardInterrupt):
+            run_task("train", config, context)
+    assert len(hashes) == 2  # a run is tied to the speech that joined
+    assert {sum(counts) for counts in drawn.values()} == {500}
+    # Evenly: each clip about as often as any other.
+    assert all(max(counts) - min(counts) <= 1 for counts in drawn.values())
+    assert len(drawn["voices"]) - len(drawn["none"]) == 1000
+
+
 def test_a_finished_run_is_read_and_another_one_refused(
     made_up_fsdd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +129,7 @@ def test_an_unfinished_run_is_not_resumed_with_other_recordings(
 ) -> None:
     context = context_in(tmp_path, made_up_fsdd)
 
-    def is_killed(*_: object) -> None:
+    def is_killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tasks, "train", is_killed)

@@ -29,6 +29,8 @@ def test_a_recipe_round_trips_through_toml(tmp_path: Path) -> None:
         ("learning_rate = nan", "learning_rate = nan: expected a finite number"),
         ("[study]", "a study, not the recipe of one run"),
         ("label_smoothing = 1", "label_smoothing"),
+        ('extra = "robots"', "extra = 'robots': expected none or one of fsdd"),
+        ('extra = "kokoro:0"', "extra = 'kokoro:0': 'kokoro:0': expected a number of speakers"),
         ('objective = "hinge"', "expected one of cross-entropy, joint"),
         ("contrastive_weight = -1", "contrastive_weight"),
         ("model = cnn", "not a TOML file"),

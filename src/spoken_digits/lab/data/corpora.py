@@ -34,6 +34,7 @@ __all__ = [
     "best_corpus",
     "data_hash",
     "data_root",
+    "data_roots",
     "describe_left_out",
     "fetch_corpus",
     "find_corpus",
@@ -230,7 +231,7 @@ def data_root(given: Path | str | None = None) -> Path | None:
     CorpusError
         When `given`, or SPOKEN_DIGITS_DATA, names no folder.
     """
-    return next((root for root in _roots(given) if root.is_dir()), None)
+    return next((root for root in data_roots(given) if root.is_dir()), None)
 
 
 def read_corpus(name_or_path: str | Path, data: Path | str | None = None) -> tuple[Clip, ...]:
@@ -384,7 +385,7 @@ def find_corpus(name: str, data: Path | str | None = None) -> Path | None:
     """
     if name == "voices":
         return SHIPPED_VOICES
-    candidates = (folder for root in _roots(data) for folder in (root / name, root))
+    candidates = (folder for root in data_roots(data) for folder in (root / name, root))
     return next((folder for folder in candidates if holds(folder, CORPORA[name])), None)
 
 
@@ -622,7 +623,7 @@ def _cache() -> Path:
         ) from None
 
 
-def _roots(given: Path | str | None) -> tuple[Path, ...]:
+def data_roots(given: Path | str | None) -> tuple[Path, ...]:
     """Return the folders to look for corpora in; one that was named must exist."""
     named = given if given is not None else os.environ.get("SPOKEN_DIGITS_DATA")
     if named and not Path(named).is_dir():
@@ -638,7 +639,9 @@ def _roots(given: Path | str | None) -> tuple[Path, ...]:
 
 def not_at_hand(corpus: Corpus, data: Path | str | None) -> str:
     """Return the message of a corpus that is missing: where it was expected, and the remedy."""
-    places = " or ".join(str(root / corpus.name) for root in _roots(data)) or "a folder of corpora"
+    places = (
+        " or ".join(str(root / corpus.name) for root in data_roots(data)) or "a folder of corpora"
+    )
     fetch = f"fetch it with 'spoken-digits corpus fetch {corpus.name}', or " * bool(corpus.url)
     return (
         f"{corpus.name}: not at hand, expected {corpus.layout} in {places}; "

@@ -45,6 +45,7 @@ __all__ = [
     "FOLDS",
     "SYNTHETIC",
     "PooledSet",
+    "count_by_corpus",
     "held_out",
     "is_held_out",
     "noise_partition",
@@ -99,22 +100,29 @@ class PooledSet:
 
     def describe(self) -> DataRecord:
         """Return counts by corpus, hash and licence of `clips`, for the records of a run."""
-        corpora = sorted({clip.corpus for clip in self.clips})
-        counts = {name: [c for c in self.clips if c.corpus == name] for name in corpora}
-        licences = [CORPORA[name].licence for name in corpora if name in CORPORA]
+        counts = count_by_corpus(self.clips)
+        licences = [CORPORA[name].licence for name in counts if name in CORPORA]
         return DataRecord(
             clips=len(self.clips),
             hash=data_hash(self.clips),
             licence="; ".join(dict.fromkeys(licences)),
-            corpora={
-                name: CorpusCounts(
-                    digits=sum(clip.label in DIGITS for clip in clips),
-                    other_words=sum(clip.label not in DIGITS for clip in clips),
-                    speakers=len({clip.speaker for clip in clips}),
-                )
-                for name, clips in counts.items()
-            },
+            corpora=counts,
         )
+
+
+def count_by_corpus(clips: Iterable[Clip]) -> dict[str, CorpusCounts]:
+    """Count the clips of each corpus, by name, and their speakers."""
+    by_corpus: dict[str, list[Clip]] = {}
+    for clip in clips:
+        by_corpus.setdefault(clip.corpus, []).append(clip)
+    return {
+        name: CorpusCounts(
+            digits=sum(clip.label in DIGITS for clip in own),
+            other_words=sum(clip.label not in DIGITS for clip in own),
+            speakers=len({clip.speaker for clip in own}),
+        )
+        for name, own in sorted(by_corpus.items())
+    }
 
 
 def is_held_out(speaker: str) -> bool:

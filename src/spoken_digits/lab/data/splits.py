@@ -8,6 +8,8 @@ corpus. The pooled training set has splits of its own, `pooled.partition`.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
 
 from spoken_digits.lab.data.corpora import Clip
 from spoken_digits.lab.data.utterances import TranscribedUtterance
@@ -226,6 +228,19 @@ def _xsdr(clips: tuple[Clip, ...]) -> tuple[Split, ...]:
     return (split_by_speaker(chosen, XSDR_TEST, "xsdr"),)
 
 
+def _few(count: int, clips: tuple[Clip, ...]) -> tuple[Split, ...]:
+    """Return the splits that train on `count` of the four training speakers of `xsdr`."""
+    chosen = _of(clips, XSDR_TRAIN + XSDR_TEST, f"xsdr-{count}")
+    return tuple(
+        split_by_speaker(
+            [clip for clip in chosen if clip.speaker in (*speakers, *XSDR_TEST)],
+            XSDR_TEST,
+            f"xsdr-{count}:{'+'.join(speakers)}",
+        )
+        for speakers in combinations(XSDR_TRAIN, count)
+    )
+
+
 def _inner(clips: tuple[Clip, ...]) -> tuple[Split, ...]:
     return _leave_one_out(_of(clips, XSDR_TRAIN, "inner"), "inner")
 
@@ -280,6 +295,7 @@ def _synthetic(clips: tuple[Clip, ...]) -> tuple[Split, ...]:
 
 SPLITS: dict[str, Callable[[tuple[Clip, ...]], tuple[Split, ...]]] = {
     "xsdr": _xsdr,
+    **{f"xsdr-{count}": partial(_few, count) for count in (1, 2, 3)},
     "inner": _inner,
     "single": _single,
     "loso": _loso,

@@ -93,6 +93,7 @@ class Job:
     def seconds(self, n_clips: int) -> float:
         """Estimate the seconds that it takes on one core, from the number of training clips."""
         config = self.config
+        n_clips = config.clips_per_epoch or n_clips
         if config.is_linear:
             return _LINEAR_SECONDS * n_clips / 2000
         epoch = _SECONDS.get(config.model, _OTHER_SECONDS) * n_clips / 2000

@@ -13,6 +13,7 @@ from spoken_digits.lab.studies import (
     one_speaker,
     shipped,
     speech_commands,
+    tracks,
 )
 from spoken_digits.lab.studies.generic import GENERIC
 from spoken_digits.lab.studies.grid import check_sections
@@ -23,6 +24,7 @@ from spoken_digits.lab.training.config import ConfigError, check_corpus_name, re
 __all__ = [
     "RELEASE_STUDIES",
     "STUDIES",
+    "find_study",
     "in_order",
     "not_run",
     "read_study",
@@ -44,8 +46,8 @@ def read_study(name: str) -> Study:
     ConfigError
         When there is none, or a section or key of the file is unknown or of the wrong type.
     """
-    if name in STUDIES or name in RELEASE_STUDIES:
-        return {**STUDIES, **RELEASE_STUDIES}[name]
+    if study := find_study(name):
+        return study
     path = Path(name)
     if not path.suffix and not path.exists():
         raise ConfigError(
@@ -62,11 +64,14 @@ def read_study(name: str) -> Study:
     return replace(GENERIC, name=path.stem, question=question, sections=sections, corpus=corpus)
 
 
+def find_study(name: str) -> Study | None:
+    """Return the study of that name that ships, None where there is none."""
+    return STUDIES.get(name) or RELEASE_STUDIES.get(name)
+
+
 def study_of(result: StudyResult) -> Study:
     """Return the study that a result belongs to; a generic one where none of that name ships."""
-    if result.study in STUDIES:
-        return STUDIES[result.study]
-    return replace(GENERIC, name=result.study, question=result.question)
+    return find_study(result.study) or replace(GENERIC, name=result.study, question=result.question)
 
 
 def not_run(results: tuple[StudyResult, ...]) -> tuple[Study, ...]:
@@ -77,7 +82,7 @@ def not_run(results: tuple[StudyResult, ...]) -> tuple[Study, ...]:
 
 def in_order(results: tuple[StudyResult, ...]) -> tuple[StudyResult, ...]:
     """Sort results in the order of the studies that ship; others come last, by name."""
-    places = {name: place for place, name in enumerate(STUDIES)}
+    places = {name: place for place, name in enumerate((*STUDIES, *RELEASE_STUDIES))}
     return tuple(sorted(results, key=lambda r: (places.get(r.study, len(places)), r.name)))
 
 
@@ -91,7 +96,9 @@ STUDIES: dict[str, Study] = {
     "audiomnist": audiomnist.STUDY,
     "speech-commands": speech_commands.STUDY,
 }
-# Measured for a release: they take hours, and are not among `all`.
+# Measured for a release: they take hours, or need speech that has to be made first, and are not
+# among `all`.
 RELEASE_STUDIES: dict[str, Study] = {
     "shipped": shipped.STUDY,
+    "tracks": tracks.STUDY,
 }

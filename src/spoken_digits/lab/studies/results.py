@@ -7,7 +7,7 @@ made last, from these fields. Fractions are 0 to 1, times in seconds. Needs no t
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from spoken_digits.lab.runs import read_json, write_whole
 __all__ = [
     "Comparison",
     "Condition",
+    "ExtraSpeech",
     "McNemarTest",
     "Method",
     "Provenance",
@@ -197,8 +198,17 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class ExtraSpeech:
+    """Speech that joined the training side: its size, and its SHA-256 (`corpora.data_hash`)."""
+
+    clips: int
+    speakers: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Provenance:
-    """Where the numbers come from: command, code, data."""
+    """Where the numbers come from: command, code, data; `extra` by the name in the recipe."""
 
     command: str
     commits: tuple[str, ...]
@@ -212,6 +222,7 @@ class Provenance:
     test_speakers: tuple[str, ...]
     seeds: tuple[int, ...]
     seconds: float
+    extra: dict[str, ExtraSpeech] = field(default_factory=dict)
 
     @property
     def is_quick(self) -> bool:

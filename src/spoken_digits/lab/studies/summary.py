@@ -22,10 +22,11 @@ from spoken_digits.lab.features import FRONT_ENDS
 from spoken_digits.lab.models import MODELS
 from spoken_digits.lab.runs import read_json
 from spoken_digits.lab.studies.comparisons import Networks, compare
-from spoken_digits.lab.studies.registry import STUDIES
+from spoken_digits.lab.studies.registry import find_study
 from spoken_digits.lab.studies.results import (
     Comparison,
     Condition,
+    ExtraSpeech,
     McNemarTest,
     Method,
     Provenance,
@@ -199,7 +200,8 @@ def _read_run(directory: Path) -> Run:
     evaluation = read_json(directory / "evaluation.json", RunEvaluation)
     return Run(
         config=config,
-        environment={key: environment[key] for key in ENVIRONMENT},
+        environment={key: environment[key] for key in ENVIRONMENT}
+        | {"extra": environment.get("extra")},
         log=tuple(map(json.loads, lines)),
         conditions={
             test.condition: Predictions.load(directory / test.predictions)
@@ -306,7 +308,8 @@ def _comparisons(
     study: str, rows: Sequence[Row], methods: Mapping[Method, Folds]
 ) -> tuple[Comparison, ...]:
     """Compare rows as their study says, with the paired predictions of their networks."""
-    reference = STUDIES[study].reference if study in STUDIES else None
+    known = find_study(study)
+    reference = known.reference if known else None
     pooled = {method: _pooled(method, folds) for method, folds in methods.items()}
 
     def networks(method: Method, other: Method) -> Networks:
@@ -370,7 +373,27 @@ def _provenance(runs: Sequence[Run], results: Sequence[Run]) -> Provenance:
         ),
         seeds=tuple(sorted({run.seed for run in results})),
         seconds=float(sum(run.environment["seconds"] for run in runs)),
+        extra=_extra(results),
     )
+
+
+def _extra(runs: Iterable[Run]) -> dict[str, ExtraSpeech]:
+    """Return the speech that joined the training side, by its name in the recipe."""
+    found: dict[str, set[ExtraSpeech]] = {}
+    for run in runs:
+        record = run.environment.get("extra")
+        if record and record["clips"]:
+            speakers = sum(counts["speakers"] for counts in record.get("corpora", {}).values())
+            speech = ExtraSpeech(record["clips"], speakers, record["hash"])
+            found.setdefault(record["corpus"], set()).add(speech)
+    for name, different in found.items():
+        if len(different) > 1:
+            hashes = ", ".join(sorted(each.sha256 for each in different))
+            raise ValueError(
+                f"{name}: runs with different synthetic speech (SHA-256 {hashes}), expected one; "
+                "delete the older runs and call `spoken-digits study` again"
+            )
+    return {name: speech for name, (speech,) in sorted(found.items())}
 
 
 def _warnings(

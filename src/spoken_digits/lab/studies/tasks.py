@@ -24,8 +24,10 @@ from spoken_digits.lab.connected import pipeline
 from spoken_digits.lab.data.corpora import CORPORA, Clip, data_hash, read_corpus
 from spoken_digits.lab.data.dataset import Dataset, IntArray, prepare
 from spoken_digits.lab.data.noise import find_noises, read_noise
+from spoken_digits.lab.data.pooled import count_by_corpus
 from spoken_digits.lab.data.prepared import note_checksums
 from spoken_digits.lab.data.splits import Split, one_split
+from spoken_digits.lab.data.synthetic import ENGINES, parse_extra, read_extra
 from spoken_digits.lab.data.unlabelled import read_unlabelled
 from spoken_digits.lab.evaluation.metrics import Predictions
 from spoken_digits.lab.evaluation.schema import (
@@ -170,7 +172,16 @@ def _trained(config: TrainConfig, data: SplitData, context: RunContext) -> Digit
     """Train, or load the network that an earlier call has finished in the run directory."""
     if (context.directory / "model.safetensors").exists():
         return load_network(context.directory)[1]
-    return train(config, data.dataset, data.train, context.directory, data.heldout, context.quiet)
+    drawn = np.full(len(data.train), 1 / len(data.train)) if config.clips_per_epoch else None
+    return train(
+        config,
+        data.dataset,
+        data.train,
+        context.directory,
+        data.heldout,
+        context.quiet,
+        probabilities=drawn,
+    )
 
 
 def add_condition(
@@ -250,14 +261,13 @@ def load_noise(data: Path | str | None = None) -> Tensor | None:
 
 @lru_cache(maxsize=4)
 def _read(corpus: str, extra: str, data: Path | None) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
-    """Read a corpus, and of another one the clips that join for training.
+    """Read a corpus, and of others the clips that join for training.
 
     Once a process, for all the runs that it is given.
     """
     clips = read_corpus(corpus, data)
     labels = {clip.label for clip in clips}
-    more = () if extra == "none" else read_corpus(extra, data)
-    return clips, tuple(clip for clip in more if clip.label in labels)
+    return clips, tuple(clip for clip in read_extra(extra, data) if clip.label in labels)
 
 
 @lru_cache(maxsize=2)
@@ -295,14 +305,14 @@ def _read_split(corpus: str, data: Path | None, split: str) -> Split:
 
 
 @lru_cache(maxsize=4)
-def _hash(corpus: str, data: Path | None, cache: Path) -> str:
-    clips, _ = _read(corpus, "none", data)
-    note_checksums(clips, cache)
-    return data_hash(clips)
+def _hash(corpus: str, extra: str, data: Path | None, cache: Path) -> str:
+    clips, added = _read(corpus, extra, data)
+    note_checksums(clips + added, cache)
+    return "+".join(map(data_hash, filter(None, (clips, added))))
 
 
-def _hash_of_corpus(_: TrainConfig, context: RunContext) -> str:
-    return _hash(context.corpus, context.data, context.cache)
+def _hash_of_corpus(config: TrainConfig, context: RunContext) -> str:
+    return _hash(context.corpus, config.extra, context.data, context.cache)
 
 
 def _prepare_corpus(config: TrainConfig, context: RunContext) -> None:
@@ -341,7 +351,10 @@ def _run_on_split(
             corpus=config.extra,
             clips=len(data.extra),
             hash=data_hash(data.extra),
-            licence=_licence(config.extra),
+            corpora=count_by_corpus(data.extra),
+            licence="; ".join(
+                dict.fromkeys(_licence(each.corpus) for each in parse_extra(config.extra))
+            ),
         ),
         unlabelled=_record(data.more) if data.more else None,
     )
@@ -360,6 +373,7 @@ def _record(clips: Sequence[Clip]) -> DataRecord:
 
 
 def _licence(corpus: str) -> str:
+    corpus = "voices" if corpus in ENGINES else corpus  # made as what ships
     return CORPORA[corpus].licence if corpus in CORPORA else ""
 
 

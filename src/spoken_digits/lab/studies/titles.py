@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from spoken_digits.lab.data.synthetic import parse_extra
 from spoken_digits.lab.evaluation.schema import LABELLED
 from spoken_digits.lab.features import FRONT_ENDS
 from spoken_digits.lab.models import MODELS
@@ -15,6 +16,7 @@ __all__ = [
     "model_title",
     "number",
     "objective_title",
+    "speech_title",
     "title",
     "training_title",
     "transform_title",
@@ -41,7 +43,12 @@ _TRANSFORMS = {
     "freq_mask": "frequency mask",
     "spec_augment": "SpecAugment",
 }
-_EXTRA = {"none": "recordings alone", "voices": "with synthetic speech"}
+_SPEECH = {
+    "voices": "the synthetic speech that ships",
+    "espeak-ng": "espeak-ng",
+    "flite-festival": "flite and festival",
+    "kokoro": "Kokoro",
+}
 
 
 def title(method: Method, among: Iterable[Method] = ()) -> str:
@@ -61,7 +68,7 @@ def title(method: Method, among: Iterable[Method] = ()) -> str:
         "front_end": front_end_title(method.front_end),
         "augmentation": augmentation_title(method.augmentation),
         "split": training_title(method),
-        "extra": _EXTRA.get(method.extra, f"with {method.extra}"),
+        "extra": _extra_title(method.extra),
         "objective": objective_title(method.objective),
         "condition": condition_title(method.condition),
     }
@@ -105,6 +112,21 @@ def augmentation_title(name: str) -> str:
 def number(count: int) -> str:
     """Write a small number in words: "two"."""
     return _NUMBERS[count] if count < len(_NUMBERS) else str(count)
+
+
+def _extra_title(extra: str) -> str:
+    if extra == "none":
+        return "recordings alone"
+    return "with synthetic speech" if extra == "voices" else f"with {speech_title(extra)}"
+
+
+def speech_title(extra: str) -> str:
+    """Return synthetic speech in words: "Kokoro (54 voices); espeak-ng", "none"."""
+    parts = []
+    for each in parse_extra(extra):
+        voices = "" if each.count is None else f" ({each.count} voices)"
+        parts.append(f"{_SPEECH.get(each.corpus, each.corpus)}{voices}")
+    return ", ".join(parts) or "none"
 
 
 def objective_title(name: str) -> str:

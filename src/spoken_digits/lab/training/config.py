@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from spoken_digits.lab.augmentation.policies import ALONE, POLICIES, Policy, find_policy
 from spoken_digits.lab.data.corpora import CORPORA
+from spoken_digits.lab.data.synthetic import parse_extra
 from spoken_digits.lab.features import FRONT_ENDS
 from spoken_digits.lab.models import MODELS
 
@@ -88,7 +89,8 @@ class TrainConfig(TomlConfig):
     model, front_end, augmentation
         Names in `MODELS`, `FRONT_ENDS` and `POLICIES`; ``alone:<name>`` is one of `ALONE`.
     extra
-        A corpus whose clips join the training side: ``voices``; ``none``.
+        Speech that joins the training side, see `synthetic.parse_extra`: ``voices``, the synthetic
+        speech that ships; ``kokoro:54+espeak-ng``; ``none``.
     split
         A named split, one that has a single fold: ``xsdr``, ``inner:theo``.
     seed
@@ -117,7 +119,8 @@ class TrainConfig(TomlConfig):
     bfloat16
         Whether convolutions are computed in bfloat16 (`torch.autocast`) in training.
     clips_per_epoch
-        Clips in an epoch where they are drawn by probability; 0 for as many as there are.
+        Clips drawn for an epoch, so that training sets of any size make as many steps: evenly, or
+        by the pooled training set's probabilities. 0 for as many as there are.
     oov_fraction
         Fraction of them that is out-of-vocabulary. Above zero, the network has a class for these.
     rejection_threshold
@@ -154,13 +157,16 @@ class TrainConfig(TomlConfig):
             ("model", MODELS),
             ("front_end", FRONT_ENDS),
             ("augmentation", (*POLICIES, *(f"alone:{name}" for name in ALONE))),
-            ("extra", ("none", *_CLIP_CORPORA)),
             ("objective", _OBJECTIVES),
         ):
             if getattr(self, key) not in valid:
                 raise ConfigError(
                     f"{key} = {getattr(self, key)!r}: expected one of {', '.join(valid)}"
                 )
+        try:
+            parse_extra(self.extra)
+        except ValueError as error:
+            raise ConfigError(f"extra = {self.extra!r}: {error}") from None
         for key in (
             "epochs",
             "batch_size",
