@@ -113,7 +113,7 @@ def test_of_many_recordings_without_a_header_one_is_named_and_the_rest_counted(
     assert len(out.splitlines()) == 3
     first, last = err.splitlines()
     assert f"{paths[0]}: has no header" in first
-    assert last.endswith("2 more files have no header, and are taken by their names: --raw")
+    assert last.endswith("2 more files have no header: taken by name as well; for others, --raw")
     assert main([verb, str(paths[0])]) == 0
     assert len(capsys.readouterr().err.splitlines()) == 1
 

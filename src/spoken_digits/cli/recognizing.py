@@ -137,7 +137,7 @@ class _Warnings:
     def __exit__(self, *_: object) -> None:
         if (more := self._headerless - 1) > 0:
             files = "file has" if more == 1 else "files have"
-            complain(f"{more:,} more {files} no header, and are taken by their names: --raw")
+            complain(f"{more:,} more {files} no header: taken by name as well; for others, --raw")
 
 
 @quiet_libraries()
