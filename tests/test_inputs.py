@@ -118,6 +118,26 @@ def test_of_many_recordings_without_a_header_one_is_named_and_the_rest_counted(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("verb", ["recognize", "transcribe"])
+def test_of_files_that_are_no_recordings_each_is_named(tmp_path, capsys, seven, verb):
+    (tmp_path / "a.ulaw").write_bytes(headerless(seven, "ULAW"))
+    for name in ("b.raw", "c.txt", "d.raw"):
+        (tmp_path / name).write_bytes(b"no recording at all" * 99)
+    names = ("a.ulaw", "b.raw", "c.txt", "d.raw")
+    assert main([verb, *(str(tmp_path / name) for name in names)]) == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1
+    assert [Path(line.split(": ")[1]).name for line in err.splitlines()] == [*names]
+    assert "more file" not in err
+
+
+@pytest.mark.parametrize("verb", ["recognize", "transcribe"])
+def test_a_closed_standard_input_is_an_empty_file(verb, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main([verb, "-"]) == 1
+    assert "an empty file" in capsys.readouterr().err
+
+
 def test_a_short_recording_without_digits_points_at_recognize(tmp_path, capsys):
     rng = np.random.default_rng(0)
     for seconds, hinted in ((1, True), (5, False)):

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import io
 import json
 import shlex
 import sys
@@ -98,7 +99,9 @@ def _add_reading(verb: argparse.ArgumentParser) -> None:
 
 
 def _source(file: str) -> str | BinaryIO:
-    return sys.stdin.buffer if file == "-" else file
+    if file != "-":
+        return file
+    return sys.stdin.buffer if sys.stdin else io.BytesIO()  # closed: an empty file
 
 
 def _add_oh(verb: argparse.ArgumentParser) -> None:
@@ -129,7 +132,7 @@ class _Warnings:
         return self
 
     def print(self, warning: str) -> None:
-        is_headerless = NO_HEADER in warning
+        is_headerless = f": {NO_HEADER}; taken as " in warning
         if not (is_headerless and self._headerless):
             complain(warning)
         self._headerless += is_headerless
@@ -159,7 +162,10 @@ def _recognize(arguments: argparse.Namespace) -> int:
     with closing(answers), _Warnings() as warnings:
         for answer in answers:
             for complaint in answer.complaints:
-                warnings.print(complaint)
+                if answer.is_error:
+                    complain(complaint)
+                else:
+                    warnings.print(complaint)
             if answer.line is not None:
                 print(answer.line, flush=True)
             status = max(status, int(answer.is_error))
