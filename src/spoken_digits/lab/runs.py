@@ -219,7 +219,7 @@ def is_finished(directory: Path, task: str, config: Config, data_hash: str) -> b
     config
         Its configuration.
     data_hash
-        SHA-256 of its recordings; behind a +, of the speech that joins for training alone.
+        SHA-256 of its recordings; behind a +, of those that join for training, or pre-training.
 
     Raises
     ------
@@ -229,12 +229,12 @@ def is_finished(directory: Path, task: str, config: Config, data_hash: str) -> b
     if not (directory / "evaluation.json").exists():
         return False
     environment = read_environment(directory)
-    extra = environment.get("extra", {})
-    hashes = [record.get("hash") for record in (environment.get("data", {}), extra)]
+    data, *joined = (environment.get(name, {}) for name in ("data", "extra", "unlabelled"))
+    hashes = [data.get("hash"), *(part["hash"] for part in joined if part.get("clips"))]
     found = {
         "recipe": (directory / "config.toml").read_text(encoding="utf-8"),
         "kind of task": environment.get("task"),
-        "recordings": "+".join(hashes) if extra.get("clips") else hashes[0],
+        "recordings": "+".join(hashes) if len(hashes) > 1 else hashes[0],
     }
     wanted = {"recipe": config.to_toml(), "kind of task": task, "recordings": data_hash}
     for what, value in wanted.items():

@@ -180,9 +180,18 @@ def test_speech_without_labels_joins_for_pretraining_and_is_recorded(
     assert environment["unlabelled"]["hash"] == data_hash(clips)
     assert set(environment["unlabelled"]["corpora"]) == {"an4", "wuw2", "speech_commands"}
     assert environment["labels"] == [str(digit) for digit in range(10)]
+    tasks._hash.cache_clear()
+    run_task("pretrain", replace(PRETRAIN, unlabelled="speech"), context)  # finished: it is read
+
     (data / "wuw2").rename(data / "elsewhere")
     with pytest.raises(CorpusError, match="wuw2"):
         read_unlabelled(data)
+    tasks._hash.cache_clear()
+    tasks._read_more.cache_clear()
+    other = replace(context, directory=tmp_path / "other")
+    with pytest.raises(CorpusError, match="wuw2"):
+        run_task("pretrain", replace(PRETRAIN, unlabelled="speech"), other)
+    assert not other.directory.exists()
 
 
 def test_contrastive_conditions_are_kinds_with_numbers_of_labels() -> None:

@@ -305,14 +305,14 @@ def _read_split(corpus: str, data: Path | None, split: str) -> Split:
 
 
 @lru_cache(maxsize=4)
-def _hash(corpus: str, extra: str, data: Path | None, cache: Path) -> str:
-    clips, added = _read(corpus, extra, data)
-    note_checksums(clips + added, cache)
-    return "+".join(map(data_hash, filter(None, (clips, added))))
+def _hash(corpus: str, extra: str, unlabelled: str, data: Path | None, cache: Path) -> str:
+    parts = (*_read(corpus, extra, data), _read_more(unlabelled, data))
+    note_checksums(tuple(clip for part in parts for clip in part), cache)
+    return "+".join(map(data_hash, filter(None, parts)))
 
 
 def _hash_of_corpus(config: TrainConfig, context: RunContext) -> str:
-    return _hash(context.corpus, config.extra, context.data, context.cache)
+    return _hash(context.corpus, config.extra, _unlabelled(config), context.data, context.cache)
 
 
 def _prepare_corpus(config: TrainConfig, context: RunContext) -> None:
