@@ -341,11 +341,10 @@ class _Contrastive:
         unlabelled: IntArray | None = None,
     ) -> None:
         self.config, self.net, self.dataset = config, net, dataset
-        self.parts = (
-            [indices] if unlabelled is None or not len(unlabelled) else [indices, unlabelled]
-        )
+        self.parts = [rows for rows in (indices, unlabelled) if rows is not None and len(rows)]
         self.is_unlabelled = np.zeros(len(dataset.clips), bool)
-        self.is_unlabelled[np.concatenate(self.parts[1:] or [np.empty(0, np.int64)])] = True
+        if unlabelled is not None:
+            self.is_unlabelled[unlabelled] = True
         self.device = net.head.weight.device
         projection = build_projection(config, net.backbone.dimension, _METHODS[config.method])
         self.projection = projection.to(self.device)
