@@ -15,7 +15,15 @@ from spoken_digits.lab.augmentation import spectrogram as spectrograms
 from spoken_digits.lab.augmentation import waveform as waveforms
 from spoken_digits.lab.features import LogMel, frame_mask
 
-__all__ = ["ALONE", "POLICIES", "Policy", "augmented_log_mel", "augmented_waveform", "find_policy"]
+__all__ = [
+    "ALONE",
+    "POLICIES",
+    "Policy",
+    "augmented_log_mel",
+    "augmented_waveform",
+    "find_policy",
+    "own_fields",
+]
 
 
 @dataclass(frozen=True)
@@ -435,5 +443,25 @@ ALONE: dict[str, Policy] = {
 
 
 def find_policy(name: str) -> Policy | None:
-    """Return a policy of `POLICIES`, or `alone:<transform>` of `ALONE`; None for another name."""
-    return POLICIES.get(name) or {f"alone:{key}": each for key, each in ALONE.items()}.get(name)
+    """Return a policy of `POLICIES`, or of `ALONE` together; None for another name.
+
+    ``alone:<transform>`` is a single transform of `ALONE`, ``alone:<one>+<another>`` several of
+    them and nothing else. They may not set the same field.
+    """
+    kind, _, transforms = name.partition(":")
+    if kind != "alone":
+        return POLICIES.get(name)
+    names = transforms.split("+")
+    if not set(names) <= set(ALONE):
+        return None
+    fields = [field for each in names for field in own_fields(each)]
+    if len(set(fields)) < len(fields):
+        return None
+    together = {field: getattr(ALONE[each], field) for each in names for field in own_fields(each)}
+    return replace(Policy(), **together)
+
+
+def own_fields(transform: str) -> tuple[str, ...]:
+    """Return the fields of `Policy` that a transform of `ALONE` sets."""
+    policy, default = ALONE[transform], Policy()
+    return tuple(key for key in vars(default) if getattr(policy, key) != getattr(default, key))
