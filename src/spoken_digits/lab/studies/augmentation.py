@@ -280,10 +280,10 @@ def _factorial(result: StudyResult, grid: str) -> Table | None:
         f"The three best transforms together, trained on {who}",
         (Column("Effect", "left"), Column("change, points")),
         tuple(body),
-        "Main effects: mean change over the four combinations of the others. Interactions: how much "
-        "more one changes with the other than without; of three, how much that differs with the "
-        f"third. In brackets 95 % intervals over {one.over} ({one.speakers} speakers, {one.seeds} "
-        f"seeds){whom}.",
+        "Main effects: mean change over the four combinations of the others. Interactions: "
+        "how much more one changes with the other than without; of three, how much that differs "
+        f"with the third. In brackets 95 % intervals over {one.over} ({one.speakers} speakers, "
+        f"{one.seeds} seeds){whom}.",
     )
 
 
