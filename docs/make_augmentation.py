@@ -116,6 +116,16 @@ SAMPLES: dict[str, Example] = {
         W.shift_pitch,
         lambda b, _: W.shift_pitch(b.samples, b.lengths, full(4)),
     ),
+    "convert_voice": Example(
+        "formants 1.15, fundamental 1.3 and pace 0.9 times as high",
+        W.convert_voice,
+        lambda b, _: W.convert_voice(b.samples, b.lengths, full(1.15), full(1.3), full(0.9))[0],
+    ),
+    "add_breath": Example(
+        "a harmonics-to-noise ratio of 5 dB",
+        W.add_breath,
+        lambda b, g: W.add_breath(b.samples, b.lengths, g, full(5)),
+    ),
     "gain": Example("6 dB softer", W.gain, lambda b, _: W.gain(b.samples, full(-6))),
     "scale": Example("a deviation of 0.3", W.scale, lambda b, g: W.scale(b.samples, g, 0.3)),
     "jitter": Example(

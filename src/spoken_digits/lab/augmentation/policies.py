@@ -15,7 +15,15 @@ from spoken_digits.lab.augmentation import spectrogram as spectrograms
 from spoken_digits.lab.augmentation import waveform as waveforms
 from spoken_digits.lab.features import LogMel, frame_mask
 
-__all__ = ["ALONE", "POLICIES", "Policy", "augmented_log_mel", "augmented_waveform", "find_policy"]
+__all__ = [
+    "ALONE",
+    "POLICIES",
+    "Policy",
+    "augmented_log_mel",
+    "augmented_waveform",
+    "find_policy",
+    "own_fields",
+]
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,10 @@ class Policy:
         Both parameters of the Beta distribution of mixup; applied in training, to targets as well.
     speed
         Speed by resampling, pitch included: range of the log ratio.
+    formants, pitch, tempo
+        Voice conversion of the samples, each apart from the others: ranges of the log ratios.
+    breath_db
+        Energy of the voice over that of added aspiration noise.
     scaling, jitter
         Of the samples: standard deviation of a normal factor; standard deviation of white noise, as
         a fraction of the clip's peak.
@@ -108,6 +120,10 @@ class Policy:
     time_warp: float = 0.0
     mixup_alpha: float = 0.0
     speed: float = 0.0
+    formants: float = 0.0
+    pitch: float = 0.0
+    tempo: float = 0.0
+    breath_db: tuple[float, float] | None = None
     scaling: float = 0.0
     jitter: float = 0.0
     shift_ms: float = 0.0
@@ -150,6 +166,13 @@ def augmented_waveform(
     if policy.speed:
         ratio = _ratios(B, policy.speed, generator)
         waveform, lengths = waveforms.change_speed(waveform, lengths, ratio)
+    if policy.formants or policy.pitch or policy.tempo:
+        ranges = policy.formants, policy.pitch, policy.tempo
+        ratios = [_ratios(B, log_range, generator) for log_range in ranges]
+        waveform, lengths = waveforms.convert_voice(waveform, lengths, *ratios)
+    if policy.breath_db:
+        ratio_db = _uniform(B, *policy.breath_db, generator)
+        waveform = waveforms.add_breath(waveform, lengths, generator, ratio_db)
     if policy.scaling:
         waveform = waveforms.scale(waveform, generator, policy.scaling)
     waveform, lengths = _trimmed(waveform, lengths, policy, generator)
@@ -359,6 +382,8 @@ _SPEAKER = replace(
     freq_mixstyle_p=1.0,
     pitch_warp=0.3,
 )
+# Another voice of the same speaker: from a child's vocal tract to a large one, an octave of pitch.
+_CONVERSION = Policy(formants=0.2, pitch=0.35, tempo=0.3, breath_db=(5, 40))
 
 POLICIES: dict[str, Policy] = {
     "none": Policy(),
@@ -377,6 +402,16 @@ POLICIES: dict[str, Policy] = {
     "basic": _BASIC,
     "trimmed": _TRIMMED,
     "speaker": _SPEAKER,
+    # Basic, where the conversion of voices takes the place of warping vocal tract and tempo.
+    "conversion": replace(
+        _BASIC,
+        vtlp=0.0,
+        tempo_warp=0.0,
+        formants=_CONVERSION.formants,
+        pitch=_CONVERSION.pitch,
+        tempo=_CONVERSION.tempo,
+        breath_db=_CONVERSION.breath_db,
+    ),
     "strong": replace(
         _SPEAKER,
         rt60_s=(0.1, 0.6),
@@ -423,6 +458,7 @@ ALONE: dict[str, Policy] = {
     "spec_augment": Policy(freq_masks=1, time_masks=1, time_warp=0.08),
     "mixup": Policy(mixup_alpha=0.2),
     "speed": Policy(speed=0.15),
+    "conversion": _CONVERSION,
     "jitter": Policy(jitter=POLICIES["original"].jitter),
     "scaling": Policy(scaling=POLICIES["original"].scaling),
     "shift": Policy(shift_ms=100),
@@ -435,5 +471,25 @@ ALONE: dict[str, Policy] = {
 
 
 def find_policy(name: str) -> Policy | None:
-    """Return a policy of `POLICIES`, or `alone:<transform>` of `ALONE`; None for another name."""
-    return POLICIES.get(name) or {f"alone:{key}": each for key, each in ALONE.items()}.get(name)
+    """Return a policy of `POLICIES`, or of `ALONE` together; None for another name.
+
+    ``alone:<transform>`` is a single transform of `ALONE`, ``alone:<one>+<another>`` several of
+    them and nothing else. They may not set the same field.
+    """
+    kind, _, transforms = name.partition(":")
+    if kind != "alone":
+        return POLICIES.get(name)
+    names = transforms.split("+")
+    if not set(names) <= set(ALONE):
+        return None
+    fields = [field for each in names for field in own_fields(each)]
+    if len(set(fields)) < len(fields):
+        return None
+    together = {field: getattr(ALONE[each], field) for each in names for field in own_fields(each)}
+    return replace(Policy(), **together)
+
+
+def own_fields(transform: str) -> tuple[str, ...]:
+    """Return the fields of `Policy` that a transform of `ALONE` sets."""
+    policy, default = ALONE[transform], Policy()
+    return tuple(key for key in vars(default) if getattr(policy, key) != getattr(default, key))

@@ -20,6 +20,7 @@ __all__ = [
     "bend",
     "equalize",
     "equalizer_gain_db",
+    "formant_envelope",
     "freq_mixstyle",
     "mask_freq",
     "mask_time",
@@ -144,6 +145,22 @@ def shift_pitch(power: Tensor, pitch_ratio: Tensor, sample_rate: int) -> Tensor:
     bins = torch.arange(F) / pitch_ratio[:, None]
     moved = _interpolate_last(ripple, bins.clamp(max=F - 1))
     return power * moved.sub_(ripple).exp_().transpose(1, 2)
+
+
+def formant_envelope(power: Tensor, read_at: Tensor | None, sample_rate: int) -> Tensor:
+    """Logarithm of each frame's envelope, what `shift_pitch` leaves: (B, F, T) to (B, F, T).
+
+    With ratios `read_at` (B,): how much it changes when it is read at so many times each frequency.
+    """
+    F = power.shape[1]
+    log_power = power.transpose(1, 2).clamp_min(_QUIETEST).log()  # (B, T, F)
+    lifter = _lifter(F, round(_LONGEST_FORMANT_LAG_S * sample_rate)).to(log_power.dtype)
+    envelope = log_power - log_power @ lifter
+    if read_at is None:
+        return envelope.transpose(1, 2)
+    bins = torch.arange(F) * read_at[:, None]
+    moved = _interpolate_last(envelope, bins.clamp(max=F - 1))
+    return (moved - envelope).transpose(1, 2)
 
 
 def _lifter(F: int, kept: int) -> Tensor:

@@ -13,9 +13,14 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from spoken_digits.audio import SAMPLE_RATE
-from spoken_digits.lab.augmentation.spectrogram import equalizer_gain_db, noise_gain
+from spoken_digits.lab.augmentation.spectrogram import (
+    equalizer_gain_db,
+    formant_envelope,
+    noise_gain,
+)
 
 __all__ = [
+    "add_breath",
     "add_noise",
     "change_speed",
     "change_tempo",
@@ -23,6 +28,7 @@ __all__ = [
     "clip_level",
     "colored_noise",
     "compand",
+    "convert_voice",
     "drop_time",
     "equalize",
     "gain",
@@ -44,6 +50,7 @@ _TAPS = 512  # of every filter here: edges 62 Hz wide, 32 ms to either side
 _OVERSAMPLING = 8  # then linear interpolation errs by 0.1 % at 1 kHz, by 2 % at 4 kHz
 _VOCODER_WINDOW = 256  # 32 ms: two periods of a deep voice
 _VOCODER_HOP = 64
+_MAX_FORMANT_GAIN = 10.0  # 20 dB: where a source was lowered its upper end is empty
 _LEVEL_HOP = 80  # 10 ms, of which three make a level
 _MAX_TRIMMED = 2400  # 300 ms: what lies further in is another sound, not the word's quiet edge
 _TINY = 1e-20  # keeps a ratio of energies finite where a clip or a noise is silent
@@ -244,6 +251,87 @@ def shift_pitch(waveform: Tensor, lengths: Tensor, semitones: Tensor) -> Tensor:
     L = waveform.shape[1]
     shifted = functional.pad(shifted, (0, max(0, L - shifted.shape[1])))[:, :L]
     return shifted * _inside(lengths, L)
+
+
+def convert_voice(
+    waveform: Tensor,
+    lengths: Tensor,
+    formant_ratio: Tensor,
+    pitch_ratio: Tensor,
+    tempo_ratio: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Change source and filter of a voice apart: (B, L) and (B,) to (B, L') and (B,).
+
+    A phase vocoder and resampling change pitch and tempo, and the formants with the pitch; then
+    each frame's envelope, of its cepstrum below the harmonics' lags, is read at another frequency,
+    so that the formants come to where they are asked for. An envelope is raised by 20 dB at most.
+
+    Parameters
+    ----------
+    waveform, lengths
+        Samples, zero beyond each clip's length, and the lengths.
+    formant_ratio, pitch_ratio, tempo_ratio
+        What formants, fundamental and pace are multiplied by, (B,), positive; apart from resampling
+        and framing, 1 leaves each as it is.
+    """
+    slow, slow_lengths = change_tempo(waveform, lengths, tempo_ratio / pitch_ratio)
+    changed, changed_lengths = change_speed(slow, slow_lengths, pitch_ratio)
+    L = changed.shape[1]
+    window = torch.hann_window(_VOCODER_WINDOW, dtype=waveform.dtype)
+    padded = functional.pad(changed, (0, _VOCODER_WINDOW))
+    spectrum = torch.stft(
+        padded,
+        _VOCODER_WINDOW,
+        _VOCODER_HOP,
+        window=window,
+        pad_mode="constant",
+        return_complex=True,
+    )
+    power = spectrum.real.square() + spectrum.imag.square()  # (B, F, T)
+    read_at = (pitch_ratio / formant_ratio).to(waveform.dtype)
+    log_gain = formant_envelope(power, read_at, SAMPLE_RATE)
+    gain = (log_gain / 2).exp().clamp(max=_MAX_FORMANT_GAIN)
+    moved: Tensor = torch.istft(
+        spectrum * gain, _VOCODER_WINDOW, _VOCODER_HOP, window=window, length=padded.shape[1]
+    )[:, :L]
+    moved = moved * _inside(changed_lengths, L)
+    kept = _energy(changed, changed_lengths) / _energy(moved, changed_lengths).clamp_min(_TINY)
+    return moved * kept.sqrt(), changed_lengths
+
+
+def add_breath(
+    waveform: Tensor, lengths: Tensor, generator: Generator, harmonics_to_noise_db: Tensor
+) -> Tensor:
+    """Add aspiration noise at a ratio of the clip's energy to its own (B,): (B, L) to (B, L).
+
+    White noise as loud as the clip in each frame of 32 ms, passed through its vocal tract, the
+    frame's envelope. For a clip without noise of its own the ratio is the harmonics-to-noise ratio.
+    """
+    L = waveform.shape[1]
+    window = torch.hann_window(_VOCODER_WINDOW, dtype=waveform.dtype)
+    noise = torch.randn(waveform.shape, generator=generator, dtype=waveform.dtype)
+
+    def transform(x: Tensor) -> Tensor:
+        padded = functional.pad(x, (0, _VOCODER_WINDOW))
+        return torch.stft(
+            padded,
+            _VOCODER_WINDOW,
+            _VOCODER_HOP,
+            window=window,
+            pad_mode="constant",
+            return_complex=True,
+        )
+
+    spectrum = transform(waveform)
+    power = spectrum.real.square() + spectrum.imag.square()
+    shape = formant_envelope(power, None, SAMPLE_RATE).exp()
+    # As loud as the frame: where harmonics are not resolved, as at an edge, envelopes lie higher.
+    level = power.sum(1, keepdim=True) / shape.sum(1, keepdim=True).clamp_min(_TINY)
+    shaped = transform(noise) * (shape * level).sqrt()
+    breath: Tensor = torch.istft(
+        shaped, _VOCODER_WINDOW, _VOCODER_HOP, window=window, length=L + _VOCODER_WINDOW
+    )[:, :L]
+    return add_noise(waveform, lengths, breath, harmonics_to_noise_db)
 
 
 def make_responses(

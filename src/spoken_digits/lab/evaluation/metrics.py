@@ -28,6 +28,7 @@ __all__ = [
     "SpeakerScore",
     "aggregate",
     "cluster_bootstrap",
+    "contrast_margins",
     "evaluate",
     "expected_calibration_error",
     "holm",
@@ -468,10 +469,8 @@ def unpaired_margins(
     """How far the mean difference of accuracies over speakers reaches down and up, over clips.
 
     Newcombe's hybrid score interval of a difference of two proportions (Newcombe 1998, Statistics
-    in Medicine 17, method 10) in each speaker, its squared margins added over speakers as for any
-    sum of independent estimates (Zou and Donner 2008, Statistics in Medicine 27). It takes the two
-    sides as independent samples; where both were tested on the same clips it is too wide, never too
-    narrow, unless their errors exclude each other.
+    in Medicine 17, method 10) in each speaker, its squared margins added over speakers: see
+    `contrast_margins`.
 
     Parameters
     ----------
@@ -484,13 +483,43 @@ def unpaired_margins(
     -------
     Two distances, at least 0, to take from the mean difference and to add to it.
     """
-    first, second, counts = (np.asarray(v, np.float64) for v in (rates, others, clips))
+    return contrast_margins([rates, others], (1.0, -1.0), clips, level)
+
+
+def contrast_margins(
+    rates: Sequence[ArrayLike], weights: Sequence[float], clips: ArrayLike, level: float = LEVEL
+) -> Interval:
+    """How far a weighted sum of accuracies, mean over speakers, reaches down and up, over clips.
+
+    Squared margins of Wilson's intervals, times the squares of the weights, are added, as for any
+    sum of independent estimates (Zou and Donner 2008, Statistics in Medicine 27). It takes the
+    sides as independent samples; where all were tested on the same clips it is too wide, never too
+    narrow, unless their errors exclude each other.
+
+    Parameters
+    ----------
+    rates
+        Of each side the accuracy of each speaker, averaged over seeds: (K,).
+    weights
+        Of each side.
+    clips
+        Number of each speaker's clips: (K,).
+
+    Returns
+    -------
+    Two distances, at least 0, to take from the sum and to add to it.
+    """
+    table, counts = np.asarray(rates, np.float64), np.asarray(clips, np.float64)
     below, above = 0.0, 0.0
-    for p, q, n in zip(first, second, counts, strict=True):
-        (p_low, p_high), (q_low, q_high) = (wilson(x * n, int(n), level) for x in (p, q))
-        below += (p - p_low) ** 2 + (q_high - q) ** 2
-        above += (p_high - p) ** 2 + (q - q_low) ** 2
-    return float(np.sqrt(below) / len(first)), float(np.sqrt(above) / len(first))
+    for speaker, n in zip(table.T, counts, strict=True):
+        margins = []
+        for p, weight in zip(speaker, weights, strict=True):
+            low, high = wilson(p * n, int(n), level)
+            down, up = (p - low, high - p) if weight > 0 else (high - p, p - low)
+            margins.append(((weight * down) ** 2, (weight * up) ** 2))
+        below += sum(down for down, _ in margins)
+        above += sum(up for _, up in margins)
+    return float(np.sqrt(below) / len(counts)), float(np.sqrt(above) / len(counts))
 
 
 def paired_margins(differences: Mapping[str, ArrayLike], level: float = LEVEL) -> Interval:
@@ -510,17 +539,20 @@ def paired_margins(differences: Mapping[str, ArrayLike], level: float = LEVEL) -
 
 
 def seed_margin(
-    sds: tuple[float | None, float | None], seeds: tuple[int, int], level: float = LEVEL
+    sds: Sequence[float | None],
+    seeds: Sequence[int],
+    weights: Sequence[float] = (1.0, -1.0),
+    level: float = LEVEL,
 ) -> float | None:
-    """How far the difference of two means over seeds reaches to either side, over seeds.
+    """How far a weighted sum of means over seeds, such as a difference, reaches to either side.
 
-    Welch's interval (Welch 1947, Biometrika 34) from both sides' standard deviations over seeds
-    and numbers of seeds; None where a side has one seed, whose spread is unknown.
+    Welch's interval (Welch 1947, Biometrika 34) from each side's standard deviation over seeds,
+    number of seeds and weight; None where a side has one seed, whose spread is unknown.
     """
-    first, second = sds
-    if first is None or second is None:
+    known = [sd for sd in sds if sd is not None]
+    if len(known) < len(sds):
         return None
-    variances = [sd**2 / n for sd, n in zip((first, second), seeds, strict=True)]
+    variances = [(w * sd) ** 2 / n for sd, n, w in zip(known, seeds, weights, strict=True)]
     if not (total := sum(variances)):
         return 0.0  # models without randomness
     freedom = total**2 / sum(v**2 / (n - 1) for v, n in zip(variances, seeds, strict=True))

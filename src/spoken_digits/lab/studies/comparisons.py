@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from spoken_digits.lab.evaluation.metrics import (
     ALPHA,
     cluster_bootstrap,
+    contrast_margins,
     holm,
     paired_margins,
     seed_margin,
@@ -31,7 +32,7 @@ from spoken_digits.lab.studies.results import (
     Verdict,
 )
 
-__all__ = ["Networks", "Side", "clips_interval", "compare", "verdict"]
+__all__ = ["Contrast", "Networks", "Side", "clips_interval", "compare", "contrast", "verdict"]
 
 FloatArray = NDArray[np.float64]
 
@@ -77,6 +78,20 @@ class Networks:
 
     differences: Mapping[str, ArrayLike] | None = None
     test: McNemarTest | None = None
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A weighted sum of accuracies, such as an interaction, with its 95 % interval.
+
+    `over` says what the interval is over, `speakers` and `seeds` how many there are of each.
+    """
+
+    value: float
+    interval: Interval
+    over: str
+    speakers: int
+    seeds: int
 
 
 def _no_networks(_: Method, __: Method) -> Networks:
@@ -135,6 +150,45 @@ def clips_interval(
     low = difference - float(np.hypot(below, over_seeds or 0.0))
     high = difference + float(np.hypot(above, over_seeds or 0.0))
     return (low, high), "clips" if over_seeds is None else "clips and seeds"
+
+
+def contrast(terms: Sequence[tuple[float, Row]]) -> Contrast:
+    """Return a weighted sum of rows' accuracies, tested on the same speakers.
+
+    With six speakers or more its interval is a bootstrap over speakers of each one's own sum, with
+    fewer it is over these speakers' clips (`metrics.contrast_margins`, not paired). The margin over
+    seeds (`metrics.seed_margin`) is added in squares; it is left out where a row has one seed.
+
+    Raises
+    ------
+    ValueError
+        When rows were tested on different speakers.
+    """
+    weights, rows = zip(*terms, strict=True)
+    names = sorted(rows[0].per_speaker)
+    for row in rows:
+        if sorted(row.per_speaker) != names:
+            raise ValueError(
+                f"{row.method} was tested on {', '.join(sorted(row.per_speaker))}, expected "
+                f"{', '.join(names)}, as the other rows of its contrast; run the study again"
+            )
+    rates = [[row.per_speaker[name].accuracy for name in names] for row in rows]
+    sums = np.dot(weights, rates)  # (K,)
+    value = float(sums.mean())
+    if speakers_note(len(names)) is None:
+        low, high = cluster_bootstrap(sums, np.random.default_rng(0))
+        (below, above), over = (value - low, high - value), "speakers"
+    else:
+        clips = [min(row.per_speaker[name].clips for row in rows) for name in names]
+        (below, above), over = contrast_margins(rates, weights, clips), "clips"
+    counts = [len(row.seeds) for row in rows]
+    seeds = seed_margin([row.accuracy_sd for row in rows], counts, weights)
+    interval = (
+        value - float(np.hypot(below, seeds or 0.0)),
+        value + float(np.hypot(above, seeds or 0.0)),
+    )
+    over += "" if seeds is None else " and seeds"
+    return Contrast(value, interval, over, len(names), min(counts))
 
 
 def verdict(difference: float, interval: Interval, p_holm: float | None) -> Verdict:

@@ -17,6 +17,8 @@ from spoken_digits.lab.studies.titles import augmentation_title, model_title
 
 __all__ = ["STUDY"]
 
+CONVERSION = "conversion"
+
 
 def _reference(method: Method) -> Method:
     return replace(method, augmentation="basic", extra="none", grid="results")
@@ -34,7 +36,10 @@ def _sentences(result: StudyResult) -> tuple[str, ...]:
             f"{percent(sources[best].accuracy)} % ({best})."
         )
     ordered = sorted(result.comparisons, key=lambda c: (c.method.extra == "none", -c.difference))
-    return (*sentences, *(_sentence(c) for c in ordered))
+    sentences += [_sentence(c) for c in ordered]
+    if not result.select(grid=CONVERSION):
+        sentences.append("Voice conversion inside the training speaker's voice: not run yet.")
+    return tuple(sentences)
 
 
 def _sentence(comparison: Comparison) -> str:
@@ -143,6 +148,13 @@ STUDY = Study(
                 "split": "single",
                 "augmentation": ["none", "speaker", "strong"],
                 "quick": {"augmentation": "none"},
+            },
+            # Conversion inside the training speaker's voice, beside the rest of basic and alone.
+            CONVERSION: {
+                "split": "single",
+                "augmentation": ["conversion", "alone:conversion"],
+                "seed": [0, 1, 2, 3, 4],
+                "quick": False,
             },
             "with-synthetic": {
                 "split": "single:george",

@@ -103,9 +103,10 @@ def front_end_title(name: str) -> str:
 
 def augmentation_title(name: str) -> str:
     """Return a policy in words: "no augmentation", "basic augmentation", "freq mask alone"."""
-    policy, _, transform = name.partition(":")
-    if transform:
-        return f"{transform_title(transform)} {policy}"
+    policy, _, transforms = name.partition(":")
+    if transforms:
+        *first, last = map(transform_title, transforms.split("+"))
+        return f"{', '.join(first)} and {last} {policy}" if first else f"{last} {policy}"
     return f"{'no' if name == 'none' else name} augmentation"
 
 

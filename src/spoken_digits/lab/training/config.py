@@ -87,7 +87,8 @@ class TrainConfig(TomlConfig):
     Attributes
     ----------
     model, front_end, augmentation
-        Names in `MODELS`, `FRONT_ENDS` and `POLICIES`; ``alone:<name>`` is one of `ALONE`.
+        Names in `MODELS`, `FRONT_ENDS` and `POLICIES`; ``alone:<name>`` is one of `ALONE`,
+        ``alone:<name>+<name>`` several of them.
     extra
         Speech that joins the training side, see `synthetic.parse_extra`: ``voices``, the synthetic
         speech that ships; ``kokoro:54+espeak-ng``; ``none``.
@@ -156,13 +157,18 @@ class TrainConfig(TomlConfig):
         for key, valid in (
             ("model", MODELS),
             ("front_end", FRONT_ENDS),
-            ("augmentation", (*POLICIES, *(f"alone:{name}" for name in ALONE))),
             ("objective", _OBJECTIVES),
         ):
             if getattr(self, key) not in valid:
                 raise ConfigError(
                     f"{key} = {getattr(self, key)!r}: expected one of {', '.join(valid)}"
                 )
+        if find_policy(self.augmentation) is None:
+            raise ConfigError(
+                f"augmentation = {self.augmentation!r}: expected one of "
+                f"{', '.join((*POLICIES, *(f'alone:{name}' for name in ALONE)))}, or several with "
+                "+ between them after alone: that change different things"
+            )
         try:
             parse_extra(self.extra)
         except ValueError as error:
