@@ -142,8 +142,8 @@ def heard(extra: str, engine: str) -> bool:
 
 def name_of(split: str, extra: str) -> str:
     """Name a network by what it learned from."""
-    people = split.removeprefix("xsdr-1-") if split.startswith("xsdr-1-") else "recorded"
-    return f"{people} alone" if extra == "none" else f"{people}, {extra}"
+    learned = "recorded" if split == "xsdr" else split.rpartition(":")[2]
+    return f"{learned} alone" if extra == "none" else f"{learned}, {extra}"
 
 
 def people() -> list[Clip]:
@@ -173,7 +173,11 @@ def rates_of(clips: Sequence[Clip], right: Sequence[bool]) -> Row:
 
     voices, digits = (sorted({key[i] for key in own}) for i in (0, 1))
     by_digit = {name: mean(1, name) for name in digits}
+    takes: dict[str, list[bool]] = defaultdict(list)
+    for clip, is_right in zip(clips, right, strict=True):
+        takes[clip.file.stem.rpartition("_")[2]].append(is_right)
     return {
+        "takes": {take: float(100 * np.mean(own)) for take, own in sorted(takes.items())},
         "voices": {name: mean(0, name) for name in voices},
         "digits": by_digit,
         "words": {f"{v} {d}": float(100 * np.mean(own[v, d])) for v, d in sorted(own)},
@@ -212,7 +216,7 @@ def recognition(files: Iterable[Path]) -> Row:
                 if d != int(clip.label)
             )  # fmt: skip
             rates["confusions"] = dict(said.most_common(5))
-            if extra != "none" or split != "xsdr" or name == PEOPLE:
+            if name_of(split, extra) != RECORDED or name == PEOPLE:
                 rates = {key: rates[key] for key in ("digits", "clips", "mean")}
             row["sets"][name] = rates
             print(f"{name_of(split, extra)}: {name} {rates['mean']:.1f}", flush=True)
@@ -227,12 +231,11 @@ Speak = Callable[[Sequence[str], float], list[Synthesis]]  # of texts, at a rate
 
 
 def espeak_speak(voice: espeak.Voice, texts: Sequence[str], rate: float = 1.0) -> list[Synthesis]:
-    """Synthesize; a word lasts until the next, and speech ends where it is quiet."""
+    """Synthesize; a word lasts until the next, the last one until the end."""
     prompts = [espeak.Prompt(text, voice.pitch, round(160 * rate)) for text in texts]
     speech = []
     for samples, starts in espeak.synthesize(voice, prompts):
-        first, stop = speech_bounds(samples.astype(np.float32), espeak.TRIM_RATIO)
-        edges = np.clip([*starts, stop], first, stop)
+        edges = np.append(starts, len(samples))
         bounds = np.stack([edges[:-1], edges[1:]], axis=1)
         speech.append(Synthesis(samples, espeak.ESPEAK_SAMPLE_RATE, bounds))
     return speech
@@ -290,8 +293,9 @@ def speakers(engine: kokoro.Kokoro | None) -> dict[str, dict[str, Speak]]:
 
 
 def seconds(said: Synthesis) -> NDArray[np.float64]:
-    """Return how long each of n digits lasts: (n,)."""
-    return np.diff(said.bounds, axis=1)[:, 0] / said.sample_rate
+    """Return how long each of n digits lasts: (n,). Silence at either end of the text is none."""
+    first, stop = speech_bounds(said.samples.astype(np.float32), espeak.TRIM_RATIO)
+    return np.diff(np.clip(said.bounds, first, stop), axis=1)[:, 0] / said.sample_rate
 
 
 def is_recognized(network: DigitNetwork, said: Synthesis, digit: int) -> bool:
@@ -591,8 +595,14 @@ def voices_table(results: Mapping[str, Any]) -> str:
         words = ", ".join(f"{d}: {n}" for d, n in never.most_common())
         whole = sum(rate == 100 for rate in voices.values())
         lines.append(f"| {name} | {len(voices)} | {whole} | {listed} | {words} |")
+    takes = "; ".join(f"{name} {listed_rates(sets[name]['takes'])}" for name in ENGINES)
     by_accent = ", ".join(f"{a} {r:.0f}" for a, r in accents(sets["espeak-ng"]["voices"]).items())
-    return "\n".join([*lines, "", f"espeak-ng by accent, %: {by_accent}."])
+    said = f"By take, from slow to fast, %: {takes}. espeak-ng by accent, %: {by_accent}."
+    return "\n".join([*lines, "", said])
+
+
+def listed_rates(rates: Mapping[str, float]) -> str:
+    return ", ".join(f"{rate:.0f}" for rate in rates.values())
 
 
 def short(voice: str) -> str:
@@ -671,9 +681,8 @@ def main() -> int:
     parser.add_argument("--only", choices=parts, help=text)
     parser.add_argument("--page", action="store_true", help="write the page again, nothing else")
     arguments = parser.parse_args()
-    results = read_results(RESULTS)
-    if not arguments.page:
-        results |= measure(arguments)
+    found = {} if arguments.page else measure(arguments)
+    results = read_results(RESULTS) | found  # as they are now: parts may be measured side by side
     results["answers"] = answers(results)
     write_json(RESULTS, results)
     write_whole(PAGE, with_table(PAGE.read_text("utf-8"), results).encode())
