@@ -571,7 +571,7 @@ def table(results: Mapping[str, Any]) -> str:
         accuracies(results),
         without_s(results),
         offsets(results),
-        verdicts(results),
+        verdicts(results["answers"], GUESSES),
     ]
     versions = ", ".join(f"{NAMES[n]} {row['hash'][:12]}" for n, row in results["corpora"].items())
     return "\n\n".join([*parts, f"Data: {versions}. Commit {results['commit']}."])
@@ -655,11 +655,11 @@ def offsets(results: Mapping[str, Any]) -> str:
     )
 
 
-def verdicts(results: Mapping[str, Any]) -> str:
-    found = results["answers"]
+def verdicts(found: Mapping[str, float], guesses: Sequence[Guess]) -> str:
+    """Say which guesses were right, by what was found for their keys."""
     lines = ["| question | guessed before the run | measured | |", "|---|---:|---:|---|"]
     counts = dict.fromkeys(("right", "**wrong**", "not measured"), 0)
-    for each in GUESSES:
+    for each in guesses:
         value, verdict = found.get(each.key), "not measured"
         if value is not None:
             verdict = "right" if each.low <= round(value, 2) <= each.high else "**wrong**"
@@ -668,7 +668,7 @@ def verdicts(results: Mapping[str, Any]) -> str:
         shown = "" if value is None else f"{value:.3g} {each.unit}"
         lines.append(f"| {each.question} | {guess} {each.unit} | {shown} | {verdict} |")
     said = (
-        f"{len(GUESSES)} questions: {counts['right']} guessed right, {counts['**wrong**']} wrong, "
+        f"{len(guesses)} questions: {counts['right']} guessed right, {counts['**wrong**']} wrong, "
     )
     return "\n".join([f"{said}{counts['not measured']} not measured.", "", *lines])
 

@@ -1056,9 +1056,14 @@ def installed(tool: str) -> str | None:
         return version(tool)
     if tool == "vo-amrwbenc" and not amrwb_library():
         return None
+    return debian_version(PACKAGES[tool])
+
+
+def debian_version(package: str) -> str | None:
+    """Return the version of a package of Debian, None where it is not installed."""
     if not shutil.which("dpkg-query"):
         return None
-    query = ["dpkg-query", "-W", "-f", "${Version}", PACKAGES[tool]]
+    query = ["dpkg-query", "-W", "-f", "${Version}", package]
     done = subprocess.run(query, capture_output=True, text=True, check=False)
     return done.stdout.strip() or None
 

@@ -107,15 +107,14 @@ def test_what_is_judged_faulty_is_left_out_of_one_of_two_accuracies(monkeypatch,
     assert row["accuracy"] == {"fsdd": accuracy}
 
 
-def test_guesses_are_judged_by_their_bounds(monkeypatch):
+def test_guesses_are_judged_by_their_bounds():
     guesses = (
         Guess("a", "one", 1, 2, "%"),
         Guess("b", "two", 1, 2, "%"),
         Guess("c", "three", 0, 0, "pairs"),
         Guess("d", "four", 0, 1, "clips"),
     )
-    monkeypatch.setattr(corpora, "GUESSES", guesses)
-    text = corpora.verdicts({"answers": {"a": 2.004, "b": 2.01, "c": 0}})
+    text = corpora.verdicts({"a": 2.004, "b": 2.01, "c": 0}, guesses)
     assert text.startswith("4 questions: 2 guessed right, 1 wrong, 1 not measured.")
     assert "| two | 1 to 2 % | 2.01 % | **wrong** |" in text
     assert "| three | 0 pairs | 0 pairs | right |" in text
