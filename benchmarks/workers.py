@@ -5,9 +5,9 @@
 Trains the same networks in three ways, in turns: one after another in one process; in two workers
 of `study --workers 2`, which dask gives them to; and in two processes without dask, half of the
 runs each. Time is that of the whole command, starting included, without the report. All three must
-leave the same networks, byte for byte. To be run on two idle cores: eight runs of two minutes of
-processor time each take 80 minutes; `--runs 6 --epochs 7` takes 20. Rows go to results/workers.json, the table to
-docs/benchmarks.md.
+leave the same networks, byte for byte. To be run on two idle cores: eight runs of a minute and a
+half of processor time each take 80 minutes, with --runs 6 --epochs 7 they take 20. Rows go to
+results/workers.json, the table to docs/benchmarks.md.
 """
 
 import argparse
