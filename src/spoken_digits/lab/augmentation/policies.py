@@ -476,10 +476,9 @@ def find_policy(name: str) -> Policy | None:
     ``alone:<transform>`` is a single transform of `ALONE`, ``alone:<one>+<another>`` several of
     them and nothing else. They may not set the same field.
     """
-    kind, _, transforms = name.partition(":")
-    if kind != "alone":
+    if not name.startswith("alone:"):
         return POLICIES.get(name)
-    names = transforms.split("+")
+    names = name.removeprefix("alone:").split("+")
     if not set(names) <= set(ALONE):
         return None
     fields = [field for each in names for field in own_fields(each)]
