@@ -29,6 +29,7 @@ from benchmarks.corpora import Guess, verdicts
 from benchmarks.measures import REPOSITORY, read_results
 from benchmarks.voice_codecs import debian_version
 from spoken_digits.audio import SAMPLE_RATE, AudioError, resample, to_clip
+from spoken_digits.lab.connected.phrases import synthesize_espeak
 from spoken_digits.lab.data.corpora import (
     DIGIT_WORDS,
     Clip,
@@ -231,14 +232,8 @@ Speak = Callable[[Sequence[str], float], list[Synthesis]]  # of texts, at a rate
 
 
 def espeak_speak(voice: espeak.Voice, texts: Sequence[str], rate: float = 1.0) -> list[Synthesis]:
-    """Synthesize; a word lasts until the next, the last one until the end."""
     prompts = [espeak.Prompt(text, voice.pitch, round(160 * rate)) for text in texts]
-    speech = []
-    for samples, starts in espeak.synthesize(voice, prompts):
-        edges = np.append(starts, len(samples))
-        bounds = np.stack([edges[:-1], edges[1:]], axis=1)
-        speech.append(Synthesis(samples, espeak.ESPEAK_SAMPLE_RATE, bounds))
-    return speech
+    return synthesize_espeak(voice, prompts)
 
 
 def flite_speak(
@@ -346,8 +341,8 @@ def sayings(network: DigitNetwork, engine: kokoro.Kokoro | None) -> Row:
     rows["mixed"] = []
     for first, second in MIXED:
         # All with the first voice's phonemes: the accent is that of the first name.
-        ways = [((first, 1.0), (second, 0.0)), ((first, 0.0), (second, 1.0)), None]
-        mixtures = [kokoro.KokoroVoice("kokoro-one", way) for way in ways if way]
+        ways = [((first, 1.0), (second, 0.0)), ((first, 0.0), (second, 1.0))]
+        mixtures = [kokoro.KokoroVoice("kokoro-one", way) for way in ways]
         mixtures.append(of_kokoro(first, second))
         own = [kokoro_speak(engine, each, DIGIT_WORDS) for each in mixtures]
         rows["mixed"].append([[float(seconds(said)[0]) for said in way] for way in own])

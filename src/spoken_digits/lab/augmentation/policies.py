@@ -7,6 +7,7 @@ from the one generator that is given. A transform that a policy leaves out draws
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -382,6 +383,14 @@ _SPEAKER = replace(
     freq_mixstyle_p=1.0,
     pitch_warp=0.3,
 )
+
+
+def _settings(policy: Policy) -> dict[str, Any]:
+    """Return the fields that a policy sets, with their values."""
+    default = Policy()
+    return {k: v for k, v in vars(policy).items() if v != getattr(default, k)}
+
+
 # Another voice of the same speaker: from a child's vocal tract to a large one, an octave of pitch.
 _CONVERSION = Policy(formants=0.2, pitch=0.35, tempo=0.3, breath_db=(5, 40))
 
@@ -407,10 +416,7 @@ POLICIES: dict[str, Policy] = {
         _BASIC,
         vtlp=0.0,
         tempo_warp=0.0,
-        formants=_CONVERSION.formants,
-        pitch=_CONVERSION.pitch,
-        tempo=_CONVERSION.tempo,
-        breath_db=_CONVERSION.breath_db,
+        **_settings(_CONVERSION),
     ),
     "strong": replace(
         _SPEAKER,
@@ -481,14 +487,11 @@ def find_policy(name: str) -> Policy | None:
     names = name.removeprefix("alone:").split("+")
     if not set(names) <= set(ALONE):
         return None
-    fields = [field for each in names for field in own_fields(each)]
-    if len(set(fields)) < len(fields):
-        return None
-    together = {field: getattr(ALONE[each], field) for each in names for field in own_fields(each)}
-    return replace(Policy(), **together)
+    pairs = [pair for each in names for pair in _settings(ALONE[each]).items()]
+    together = dict(pairs)
+    return Policy(**together) if len(together) == len(pairs) else None
 
 
 def own_fields(transform: str) -> tuple[str, ...]:
     """Return the fields of `Policy` that a transform of `ALONE` sets."""
-    policy, default = ALONE[transform], Policy()
-    return tuple(key for key in vars(default) if getattr(policy, key) != getattr(default, key))
+    return tuple(_settings(ALONE[transform]))

@@ -140,8 +140,7 @@ def shift_pitch(power: Tensor, pitch_ratio: Tensor, sample_rate: int) -> Tensor:
         Of the samples that the spectrogram was taken from.
     """
     F = power.shape[1]
-    log_power = power.transpose(1, 2).clamp_min(_QUIETEST).log_()  # (B, T, F)
-    ripple = log_power @ _lifter(F, round(_LONGEST_FORMANT_LAG_S * sample_rate))
+    _, ripple = _log_power_and_ripple(power, sample_rate)
     bins = torch.arange(F) / pitch_ratio[:, None]
     moved = _interpolate_last(ripple, bins.clamp(max=F - 1))
     return power * moved.sub_(ripple).exp_().transpose(1, 2)
@@ -153,14 +152,20 @@ def formant_envelope(power: Tensor, read_at: Tensor | None, sample_rate: int) ->
     With ratios `read_at` (B,): how much it changes when it is read at so many times each frequency.
     """
     F = power.shape[1]
-    log_power = power.transpose(1, 2).clamp_min(_QUIETEST).log()  # (B, T, F)
-    lifter = _lifter(F, round(_LONGEST_FORMANT_LAG_S * sample_rate)).to(log_power.dtype)
-    envelope = log_power - log_power @ lifter
+    log_power, ripple = _log_power_and_ripple(power, sample_rate)
+    envelope = log_power - ripple
     if read_at is None:
         return envelope.transpose(1, 2)
     bins = torch.arange(F) * read_at[:, None]
     moved = _interpolate_last(envelope, bins.clamp(max=F - 1))
     return (moved - envelope).transpose(1, 2)
+
+
+def _log_power_and_ripple(power: Tensor, sample_rate: int) -> tuple[Tensor, Tensor]:
+    """Logarithm of each frame, and what the harmonics make of it: (B, F, T) to two (B, T, F)."""
+    log_power = power.transpose(1, 2).clamp_min(_QUIETEST).log_()
+    lifter = _lifter(power.shape[1], round(_LONGEST_FORMANT_LAG_S * sample_rate))
+    return log_power, log_power @ lifter.to(log_power.dtype)
 
 
 def _lifter(F: int, kept: int) -> Tensor:

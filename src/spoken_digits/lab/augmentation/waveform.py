@@ -204,19 +204,8 @@ def change_tempo(waveform: Tensor, lengths: Tensor, ratio: Tensor) -> tuple[Tens
     neither an arc tangent nor unwrapping.
     """
     changed_lengths = (lengths / ratio).round().long().clamp_min(1)
-    window = torch.hann_window(_VOCODER_WINDOW, dtype=waveform.dtype)
-    # The last frames hold a clip's end alone and in company.
-    padded = functional.pad(waveform, (0, _VOCODER_WINDOW))
-    spectrum = torch.stft(
-        padded,
-        _VOCODER_WINDOW,
-        _VOCODER_HOP,
-        window=window,
-        pad_mode="constant",
-        return_complex=True,
-    )
-    spectrum = spectrum.transpose(1, 2)  # (B, T, F)
-    magnitude = (spectrum.real.square() + spectrum.imag.square()).sqrt()  # twice as fast as abs
+    spectrum = _spectrum(waveform).transpose(1, 2)  # (B, T, F)
+    magnitude = _power(spectrum).sqrt()  # twice as fast as abs
     phasor = torch.where(magnitude > 0, spectrum / magnitude.clamp_min(_TINY), 1)
     advance = phasor[:, 1:] * phasor[:, :-1].conj()
 
@@ -228,14 +217,33 @@ def change_tempo(waveform: Tensor, lengths: Tensor, ratio: Tensor) -> tuple[Tens
     read = torch.lerp(magnitude[rows, before], magnitude[rows, before + 1], between)
     phase = torch.cat([phasor[:, :1], advance[rows, before[:, :-1]]], 1).cumprod(1)
     longest = int(changed_lengths.max())
-    changed = torch.istft(
-        (read * phase).transpose(1, 2),
+    changed = _samples((read * phase).transpose(1, 2), longest)
+    return changed * _inside(changed_lengths, longest), changed_lengths
+
+
+def _spectrum(waveform: Tensor) -> Tensor:
+    """Frames of the phase vocoder, the last ones as in a longer batch: (B, L) to complex (B, F, T).
+
+    The last frames hold a clip's end alone and in company.
+    """
+    return torch.stft(
+        functional.pad(waveform, (0, _VOCODER_WINDOW)),
         _VOCODER_WINDOW,
         _VOCODER_HOP,
-        window=window,
-        length=longest,
+        window=torch.hann_window(_VOCODER_WINDOW, dtype=waveform.dtype),
+        pad_mode="constant",
+        return_complex=True,
     )
-    return changed * _inside(changed_lengths, longest), changed_lengths
+
+
+def _power(spectrum: Tensor) -> Tensor:
+    return spectrum.real.square() + spectrum.imag.square()
+
+
+def _samples(spectrum: Tensor, L: int) -> Tensor:
+    """Overlap and add the frames of `_spectrum`, changed or not: complex (B, F, T) to (B, L)."""
+    window = torch.hann_window(_VOCODER_WINDOW, dtype=spectrum.real.dtype)
+    return torch.istft(spectrum, _VOCODER_WINDOW, _VOCODER_HOP, window=window, length=L)
 
 
 def shift_pitch(waveform: Tensor, lengths: Tensor, semitones: Tensor) -> Tensor:
@@ -277,24 +285,11 @@ def convert_voice(
     slow, slow_lengths = change_tempo(waveform, lengths, tempo_ratio / pitch_ratio)
     changed, changed_lengths = change_speed(slow, slow_lengths, pitch_ratio)
     L = changed.shape[1]
-    window = torch.hann_window(_VOCODER_WINDOW, dtype=waveform.dtype)
-    padded = functional.pad(changed, (0, _VOCODER_WINDOW))
-    spectrum = torch.stft(
-        padded,
-        _VOCODER_WINDOW,
-        _VOCODER_HOP,
-        window=window,
-        pad_mode="constant",
-        return_complex=True,
-    )
-    power = spectrum.real.square() + spectrum.imag.square()  # (B, F, T)
+    spectrum = _spectrum(changed)
     read_at = (pitch_ratio / formant_ratio).to(waveform.dtype)
-    log_gain = formant_envelope(power, read_at, SAMPLE_RATE)
+    log_gain = formant_envelope(_power(spectrum), read_at, SAMPLE_RATE)
     gain = (log_gain / 2).exp().clamp(max=_MAX_FORMANT_GAIN)
-    moved: Tensor = torch.istft(
-        spectrum * gain, _VOCODER_WINDOW, _VOCODER_HOP, window=window, length=padded.shape[1]
-    )[:, :L]
-    moved = moved * _inside(changed_lengths, L)
+    moved = _samples(spectrum * gain, L) * _inside(changed_lengths, L)
     kept = _energy(changed, changed_lengths) / _energy(moved, changed_lengths).clamp_min(_TINY)
     return moved * kept.sqrt(), changed_lengths
 
@@ -307,30 +302,12 @@ def add_breath(
     White noise as loud as the clip in each frame of 32 ms, passed through its vocal tract, the
     frame's envelope. For a clip without noise of its own the ratio is the harmonics-to-noise ratio.
     """
-    L = waveform.shape[1]
-    window = torch.hann_window(_VOCODER_WINDOW, dtype=waveform.dtype)
     noise = torch.randn(waveform.shape, generator=generator, dtype=waveform.dtype)
-
-    def transform(x: Tensor) -> Tensor:
-        padded = functional.pad(x, (0, _VOCODER_WINDOW))
-        return torch.stft(
-            padded,
-            _VOCODER_WINDOW,
-            _VOCODER_HOP,
-            window=window,
-            pad_mode="constant",
-            return_complex=True,
-        )
-
-    spectrum = transform(waveform)
-    power = spectrum.real.square() + spectrum.imag.square()
+    power = _power(_spectrum(waveform))
     shape = formant_envelope(power, None, SAMPLE_RATE).exp()
     # As loud as the frame: where harmonics are not resolved, as at an edge, envelopes lie higher.
     level = power.sum(1, keepdim=True) / shape.sum(1, keepdim=True).clamp_min(_TINY)
-    shaped = transform(noise) * (shape * level).sqrt()
-    breath: Tensor = torch.istft(
-        shaped, _VOCODER_WINDOW, _VOCODER_HOP, window=window, length=L + _VOCODER_WINDOW
-    )[:, :L]
+    breath = _samples(_spectrum(noise) * (shape * level).sqrt(), waveform.shape[1])
     return add_noise(waveform, lengths, breath, harmonics_to_noise_db)
 
 

@@ -48,6 +48,7 @@ __all__ = [
     "make_espeak_phrases",
     "make_flite_festival_phrases",
     "make_kokoro_phrases",
+    "synthesize_espeak",
     "synthesize_phrases",
 ]
 
@@ -443,11 +444,16 @@ def _texts(
 
 
 def _synthesize_espeak(voice: Voice, prompts: Sequence[espeak.Prompt]) -> list[Synthesis]:
+    # The digit zero said as "oh" is written 0, which espeak-ng would read as "zero".
+    return synthesize_espeak(
+        voice, [prompt._replace(text=prompt.text.replace("0", "oh")) for prompt in prompts]
+    )
+
+
+def synthesize_espeak(voice: Voice, prompts: Sequence[espeak.Prompt]) -> list[Synthesis]:
     """Synthesize as `flite_festival.synthesize`; each word ends where the next begins."""
     speech: list[Synthesis] = []
-    # The digit zero said as "oh" is written 0, which espeak-ng would read as "zero".
-    spoken = [prompt._replace(text=prompt.text.replace("0", "oh")) for prompt in prompts]
-    for samples, starts in espeak.synthesize(voice, spoken):
+    for samples, starts in espeak.synthesize(voice, prompts):
         edges = np.append(starts, len(samples))
         bounds = np.stack([edges[:-1], edges[1:]], axis=1)
         speech.append(Synthesis(samples, espeak.ESPEAK_SAMPLE_RATE, bounds))

@@ -6,6 +6,7 @@ trained. Which three is a rule, `best_three`, that sees training speakers alone,
 """
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -113,15 +114,17 @@ def best_three(effects: Mapping[str, float]) -> tuple[str, ...]:
 
 def _cells(result: StudyResult, grid: str) -> dict[tuple[int, ...], Row]:
     """Return the row of each combination of the three: on is 1; {} where one was not run."""
+    if not BEST[grid]:
+        return {}
     cells = {}
     for levels in itertools.product((0, 1), repeat=3):
-        used = [name for name, on in zip(BEST[grid], levels, strict=False) if on]
+        used = [name for name, on in zip(BEST[grid], levels, strict=True) if on]
         rows = result.select(
             grid=INTERACTIONS[grid] if len(used) > 1 else grid,
             model=FACTORIAL_MODEL,
             augmentation=f"alone:{'+'.join(used)}" if used else "none",
         )
-        if not rows or len(BEST[grid]) < 3:
+        if not rows:
             return {}
         cells[levels] = rows[0]
     return cells
@@ -134,17 +137,15 @@ def _contrasts(result: StudyResult, grid: str) -> list[tuple[str, Contrast]]:
     is what one changes with the other, less what it changes without, the mean over the third; that
     of three is how much that differs with the third and without.
     """
-    cells = _cells(result, grid)
+    if not (cells := _cells(result, grid)):
+        return []
     found = []
     for size in (1, 2, 3):
-        for chosen in itertools.combinations(range(3), size) if cells else ():
-            scale = 2 ** (3 - size)
-            terms = []
-            for levels, row in cells.items():
-                sign = 1
-                for place in chosen:
-                    sign *= 1 if levels[place] else -1
-                terms.append((sign / scale, row))
+        for chosen in itertools.combinations(range(3), size):
+            terms = [
+                (math.prod(1 if levels[i] else -1 for i in chosen) / 2 ** (3 - size), row)
+                for levels, row in cells.items()
+            ]
             name = " x ".join(transform_title(BEST[grid][place]) for place in chosen)
             found.append((name, contrast(terms)))
     return found
@@ -348,15 +349,14 @@ def _ranked_caption(found: Sequence[Comparison]) -> str:
 
 def _combined(grid: str) -> dict[str, dict[str, object]]:
     """Return the grid of the combinations of two and three of the best, once they are chosen."""
-    if len(BEST[grid]) < 3:
+    if not BEST[grid]:
         return {}
-    pairs = [c for size in (2, 3) for c in itertools.combinations(BEST[grid], size)]
-    alone = _SINGLE[grid]
+    several = [c for size in (2, 3) for c in itertools.combinations(BEST[grid], size)]
     return {
         INTERACTIONS[grid]: {
-            **alone,
+            **_SINGLE[grid],
             "model": FACTORIAL_MODEL,
-            "augmentation": [f"alone:{'+'.join(names)}" for names in pairs],
+            "augmentation": [f"alone:{'+'.join(names)}" for names in several],
             "quick": False,
         }
     }

@@ -147,9 +147,14 @@ def clips_interval(
         below, above = paired_margins(differences)
     over_seeds = seed_margin((side.sd, other.sd), (side.seeds, other.seeds))
     difference = float(np.mean(np.subtract(rates, others)))
-    low = difference - float(np.hypot(below, over_seeds or 0.0))
-    high = difference + float(np.hypot(above, over_seeds or 0.0))
-    return (low, high), "clips" if over_seeds is None else "clips and seeds"
+    interval = _interval(difference, below, above, over_seeds)
+    return interval, "clips" if over_seeds is None else "clips and seeds"
+
+
+def _interval(value: float, below: float, above: float, over_seeds: float | None) -> Interval:
+    """Return the interval that margins to either side make, that over seeds added in squares."""
+    low, high = (float(np.hypot(margin, over_seeds or 0.0)) for margin in (below, above))
+    return value - low, value + high
 
 
 def contrast(terms: Sequence[tuple[float, Row]]) -> Contrast:
@@ -183,11 +188,8 @@ def contrast(terms: Sequence[tuple[float, Row]]) -> Contrast:
         (below, above), over = contrast_margins(rates, weights, clips), "clips"
     counts = [len(row.seeds) for row in rows]
     seeds = seed_margin([row.accuracy_sd for row in rows], counts, weights)
-    interval = (
-        value - float(np.hypot(below, seeds or 0.0)),
-        value + float(np.hypot(above, seeds or 0.0)),
-    )
     over += "" if seeds is None else " and seeds"
+    interval = _interval(value, below, above, seeds)
     return Contrast(value, interval, over, len(names), min(counts))
 
 

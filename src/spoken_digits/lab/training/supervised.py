@@ -151,6 +151,7 @@ class _Supervised:
         background: Tensor | None,
     ) -> None:
         self.config, self.net, self.dataset = config, net, dataset
+        self.policy = config.policy
         self.indices, self.probabilities = indices, probabilities
         self.device = net.head.weight.device
         self.background = None if background is None else background.to(self.device)
@@ -174,7 +175,7 @@ class _Supervised:
 
     def step(self, batch: IntArray) -> Step:
         """Compute loss and accuracy of a batch."""
-        config, policy = self.config, self.config.policy
+        config, policy = self.config, self.policy
         labels = torch.from_numpy(self.dataset.targets[batch]).to(self.device)
         waveform, lengths = (part.to(self.device) for part in self.dataset.batch(batch))
         targets = labels
